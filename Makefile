@@ -1,0 +1,70 @@
+# The front page: `make` lists the verbs. Each sets up what it needs, once; all that is asked for is
+# Python >= 3.11, git and make. Another Python than the first found: make setup PYTHON=/path/to/it
+
+PY := .venv/bin/python
+PARALLEL := -n auto --maxprocesses 4 --dist loadgroup
+SECONDS ?= 60
+EXAMPLES ?= 2000
+
+help:
+	@sed -n 's/^\([a-z]*\):.* ## /  make \1	/p' Makefile | expand -t 16
+
+setup: .venv/.ready ## create .venv with the versions in constraints.txt (the other verbs do it too)
+
+demo: .venv/.ready ## an agent repairs a real library, is killed, resumes (DEMO="its options")
+	$(PY) -m examples.repair $(DEMO)
+
+test: .venv/.ready ## the whole test suite, in parallel (a part: ARGS="-k fork")
+	$(PY) -m pytest $(PARALLEL) $(ARGS)
+
+check: .venv/.ready ## style, types, layers, tidiness: what must hold before a commit
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m pyright
+	$(PY) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
+	$(PY) -m pytest -q tests/tidy
+
+sim: .venv/.ready ## seeded simulation with faults (SECONDS=60; SEED= repeats one)
+	$(PY) -m holdfast.testing.sim --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+
+fuzz: .venv/.ready ## the property tests with many examples each (EXAMPLES=2000)
+	HYPOTHESIS_PROFILE=fuzz HOLDFAST_EXAMPLES=$(EXAMPLES) $(PY) -m pytest -m hypothesis --timeout 0 $(PARALLEL) $(ARGS)
+
+bench: .venv-bench/.ready ## measurements beside peers, in an environment of their own (ARGS=)
+	.venv-bench/bin/python -m bench $(ARGS)
+
+docs: .venv/.ready ## check the documents and run their examples
+	$(PY) -m pytest -q tests/tidy/test_documents.py $(wildcard tests/docs)
+	@echo "The documents are in docs/; start with docs/architecture.md"
+
+clean: ## remove what these verbs made (never a .holdfast store)
+	rm -rf .venv .venv-bench .demo .cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist
+
+.PHONY: help setup demo test check sim fuzz bench docs clean
+
+# ---- setting up ------------------------------------------------------------------------------
+
+# The first Python that is new enough and can make virtual environments.
+USABLE := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(firstword $(foreach p,python3.13 python3.12 python3.11 python3,$(shell $(p) -c '$(USABLE)' 2>/dev/null && echo $(p))))
+UNUSABLE := holdfast needs Python 3.11 or newer with its venv module: install it (Debian, Ubuntu: apt install python3-venv) or name one: make PYTHON=/path/to/python
+PIP_INSTALL := -m pip install -q --disable-pip-version-check
+
+# $(call environment,folder,dependency group,constraints): made once, completed when a list changes
+define environment
+	@$(1)/bin/python -m pip --version >/dev/null 2>&1 || { \
+	  chosen="$(PYTHON)"; \
+	  "$${chosen:-false}" -c '$(USABLE)' 2>/dev/null || { echo '$(UNUSABLE)' >&2; exit 1; }; \
+	  echo "creating $(1) with $$chosen"; \
+	  "$$chosen" -m venv --clear $(1) && echo '*' > $(1)/.gitignore; }
+	@echo "installing the $(2) dependencies into $(1)"
+	@$(1)/bin/python $(PIP_INSTALL) $(3) pip
+	@$(1)/bin/python $(PIP_INSTALL) $(3) --build-constraint constraints.txt --group $(2) -e .
+	@touch $@
+endef
+
+.venv/.ready: pyproject.toml constraints.txt
+	$(call environment,.venv,dev,-c constraints.txt)
+
+.venv-bench/.ready: pyproject.toml constraints.txt constraints-bench.txt
+	$(call environment,.venv-bench,bench,-c constraints.txt -c constraints-bench.txt)

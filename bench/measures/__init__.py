@@ -1,0 +1,6 @@
+"""One module per measure, each with ``async measure(ground) -> list[Figure]``; in this order."""
+
+NAMES = (
+    "sequential", "once", "together", "onestep", "replay", "fork", "signal", "parked",
+    "conversation", "listing",
+)  # fmt: skip

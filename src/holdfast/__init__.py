@@ -1,0 +1,125 @@
+"""Holdfast: the layer between AI agents and the world.
+
+Every call that an agent makes to anything outside its own code takes one path (look, judge, plan,
+perform, settle) into one journal. See docs/architecture.md.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from holdfast.engine.declare import NOT_DONE, Agent, Tool, agent, tool
+    from holdfast.engine.host import Handle
+    from holdfast.engine.verbs import (
+        Child,
+        Merge,
+        ask,
+        attempt,
+        call,
+        continue_as,
+        gather,
+        idempotency_key,
+        merge,
+        now,
+        race,
+        random,
+        run_id,
+        sleep,
+        spawn,
+        uuid,
+        wait_for,
+    )
+    from holdfast.runtime import Runtime, Settings, run
+    from holdfast.values.errors import (
+        Conflict,
+        Corrupt,
+        Diverged,
+        HoldfastError,
+        LeaseLost,
+        Misuse,
+        NotFound,
+        OutcomeUnknown,
+        Outside,
+        Refused,
+        RunFailed,
+        Suspended,
+        TooLarge,
+        ToolError,
+    )
+
+_HOMES = {
+    "holdfast.engine.declare": ("NOT_DONE", "Agent", "Tool", "agent", "tool"),
+    "holdfast.engine.host": ("Handle",),
+    "holdfast.engine.verbs": (
+        "Child", "Merge", "ask", "attempt", "call", "continue_as", "gather", "idempotency_key",
+        "merge", "now", "race", "random", "run_id", "sleep", "spawn", "uuid", "wait_for",
+    ),
+    "holdfast.runtime": ("Runtime", "Settings", "run"),
+    "holdfast.values.errors": (
+        "Conflict", "Corrupt", "Diverged", "HoldfastError", "LeaseLost", "Misuse", "NotFound",
+        "OutcomeUnknown", "Outside", "Refused", "RunFailed", "Suspended", "TooLarge", "ToolError",
+    ),
+}  # fmt: skip
+_WHERE = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "NOT_DONE",
+    "Agent",
+    "Child",
+    "Conflict",
+    "Corrupt",
+    "Diverged",
+    "Handle",
+    "HoldfastError",
+    "LeaseLost",
+    "Merge",
+    "Misuse",
+    "NotFound",
+    "OutcomeUnknown",
+    "Outside",
+    "Refused",
+    "RunFailed",
+    "Runtime",
+    "Settings",
+    "Suspended",
+    "TooLarge",
+    "Tool",
+    "ToolError",
+    "agent",
+    "ask",
+    "attempt",
+    "call",
+    "continue_as",
+    "gather",
+    "idempotency_key",
+    "merge",
+    "now",
+    "race",
+    "random",
+    "run",
+    "run_id",
+    "sleep",
+    "spawn",
+    "tool",
+    "uuid",
+    "wait_for",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Names are imported when they are first used: `holdfast --help` must not load the engine."""
+    home = _WHERE.get(name)
+    if home is None:
+        raise AttributeError(f"module 'holdfast' has no attribute {name!r}")
+    value = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
+
+
+__version__ = "0.1.0"

@@ -1,0 +1,96 @@
+"""``holdfast ps``."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import click
+
+from holdfast.cli import telling
+from holdfast.cli.desk import Desk, shared
+from holdfast.cli.screen import Part
+from holdfast.cli.text import cut, one_line
+from holdfast.journal.store import RunQuery, Store
+from holdfast.journal.views import RunRow
+from holdfast.values import limits
+
+STATUSES = ("running", "waiting", "done", "failed", "cancelled")
+
+
+@click.command()
+@click.option("--status", type=click.Choice(STATUSES), default=None, help="Only runs that are so.")
+@click.option("--agent", default="", metavar="NAME", help="Only runs of this agent.")
+@click.option("--limit", type=click.IntRange(1), default=limits.LIST_ROWS, help="How many.",
+              show_default=True)  # fmt: skip
+@click.option("--before", type=click.IntRange(1), default=None, metavar="NUMBER",
+              help="Only runs before this number: the next page.")  # fmt: skip
+@click.option("--all", "everything", is_flag=True, help="All runs, not a page of them.")
+@shared
+def command(
+    *, status: str | None, agent: str, limit: int, before: int | None, everything: bool, desk: Desk
+) -> None:
+    """List runs, newest first.
+
+    STEPS of a run that has not ended is the number of its events. With --json: one document a run.
+
+    \b
+    Examples:
+      holdfast ps --status waiting
+      holdfast ps --agent repair --limit 10 --json
+    """
+    asyncio.run(_list(desk, status or "", agent, limit, before or 0, everything))
+
+
+async def _list(
+    desk: Desk, status: str, agent: str, limit: int, before: int, everything: bool
+) -> None:
+    async with desk.store() as store:
+        shown = False
+        while True:
+            page = 1000 if everything else limit
+            rows = await store.runs(RunQuery(page, before, status, agent))
+            if desk.screen.json:
+                for row in rows:
+                    desk.screen.document(telling.row_document(row))
+            elif rows:
+                await _table(desk, store, rows)
+            shown = shown or bool(rows)
+            if len(rows) < page or not rows:
+                break
+            before = rows[-1].number
+            if not everything:
+                if await store.runs(RunQuery(1, before, status, agent)):
+                    desk.screen.note((f"more: --before {before}, or --all", "dim"))
+                break
+        if not shown:
+            desk.screen.note(("no such runs" if status or agent else "no runs yet", "dim"))
+
+
+async def _table(desk: Desk, store: Store, rows: list[RunRow]) -> None:
+    now = desk.now_ms()
+    going = any(row.status == "running" for row in rows)
+    left = set((await store.wakeable(now, 1_000_000))[0]) if going else set()
+    lines: list[list[Part]] = []
+    for row in rows:
+        steps = str(row.steps) if row.ended else f"~{(await store.head(row.run)).pos}"
+        origin = f"{row.fork_of}#{row.fork_pos}" if row.fork_of else ""
+        about = _about(row, left=row.status == "running" and row.run in left)
+        lines.append([
+            (row.run, "bold"), row.agent, (row.status, telling.STYLES.get(row.status, "")),
+            telling.age(row.started, now), steps, (origin or _parent(row), "dim"), about,
+        ])  # fmt: skip
+    desk.screen.table(["RUN", "AGENT", "STATUS", "AGE", "STEPS", "FROM", "WAITS FOR, ERROR"], lines,
+                      fold=2)  # fmt: skip
+
+
+def _parent(row: RunRow) -> str:
+    return f"{row.parent}@{row.parent_key}" if row.parent else ""
+
+
+def _about(row: RunRow, *, left: bool) -> Any:
+    if row.error is not None:
+        return (cut(one_line(f"{row.error.type}: {row.error.text}"), 300), "red")
+    if left:
+        return (f"nobody runs it: holdfast resume {row.run}", "yellow")
+    return "\n".join(telling.wait_text(wait, row.run) for wait in row.waits)

@@ -1,0 +1,174 @@
+"""What the path of a step yields and gets back, and how drafts are made: data, no decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import Any
+
+import msgspec
+
+from holdfast.engine.history import Step
+from holdfast.engine.run import Pending, Run
+from holdfast.gate import Policy, Verdict
+from holdfast.journal.events import (
+    ApprovalAsked,
+    BranchMerged,
+    Draft,
+    Failure,
+    Status,
+    StepPlanned,
+    StepSettled,
+)
+from holdfast.journal.like import shorten
+from holdfast.journal.store import Batch
+from holdfast.values import limits
+from holdfast.values.canon import Blobs, digest
+
+
+class Append(msgspec.Struct):
+    """Commit these drafts to the run (and batches to others), with their blobs."""
+
+    drafts: list[Draft]
+    blobs: Blobs
+    others: tuple[Batch, ...] = ()
+
+
+class Perform(msgspec.Struct):
+    """Do it: the tool itself, or its reconcile function. Answered with `Done`."""
+
+    attempt: int
+    reconcile: bool = False
+
+
+class Await(msgspec.Struct):
+    """Wait for a person's answer, a signal, or a time (``due``, ms)."""
+
+    kind: str
+    due: int = 0
+
+
+class Done(msgspec.Struct):
+    """How a performance ended. ``value``: skeleton; ``error``; ``open``: it may have happened,
+    nobody knows; ``not_done``: reconcile says it did not happen; ``took``: microseconds; ``world``:
+    root after; ``merged``: for merges; ``looked``: it looked at the world, whose
+    root was ``saw``."""
+
+    value: bytes | None = None
+    error: Failure | None = None
+    open: bool = False
+    not_done: bool = False
+    took: int = 0
+    world: str = ""
+    blobs: Blobs = msgspec.field(default_factory=dict)
+    merged: BranchMerged | None = None
+    looked: bool = False
+    saw: str = ""
+
+
+class Look(msgspec.Struct):
+    """Ask the store how child ``run`` ended. Answered with a skeleton; None if it has not; empty if
+    it is the asker's own child, whose news will come."""
+
+    run: str
+
+
+Path = Generator[Append | Perform | Await | Look, Any, None]
+
+
+class Terms(msgspec.Struct, frozen=True):
+    """The terms of every step: the policy, and how to read the clock."""
+
+    policy: Policy
+    now_ms: Any
+
+
+def action_digest(run: Run, pending: Pending, verdict: Verdict | None) -> str:
+    """What an approval is bound to: agent, tool and its shape, arguments, policy and world."""
+    parts = (
+        run.id, str(run.history.segment), run.program.name, pending.key, pending.plan.kind,
+        pending.plan.name, pending.tool.shape if pending.tool else "", digest(pending.args),
+        verdict.policy if verdict else "", run.root,
+    )  # fmt: skip
+    return digest("\n".join(parts).encode())
+
+
+def settle(
+    run: Run,
+    pending: Pending,
+    settings: Terms,
+    step: Step,
+    done: Done,
+    *,
+    verdict: Verdict | None = None,
+    status: Status | None = None,
+    origin: str = "",
+    attempt: int = 1,
+    cause: int = 0,
+    others: tuple[Batch, ...] = (),
+) -> Path:
+    """Commit the one outcome of a step, with the world after it."""
+    told = step.args is not None
+    body = StepSettled(
+        pending.key,
+        plan=None if told else pending.plan,
+        verdict=verdict,
+        status=status or ("error" if done.error else "value"),
+        error=done.error,
+        took=done.took,
+        attempt=attempt,
+        origin=origin,
+        cause=cause,
+        inline=pending.inline,
+        looked=done.looked,
+        saw=done.saw if done.looked and done.saw != run.root else "",
+    )
+    made = draft(run, pending, settings, body, args=not told, value=done.value, world=done.world)
+    drafts = [made]
+    if done.merged is not None:
+        drafts.insert(0, Draft(done.merged, made.at, world=done.world))
+    blobs = done.blobs if told else {**pending.blobs, **done.blobs}
+    yield Append(drafts, blobs, others)
+
+
+def draft(
+    run: Run,
+    pending: Pending,
+    settings: Terms,
+    body: StepPlanned | StepSettled | ApprovalAsked,
+    *,
+    args: bool = False,
+    value: bytes | None = None,
+    world: str = "",
+) -> Draft:
+    """A draft; with ``args``, the step's arguments, as a continuation of earlier ones if
+    shorter."""
+    if not args:
+        return Draft(body, settings.now_ms(), world=world, value=value)
+    skeleton = pending.args
+    stored: bytes | None = None
+    if len(skeleton) >= limits.LIKE_MIN_BYTES:
+        latest = run.latest.get(pending.plan.name)
+        if latest is not None:
+            stored = shorten(skeleton, *latest)
+        run.latest[pending.plan.name] = (pending.key, skeleton)
+    hashed = digest(skeleton) if stored is not None else ""
+    return Draft(
+        body, settings.now_ms(), world=world, args=stored or skeleton, value=value,
+        args_hash=hashed,
+    )  # fmt: skip
+
+
+def text_of(error: BaseException) -> str:
+    """What an error says, if it can say anything; within its limit."""
+    try:
+        return too_long(str(error))
+    except Exception:  # noqa: BLE001 - its own ``__str__`` fails
+        return "(its text cannot be shown)"
+
+
+def too_long(text: str) -> str:
+    """Error text within its limit, saying so when it was cut; what is no text is escaped."""
+    text = text.encode("utf-8", "backslashreplace").decode()
+    if len(text) <= limits.ERROR_TEXT_CHARS:
+        return text
+    return text[: limits.ERROR_TEXT_CHARS] + f"... ({len(text):,} characters)"

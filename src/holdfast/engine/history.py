@@ -1,0 +1,336 @@
+"""What a run has recorded, arranged for looking: step by key, completions in order, signals.
+
+Built once from the events of a run's current segment; then kept current as new events arrive.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from holdfast.journal.events import (
+    ApprovalAsked,
+    ApprovalGiven,
+    Draft,
+    Edit,
+    Event,
+    Plan,
+    RunEnded,
+    RunStarted,
+    SignalReceived,
+    StepPlanned,
+    StepSettled,
+    body_of,
+    payload_hash,
+)
+from holdfast.journal.like import is_short, restore
+from holdfast.values.canon import decode, unpack
+from holdfast.values.errors import Corrupt, Diverged, Misuse
+
+CANCEL_KEY = "0"
+"""Keys that begin so are stops that were asked for; the program's own steps count from 1."""
+
+
+class Step:
+    """Everything recorded about one step. ``args`` is the skeleton it was asked with."""
+
+    __slots__ = (
+        "args", "asked", "given", "given_value", "key", "plan", "planned", "settled",
+        "settled_at", "value", "world_after", "world_before",
+    )  # fmt: skip
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.plan: Plan | None = None
+        self.args: bytes | None = None
+        self.planned: StepPlanned | None = None
+        self.asked: ApprovalAsked | None = None
+        self.given: ApprovalGiven | None = None
+        self.given_value: bytes | None = None
+        self.settled: StepSettled | None = None
+        self.settled_at = 0
+        self.value: bytes | None = None
+        self.world_before = ""
+        self.world_after = ""
+
+
+class Signal(msgspec.Struct, frozen=True):
+    """A signal that arrived: position in the chain, name and payload skeleton."""
+
+    pos: int
+    name: str
+    value: bytes | None
+
+
+class History:
+    """The recorded past of a run's segment.
+
+    ``order``: steps in the order they settled (but those that complete on the spot); ``cursor``:
+    how many of them the program was given; ``forked_at``: when the newest fork was made, after
+    ``shared`` of these; ``edits``: arguments that forks replaced.
+    """
+
+    def __init__(self) -> None:
+        self.started: RunStarted | None = None
+        self.input: bytes = b"{}"
+        self.ended: RunEnded | None = None
+        self.ended_value: bytes | None = None
+        self.steps: dict[str, Step] = {}
+        self.order: list[Step] = []
+        self.cursor = 0
+        self.signals: list[Signal] = []
+        self.consumed: set[int] = set()
+        self._tokens: set[str] = set()
+        self.pos = -1
+        self.world = ""
+        self.at = 0
+        self.forked_at = 0
+        self.edits: list[Edit] = []
+        self.shared = 0
+
+    def extend(self, events: Iterable[Event]) -> None:
+        """Add events, oldest first."""
+        for event in events:
+            self.add(event, body_of(event))
+
+    def add(self, event: Event, body: Any) -> None:
+        """Add one event whose body is decoded already."""
+        take = _TAKERS.get(event.kind)
+        if take is not None:
+            take(self, event, body)
+        if event.pos > self.pos:
+            self.pos = event.pos
+            self.world = event.world
+
+    def step(self, key: str) -> Step:
+        """The record of step ``key``, made if new."""
+        found = self.steps.get(key)
+        if found is None:
+            found = self.steps[key] = Step(key)
+        return found
+
+    def skeleton(self, key: str) -> bytes:
+        """The whole argument skeleton of a step (continuations of it are built on this)."""
+        args = self.steps[key].args if key in self.steps else None
+        if args is None:
+            raise Corrupt(f"step {key}: later arguments continue its own, which are absent")
+        return args
+
+    @property
+    def segment(self) -> int:
+        """Which segment of the run this is, from 1."""
+        return self.started.segment if self.started else 1
+
+    @property
+    def replaying(self) -> bool:
+        """Whether recorded completions remain that the program has not been given."""
+        return self.cursor < len(self.order)
+
+    def pending_signals(self, name: str) -> list[Signal]:
+        """Signals of that name that no step has consumed, oldest first."""
+        return [one for one in self.signals if one.name == name and one.pos not in self.consumed]
+
+    def take_started(self, event: Event, body: RunStarted) -> None:
+        """Take in a RunStarted."""
+        self.started = body
+        if event.args is not None:
+            self.input = event.args
+        if not body.fork_of:
+            self.at = event.at
+            self.edits = []
+            return
+        self.edits.extend(body.edits)
+        # INVARIANT E9: what was open in the shared past is taken anew by the fork, as its own
+        self.forked_at, self.shared = event.at, len(self.order)
+        for step in self.steps.values():
+            if step.settled is None:
+                step.planned = step.asked = step.given = None
+
+    def take_planned(self, event: Event, body: StepPlanned) -> None:
+        """Take in a StepPlanned."""
+        step = self.step(body.key)
+        step.plan = body.plan
+        step.planned = body
+        if step.asked is not None and step.asked.about == "unknown":
+            step.asked = step.given = None  # that answer is used up: this attempt followed from it
+        self._keep_args(step, event)
+
+    def take_settled(self, event: Event, body: StepSettled) -> None:
+        """Take in a StepSettled."""
+        step = self.step(body.key)
+        if step.settled is not None:  # INVARIANT J5: a step has at most one outcome
+            raise Corrupt(f"event {event.run}#{event.pos}: step {body.key} has two outcomes")
+        step.settled = body
+        step.settled_at = event.at
+        step.value = event.value
+        step.world_before = self.world
+        step.world_after = event.world
+        if body.plan is not None:
+            step.plan = body.plan
+        self._keep_args(step, event)
+        if body.cause:
+            self.consumed.add(body.cause)
+        if not body.inline:
+            self.order.append(step)
+
+    def take_asked(self, event: Event, body: ApprovalAsked) -> None:
+        """Take in an ApprovalAsked."""
+        step = self.step(body.key)
+        step.asked = body
+        step.given = None
+        if body.plan is not None:
+            step.plan = body.plan
+        self._keep_args(step, event)
+
+    def take_given(self, event: Event, body: ApprovalGiven) -> None:
+        """Take in an ApprovalGiven."""
+        step = self.step(body.key)
+        # INVARIANT E5: an answer counts once, and only for exactly what was asked
+        if step.asked is not None and step.asked.digest == body.digest and step.given is None:
+            step.given, step.given_value = body, event.value
+
+    def take_signal(self, event: Event, body: SignalReceived) -> None:
+        """Take in a SignalReceived."""
+        if body.token:
+            if body.token in self._tokens:
+                return  # delivered twice
+            self._tokens.add(body.token)
+        self.signals.append(Signal(event.pos, body.name, event.value))
+
+    def take_ended(self, event: Event, body: RunEnded) -> None:
+        """Take in a RunEnded."""
+        self.ended, self.ended_value = body, event.value
+
+    def _keep_args(self, step: Step, event: Event) -> None:
+        if event.args is not None:
+            args = event.args
+            step.args = restore(args, self.skeleton) if is_short(args) else args
+
+
+_TAKERS: dict[str, Callable[[History, Event, Any], None]] = {
+    "run.started": History.take_started,
+    "step.planned": History.take_planned,
+    "step.settled": History.take_settled,
+    "approval.asked": History.take_asked,
+    "approval.given": History.take_given,
+    "signal.received": History.take_signal,
+    "run.ended": History.take_ended,
+}
+
+
+def changed(plain: Any, path: str, value: Any) -> Any:
+    """A copy of plain data with ``value`` at dotted ``path`` ("" is the whole); `Misuse` if the
+    path leads nowhere."""
+    if not path:
+        return value
+    name, _, rest = path.partition(".")
+    if isinstance(plain, dict) and (name in plain or not rest):
+        return {**plain, name: changed(plain.get(name), rest, value)}
+    if isinstance(plain, list) and name.isdigit() and int(name) < len(plain):
+        return [changed(item, rest, value) if i == int(name) else item
+                for i, item in enumerate(plain)]  # fmt: skip
+    raise Misuse(f"--set: there is no {name!r} in {repr(plain)[:120]}")
+
+
+class Heard:
+    """Which events of a run are known: ``base`` is the position of the first one that is not.
+
+    Own events are known as soon as they are committed. What others append is taken in only when all
+    before it is known: an answer must not be heard before its question.
+    """
+
+    def __init__(self, history: History, run: str) -> None:
+        self._history = history
+        self._run = run
+        self.base = history.pos + 1
+        self._ahead: set[int] = set()
+        self._held: dict[int, Event] = {}
+
+    def own(self, events: Sequence[Event], drafts: Sequence[Draft]) -> bool:
+        """What was just committed; its bodies need not be decoded. True if that made something
+        known that others had appended."""
+        for event, draft in zip(events, drafts, strict=False):
+            self._history.add(event, draft.body)
+            if event.pos == self.base:
+                self.base += 1
+            else:
+                self._ahead.add(event.pos)
+        return bool(self._ahead or self._held) and self._close_gap()
+
+    def others(self, events: Sequence[Event]) -> None:
+        """Events that may be known already, of any run."""
+        for event in events:
+            if event.run == self._run and event.pos >= self.base and event.pos not in self._ahead:
+                self._held[event.pos] = event
+        self._close_gap()
+
+    def _close_gap(self) -> bool:
+        taken = False
+        while self.base in self._ahead or self.base in self._held:
+            held = self._held.pop(self.base, None)
+            if held is not None:
+                self._history.extend((held,))
+                taken = True
+            self._ahead.discard(self.base)
+            self.base += 1
+        return taken
+
+
+def compare(step: Step, plan: Plan, args: bytes, where: str) -> None:
+    """INVARIANT E3: what a replayed program asks for is what was recorded, arguments included.
+
+    Raises `Diverged` with a readable difference.
+    """
+    recorded = step.plan
+    if recorded is not None and recorded.kind == plan.kind and recorded.name == plan.name:
+        old = step.args
+        if old is None or old == args or payload_hash(old) == payload_hash(args):
+            return
+    diff = difference(recorded, step.args, plan, args)
+    raise Diverged(
+        f"{where}: step {step.key} was {title(recorded)}, the program now asks for "
+        f"{title(plan)}{_what_differs(step, plan)}; go on with today's code in a fork: "
+        f"`holdfast fork {where}@{step.key}`",
+        key=step.key,
+        diff=diff,
+    )
+
+
+def title(plan: Plan | None) -> str:
+    """Kind and name of an action, for people."""
+    return "nothing" if plan is None else f"{plan.kind} {plan.name}"
+
+
+def _what_differs(step: Step, plan: Plan) -> str:
+    same = step.plan is not None and title(step.plan) == title(plan)
+    return " with other arguments" if same else ""
+
+
+def difference(old: Plan | None, old_args: bytes | None, new: Plan, new_args: bytes) -> str:
+    """A line-based difference of two actions, "-" recorded, "+" asked for now."""
+    before = _lines(old, old_args) if old is not None else []
+    after = _lines(new, new_args)
+    return "\n".join(line for line in difflib.ndiff(before, after) if not line.startswith("?"))
+
+
+def _lines(plan: Plan, args: bytes | None) -> list[str]:
+    lines = [f"{plan.kind}: {plan.name}"]
+    content = decode(args) if args else {}
+    if isinstance(content, dict):
+        lines += [f"  {name} = {_short(value)}" for name, value in content.items()]
+    else:
+        lines.append(f"  {_short(content)}")
+    return lines
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else text[:197] + "..."
+
+
+def value_of(step: Step, fetch: Callable[[str], bytes]) -> Any:
+    """The recorded result of a settled step, in plain form."""
+    return None if step.value is None else unpack(step.value, fetch)

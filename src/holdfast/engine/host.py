@@ -1,0 +1,353 @@
+"""Many runs in one process, on one store: start, resume, wake, and hand out results."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from holdfast.engine.answers import ending, send
+from holdfast.engine.commands import Terms
+from holdfast.engine.declare import Agent
+from holdfast.engine.history import History, Step
+from holdfast.engine.places import Places
+from holdfast.engine.resident import Resident
+from holdfast.engine.run import Pending, Run
+from holdfast.engine.watch import Watch
+from holdfast.gate import Policy
+from holdfast.journal.events import (
+    Draft,
+    Event,
+    RunEnded,
+    RunStarted,
+    body_of,
+    encode_body,
+)
+from holdfast.journal.store import Batch, RunQuery, Store
+from holdfast.journal.views import RunRow
+from holdfast.values import limits
+from holdfast.values.canon import Blobs, unpack
+from holdfast.values.errors import (
+    HoldfastError,
+    LeaseLost,
+    Misuse,
+    NotFound,
+    Outside,
+    RunFailed,
+)
+from holdfast.values.ids import check_name, new_id
+from holdfast.values.ports import Clock, Dice
+
+Find = Callable[[str, str], Agent[..., Any]]
+"""Find a program by agent name and reference; raises `NotFound`."""
+
+
+class Handle:
+    """A run that was started or resumed here."""
+
+    def __init__(self, host: Host, run: str) -> None:
+        self._host = host
+        self.id = run
+
+    async def result(self) -> Any:
+        """Wait for the end. Returns the program's result; raises `RunFailed`, or what stopped this
+        process from running it (`Diverged`, `LeaseLost`, `Outside`)."""
+        return await self._host.result(self.id)
+
+    async def status(self) -> str:
+        """running, waiting, done, failed or cancelled."""
+        return (await self._host.store.run(self.id)).status
+
+
+class Host:
+    """Runs agents on a store. ``owner``: this process's name as a lease holder; ``find`` loads
+    programs for resuming; ``serve``: also adopt runs that others started and left; ``caches``:
+    directory for checkouts; ``ended`` is told of runs that ended here."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        owner: str,
+        find: Find,
+        ref_of: Callable[[Agent[..., Any]], str],
+        policy: Policy,
+        clock: Clock,
+        dice: Dice,
+        linger: float = limits.LINGER_SECONDS,
+        serve: bool = False,
+        caches: str = "",
+        ended: Callable[[str], None] | None = None,
+    ) -> None:
+        self.store = store
+        self.caches = caches
+        self._ended = ended
+        self.owner = owner
+        self.clock = clock
+        self.dice = dice
+        self.linger = linger
+        self.serve = serve
+        self.settings = Terms(policy, clock.now_ms)
+        self._find = find
+        self._residents: dict[str, Resident] = {}
+        self._loading: set[str] = set()
+        self._mine: set[str] = set()
+        self._waiters: dict[str, list[asyncio.Future[None]]] = {}
+        self._broken: dict[str, BaseException] = {}
+        self._places = Places()
+        self._closing = False
+        self.watch = Watch(store, clock, self._tell, self._wake, self._trouble)
+        # what a run needs of its host (see `holdfast.engine.steps.Outer`)
+        self.ref_of = ref_of
+        self.now_ms = clock.now_ms
+        self.fetch = store.get
+
+    # Starting and resuming ---
+
+    async def open(self) -> None:
+        """Begin to follow the store on the running loop."""
+        self._loop = asyncio.get_running_loop()
+        await self.watch.open()
+
+    async def start(
+        self,
+        program: Agent[..., Any],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+        *,
+        name: str = "",
+        world: str = "",
+        by: str = "",
+    ) -> Handle:
+        """Start a run of ``program``. ``name``: its id (default: a new one; an id that exists is a
+        `Conflict`). ``world``: root that it begins with. Arguments are checked before anything is
+        written."""
+        bound = program.bind(args, kwargs or {})
+        blobs: Blobs = {}
+        skeleton = program.pack_args(bound, blobs)
+        run = check_name(name, "run") if name else new_id(self.dice)
+        body = RunStarted(
+            program.name, ref=self.ref_of(program), role=program.role,
+            policy=self.settings.policy.hash, code=program.code, by=by,
+        )  # fmt: skip
+        draft = Draft(body, self.clock.now_ms(), world=world, args=skeleton)
+        batch = Batch(run, (draft,), expect=-1, lease=self.owner)
+        commit = self.store.append((batch,), blobs)
+        if name:  # it may exist already: nothing is begun before that is known
+            await commit
+        self._mine.add(run)
+        # a new id cannot: the program begins while its start is written, and what it does is
+        # appended after that
+        first = Event(
+            0, run, 0, "", "", "run.started", draft.at, world, encode_body(body), skeleton, None
+        )
+        await self._admit(run, program, [first], 1)
+        try:
+            self.committed(await commit)
+        except HoldfastError as error:
+            self._give_up(run, error)
+            raise
+        return Handle(self, run)
+
+    async def resume(self, run: str) -> Handle:
+        """Take over a run that nobody alive holds and go on with it; `LeaseLost`, `NotFound`."""
+        self._mine.add(run)
+        self._broken.pop(run, None)
+        if run not in self._residents and run not in self._loading:
+            row = await self.store.run(run)
+            if not row.ended:
+                await self._load(row)
+        return Handle(self, run)
+
+    async def _load(self, row: RunRow) -> None:
+        run = row.run
+        self._loading.add(run)
+        try:
+            program = self._find(row.agent, row.ref)
+            epoch = await self.store.claim(run, self.owner)
+            row = await self.store.run(run)  # its last owner may have gone on since
+            events = await self.store.read(run, row.segments[-1] if row.segments else 0)
+            if any(event.kind == "run.ended" for event in events):
+                await self.store.release(run, epoch, events[-1].pos)
+                self._announce(run)  # it ended between the look and the claim
+                return
+            events = await _with_carried(self.store, run, events)
+            await self._admit(run, program, events, epoch)
+            for child in await self.store.runs(RunQuery(limit=1000, parent=run)):
+                if not child.ended:
+                    self._mine.add(child.run)  # it goes on, or is woken, with its parent
+                    self.watch.ring()
+        finally:
+            self._loading.discard(run)
+
+    async def _admit(
+        self, run: str, program: Agent[..., Any], events: Sequence[Event], epoch: int
+    ) -> None:
+        """Put a run into memory, when its agent's limit allows."""
+        resident_run = Run(run, program, self, events)
+        resident_run.epoch = epoch
+        started = resident_run.history.started
+        if started is not None and started.fork_of and started.reuse:
+            resident_run.donor = await _donor(self.store, started)
+        resident = self._residents[run] = Resident(self, resident_run)
+        self._places.enter(resident)
+
+    def take_now(self, run: Run, pending: Pending) -> Step:
+        """Carry out a step at once, blocking."""
+        return self._residents[run.id].take_now(pending)
+
+    # What a resident needs of its host ---
+
+    def committed(self, events: Sequence[Event]) -> None:
+        """Own events need not be followed; start children that they brought."""
+        self.watch.skip(events)
+        for event in events:
+            if event.kind == "run.started" and event.pos == 0 and event.run not in self._mine:
+                self._mine.add(event.run)
+                self.watch.spawn(self._begin_child(event))
+            elif event.kind == "signal.received":
+                self._tell(event)
+
+    async def _begin_child(self, event: Event) -> None:
+        body: RunStarted = body_of(event)
+        try:
+            program = self._find(body.agent, body.ref)
+        except HoldfastError as error:
+            self._give_up(event.run, error)
+            return
+        await self._admit(event.run, program, [event], 1)
+
+    def left(self, resident: Resident, error: BaseException | None, again: bool) -> None:
+        """A run left memory."""
+        run = resident.run.id
+        self._residents.pop(run, None)
+        self._places.leave(resident, next_may=not self._closing)
+        if error is not None:
+            self._give_up(run, error)
+        elif resident.run.history.ended is not None:
+            self._mine.discard(run)
+            self._announce(run)
+            if self._ended is not None:
+                self._ended(run)
+        elif again and not self._closing:
+            self._loading.add(run)  # nobody else here may load it meanwhile
+            self.watch.spawn(self._adopt(run))
+        elif not self._closing:
+            self.watch.ring()  # sets the alarm for its timer
+
+    def _give_up(self, run: str, error: BaseException) -> None:
+        self._mine.discard(run)
+        self._broken[run] = error
+        self._announce(run)
+
+    def _announce(self, run: str) -> None:
+        for future in self._waiters.pop(run, []):
+            if not future.done():
+                future.set_result(None)
+
+    # Results ---
+
+    async def result(self, run: str) -> Any:
+        """See `Handle.result`."""
+        while True:
+            future: asyncio.Future[None] = self._loop.create_future()
+            self._waiters.setdefault(run, []).append(future)
+            if run in self._broken:
+                raise self._broken[run]
+            row = await self.store.run(run)
+            if row.ended:
+                return await _outcome(self.store, row, self._find)
+            if self._closing:
+                raise Misuse(f"the runtime was closed before run {run} ended: resume it")
+            await future
+
+    # News from outside ---
+
+    async def signal(
+        self, run: str, name: str, value: Any = None, *, by: str = "", token: str = ""
+    ) -> None:
+        """Send a signal that a run may wait for; it is kept until then. The same ``token`` twice is
+        one signal (default: a new token)."""
+        now, token = self.clock.now_ms(), token or new_id(self.dice)
+        await send(self.store, run, name, value, by=by, now_ms=now, token=token)
+        self.watch.ring()
+
+    def _tell(self, event: Event) -> None:
+        resident = self._residents.get(event.run)
+        if resident is not None and event.kind in ("approval.given", "signal.received"):
+            resident.hear((event,))
+        elif event.kind == "run.ended" and resident is None:
+            self._announce(event.run)
+
+    def _wake(self, ready: Sequence[str]) -> None:
+        """Take over runs that can go on, if they are this process's business."""
+        for run in ready:
+            known = run in self._residents or run in self._loading or run in self._broken
+            if not known and (self.serve or run in self._mine):
+                self._loading.add(run)
+                self.watch.spawn(self._adopt(run))
+
+    def _trouble(self, error: HoldfastError) -> None:
+        """The store cannot be read: whoever waits for a result is told, unless it may pass."""
+        if not (isinstance(error, Outside) and error.retryable):
+            for run in list(self._waiters):
+                self._give_up(run, error)
+
+    async def _adopt(self, run: str) -> None:
+        try:
+            row = await self.store.run(run)
+            if not row.ended:
+                await self._load(row)
+                self._mine.add(run)
+        except LeaseLost:
+            self._loading.discard(run)  # somebody else was faster
+        except HoldfastError as error:
+            self._loading.discard(run)
+            self._give_up(run, error)
+
+    async def close(self) -> None:
+        """Suspend every run cleanly; they go on wherever they are resumed. Idempotent."""
+        self._closing = True
+        self.watch.stop()
+        leaving = [resident.leave() for resident in self._residents.values()]
+        await asyncio.gather(*leaving)
+        await self.watch.close()
+        for run in list(self._waiters):
+            self._announce(run)
+
+    def resident_count(self) -> int:
+        """How many runs are in memory."""
+        return len(self._residents)
+
+
+async def _with_carried(store: Store, run: str, events: list[Event]) -> list[Event]:
+    """Signals that an earlier segment left unconsumed belong to this one."""
+    carried: list[Event] = []
+    for event in events:
+        if event.kind == "run.started":
+            for pos in body_of(event).carry:
+                carried += await store.read(run, pos, pos + 1)
+    return events[:1] + carried + events[1:] if carried else events
+
+
+async def _donor(store: Store, started: RunStarted) -> History:
+    source = await store.run(started.fork_of)
+    first = max((pos for pos in source.segments if pos <= started.fork_pos), default=0)
+    donor = History()
+    later = [pos for pos in source.segments if pos > started.fork_pos]
+    donor.extend(await store.read(started.fork_of, first, later[0] if later else None))
+    return donor
+
+
+async def _outcome(store: Store, row: RunRow, find: Find) -> Any:
+    event = await ending(store, row.run)
+    body: RunEnded = body_of(event)
+    if body.status != "done":
+        error = body.error
+        text = f"run {row.run} {body.status}: {error.type}: {error.text}" if error else ""
+        raise RunFailed(text, error_type=error.type if error else "")
+    plain = None if event.value is None else unpack(event.value, store.get)
+    with contextlib.suppress(NotFound):
+        return find(row.agent, row.ref).returns.check(plain)
+    return plain

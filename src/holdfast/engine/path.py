@@ -1,0 +1,212 @@
+"""The one path of every step: look (done by the run), judge, plan, perform, settle.
+
+`walk` is a generator without I/O: it yields what it needs done (`holdfast.engine.commands`) and
+gets the answers sent back. The host drives it, awaiting for asynchronous code, blocking for code
+that is not: the decisions stand here once.
+"""
+
+from __future__ import annotations
+
+from holdfast.engine.asking import approval, question, unknown
+from holdfast.engine.commands import Append, Await, Done, Look, Path, Perform, Terms, draft, settle
+from holdfast.engine.history import Step
+from holdfast.engine.run import Pending, Run
+from holdfast.gate import Policy, Proposal, Verdict, judge
+from holdfast.journal.events import Draft, Failure, Plan, RunStarted, Status, StepPlanned
+from holdfast.journal.store import Batch
+from holdfast.journal.views import CHILD
+from holdfast.values import limits
+from holdfast.values.canon import digest, pack
+from holdfast.world import EMPTY
+
+
+def walk(run: Run, pending: Pending, settings: Terms) -> Path:
+    """The path of one step that history does not answer. Ends when its outcome is committed."""
+    step = run.history.step(pending.key)
+    reused = _reusable(run, pending, step)
+    if reused is not None:
+        yield from settle(run, pending, settings, step, _from_donor(reused), origin="fork")
+        return
+    verdict: Verdict | None = None
+    if step.planned is None:
+        verdict = _judge(run, pending, settings.policy)
+        if verdict.decision == "deny":
+            yield from _refuse(run, pending, settings, step, verdict)
+            return
+        if verdict.decision in ("escalate", "verify"):
+            allowed = yield from approval(run, pending, settings, step, verdict)
+            if not allowed:
+                return
+            verdict = None  # stands in the question that was asked
+    match pending.plan.kind:
+        case "tool" | "merge":
+            yield from _tool(run, pending, settings, step, verdict)
+        case "ask":
+            yield from question(run, pending, settings, step)
+        case "signal":
+            yield from _signal(run, pending, settings, step, verdict)
+        case "wait":
+            yield Await("timer", pending.due)
+            yield from settle(run, pending, settings, step, Done())
+        case "spawn":
+            yield from _spawn(run, pending, settings, step, verdict)
+        case kind:
+            raise AssertionError(f"no such kind of step: {kind}")
+
+
+def _judge(run: Run, pending: Pending, policy: Policy) -> Verdict:
+    plan = pending.plan
+    kind = "wait" if plan.kind == "signal" else plan.kind
+    program = run.program
+    return judge(
+        Proposal(program.name, program.role, kind, plan.name, plan.effect, pending.bound), policy
+    )
+
+
+def abandon(run: Run, pending: Pending, settings: Terms) -> Path:
+    """The program dropped a step before its outcome was known: record that if anything was recorded
+    of it. What may have happened is said to be unknown."""
+    step = run.history.step(pending.key)
+    if step.planned is not None or step.asked is not None:
+        may_have = step.planned is not None and pending.plan.effect == "once"
+        done = Done(error=Failure("CancelledError", "cancelled by the program while it waited"))
+        status: Status | None = "unknown" if may_have else None
+        yield from settle(run, pending, settings, step, done, status=status)
+    else:
+        run.pending.pop(pending.key, None)
+
+
+def _refuse(run: Run, pending: Pending, settings: Terms, step: Step, verdict: Verdict) -> Path:
+    """INVARIANT E4: a denied action is recorded, and never performed."""
+    way = f"; {verdict.way}" if verdict.way else ""
+    text = f"{pending.plan.name}: refused by {verdict.rules[0]}: {verdict.reason}{way}"
+    failure = Failure("Refused", text)
+    yield from settle(
+        run, pending, settings, step, Done(error=failure), verdict=verdict, status="refused"
+    )
+
+
+def _tool(run: Run, pending: Pending, settings: Terms, step: Step, verdict: Verdict | None) -> Path:
+    """Plan if the effect leaves the world, perform with retries, settle."""
+    leaves = pending.plan.effect in ("idempotent", "once")
+    attempt = step.planned.attempt if step.planned else 1
+    if step.planned is not None:
+        if step.planned.due > settings.now_ms():
+            yield Await("timer", step.planned.due)  # a retry that had not begun
+        elif "once" in (pending.plan.effect, step.planned.plan.effect):
+            # INVARIANT E6: an effect that may have happened is never performed again unasked
+            again = yield from unknown(run, pending, settings, step, "the process ended meanwhile")
+            if not again:
+                return
+            attempt += 1
+    elif leaves:
+        body = StepPlanned(pending.key, pending.plan, 1, verdict=verdict)
+        yield Append([draft(run, pending, settings, body, args=step.args is None)], pending.blobs)
+        verdict = None
+    while True:
+        done: Done = yield Perform(attempt)
+        if done.open:
+            text = done.error.text if done.error else "the call was interrupted"
+            again = yield from unknown(run, pending, settings, step, text)
+            if not again:
+                return
+            attempt += 1
+            continue
+        if not (done.error and done.error.retryable and _may_retry(pending, attempt)):
+            yield from settle(run, pending, settings, step, done, verdict=verdict, attempt=attempt)
+            return
+        assert pending.tool is not None
+        due = settings.now_ms() + int(pending.tool.backoff * 2 ** min(attempt - 1, 20) * 1000)
+        attempt += 1
+        body = StepPlanned(
+            pending.key, pending.plan, attempt, verdict=verdict, failed=done.error, due=due
+        )
+        yield Append([draft(run, pending, settings, body, args=step.args is None)], pending.blobs)
+        verdict = None
+        yield Await("timer", due)
+
+
+def _may_retry(pending: Pending, attempt: int) -> bool:
+    return pending.tool is not None and attempt <= pending.tool.retries
+
+
+def _signal(
+    run: Run, pending: Pending, settings: Terms, step: Step, verdict: Verdict | None
+) -> Path:
+    """Wait for the oldest signal of a name that no other step has consumed."""
+    name = str(pending.bound["name"])
+    found = run.history.pending_signals(name)
+    if not found and step.planned is None:
+        body = StepPlanned(pending.key, Plan(name, "signal", "read"), verdict=verdict)
+        yield Append([draft(run, pending, settings, body, args=True)], pending.blobs)
+        verdict = None
+    while not (found := run.history.pending_signals(name)):
+        if not (name.startswith(CHILD) and run.history.started and run.history.started.fork_of):
+            yield Await("signal")
+            continue
+        # the news of a child goes to the run that spawned it; a fork of that looks for itself
+        news: bytes | None = yield Look(name.removeprefix(CHILD))
+        if news:
+            done = Done(value=news)
+            yield from settle(run, pending, settings, step, done, verdict=verdict)
+            return
+        due = 0
+        if news is None:  # somebody else's child, and it goes on
+            attempt = step.planned.attempt + 1 if step.planned else 1
+            wait = limits.CHILD_LOOK_MS * 2 ** min(attempt, 6)
+            due = settings.now_ms() + wait
+            body = StepPlanned(pending.key, Plan(name, "signal", "read"), attempt, due=due)
+            yield Append([draft(run, pending, settings, body)], {})
+        yield Await("signal", due)
+    signal = found[0]
+    run.history.consumed.add(signal.pos)
+    yield from settle(
+        run, pending, settings, step, Done(value=signal.value), verdict=verdict, cause=signal.pos
+    )
+
+
+def _spawn(
+    run: Run, pending: Pending, settings: Terms, step: Step, verdict: Verdict | None
+) -> Path:
+    """Start a child run: its first event and this step's outcome are one append."""
+    child, bound = pending.child, pending.bound
+    name = child_name(run.id, run.history.segment, pending.key)
+    blobs = dict(pending.blobs)
+    started = RunStarted(
+        child.name, ref=run.outer.ref_of(child), role=child.role, parent=run.id,
+        parent_key=pending.key, policy=settings.policy.hash, code=child.code,
+    )  # fmt: skip
+    draft = Draft(started, settings.now_ms(), world=run.root, args=pack(bound["args"], blobs))
+    done = Done(value=pack({"run": name, "world": run.root}, blobs), blobs=blobs)
+    batch = Batch(name, (draft,), expect=-1, lease=run.outer.owner)
+    yield from settle(run, pending, settings, step, done, verdict=verdict, others=(batch,))
+
+
+def child_name(parent: str, segment: int, key: str) -> str:
+    """The id of the run that step ``key`` of ``parent`` spawns: the same on every attempt. Families
+    too deep for a readable name get a short one."""
+    place = key.replace(".", "-")
+    name = f"{parent}.{place}" if segment == 1 else f"{parent}.s{segment}-{place}"
+    return name if len(name) <= 64 else digest(name.encode())[:20]
+
+
+def _reusable(run: Run, pending: Pending, step: Step) -> Step | None:
+    """INVARIANT E7: in a fork, a step whose action and world are unchanged keeps its outcome."""
+    if run.donor is None or step.planned is not None or step.asked is not None:
+        return None
+    old = run.donor.steps.get(pending.key)
+    if old is None or old.settled is None or old.settled.status != "value" or old.plan is None:
+        return None
+    if (old.plan.kind, old.plan.name) != (pending.plan.kind, pending.plan.name):
+        return None
+    if old.args != pending.args or old.settled.inline != pending.inline:
+        return None
+    saw_world = old.settled.looked or pending.plan.effect == "world" or old.plan.kind == "spawn"
+    before = old.settled.saw or old.world_before or EMPTY
+    return None if saw_world and before != run.root else old
+
+
+def _from_donor(old: Step) -> Done:
+    world = old.world_after if old.world_after != old.world_before else ""
+    looked = old.settled is not None and old.settled.looked
+    return Done(value=old.value, world=world, looked=looked)

@@ -1,0 +1,169 @@
+"""The only impure call: a tool's own function, with its time limit and its errors as data."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from pydantic import ValidationError
+
+from holdfast.engine import scope
+from holdfast.engine.commands import Done, Perform, text_of, too_long
+from holdfast.engine.declare import NOT_DONE, Tool
+from holdfast.engine.run import Pending, Run
+from holdfast.journal.events import BranchMerged, Failure
+from holdfast.values.canon import Blobs, pack
+from holdfast.values.errors import HoldfastError, Misuse, Outside
+from holdfast.values.ports import Clock
+from holdfast.world import merge
+
+
+def open_call(run: Run, pending: Pending, attempt: int) -> scope.Call:
+    """What the tool's code may ask about this performance."""
+    return scope.Call(
+        run.id,
+        pending.key if run.history.segment == 1 else f"{run.history.segment}:{pending.key}",
+        pending.args,
+        attempt=attempt,
+        stage=run.stage,
+        root=run.root,
+        caches=run.outer.caches,
+        epoch=run.epoch,
+    )
+
+
+async def perform(run: Run, pending: Pending, command: Perform, clock: Clock) -> Done:
+    """Perform a tool for asynchronous code; blocking functions run in a thread."""
+    if pending.plan.kind == "merge":
+        return merge_worlds(run, pending, clock)
+    tool, call = pending.tool, open_call(run, pending, command.attempt)
+    assert tool is not None
+    start = clock.ticks_ns()
+    token = scope.call.set(call)
+    try:
+        fn = tool.reconcile if command.reconcile else None
+        if fn is None and tool.is_async and tool.timeout is None:
+            result = await tool.invoke(pending.bound)
+        else:
+            result = await asyncio.wait_for(_result(tool, fn, pending), tool.timeout)
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if not pending.dropped and task is not None and task.cancelling():
+            raise  # this process stops: nothing is recorded, the next one decides
+        return _failed(tool, error, _took(clock, start))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - a tool may raise anything: it becomes data
+        return _failed(tool, error, _took(clock, start))
+    finally:
+        scope.call.reset(token)
+    return finish(run, tool, call, result, _took(clock, start))
+
+
+async def _result(tool: Tool[..., Any], fn: Callable[..., Any] | None, pending: Pending) -> Any:
+    if fn is not None:
+        found = fn(**pending.bound)
+        return await found if inspect.isawaitable(found) else found
+    if tool.is_async:
+        return await tool.invoke(pending.bound)
+    return await asyncio.to_thread(tool.invoke, pending.bound)
+
+
+def perform_now(run: Run, pending: Pending, command: Perform, clock: Clock) -> Done:
+    """Perform a tool in the calling thread, blocking it."""
+    tool, call = pending.tool, open_call(run, pending, command.attempt)
+    if tool is None:
+        raise Misuse(f"{pending.plan.kind} {pending.plan.name}: asked for by code that cannot wait")
+    start = clock.ticks_ns()
+    tokens = scope.call.set(call), scope.lane.set(None)
+    try:
+        if command.reconcile and tool.reconcile is not None:
+            result = tool.reconcile(**pending.bound)
+        else:
+            result = tool.invoke(pending.bound)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - a tool may raise anything: it becomes data
+        return _failed(tool, error, _took(clock, start))
+    finally:
+        scope.call.reset(tokens[0])
+        scope.lane.reset(tokens[1])
+    return finish(run, tool, call, result, _took(clock, start))
+
+
+def finish(run: Run, tool: Tool[..., Any], call: scope.Call, result: Any, took: int) -> Done:
+    """The result as data, checked against the tool's hint, with the world after it."""
+    if result is NOT_DONE:
+        return Done(not_done=True, took=took)
+    blobs: Blobs = {}
+    try:
+        shape = tool.returns
+        value = pack(shape.plain(shape.check(result)), blobs)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+        shown = too_long(repr(result)[:200])
+        happened = "" if tool.effect == "read" else " (it did happen)"
+        text = f"tool {tool.name}, result: {first['msg']}, not {shown}{happened}"
+        return Done(error=Failure("Misuse", text), took=took)
+    except Misuse as error:
+        return Done(error=Failure("Misuse", f"tool {tool.name}: its result {error}"), took=took)
+    looked, saw = call.looked, call.saw
+    world = ""
+    if tool.effect == "world":
+        world = call.root
+        blobs.update(run.stage.take())
+    return Done(value=value, took=took, world=world, blobs=blobs, looked=looked, saw=saw)
+
+
+def merge_worlds(run: Run, pending: Pending, clock: Clock) -> Done:
+    """Merge another run's world into this one; conflicts are part of the result, not errors."""
+    start = clock.ticks_ns()
+    bound = pending.bound
+    merged = merge(run.stage, bound["base"], run.root, bound["theirs"])
+    conflicts = [{"path": one.path, "kind": one.kind} for one in merged.conflicts]
+    keep = run.root if conflicts else merged.root
+    blobs = run.stage.take()
+    body = BranchMerged(
+        pending.key, bound["source"], bound["base"], bound["theirs"],
+        len(merged.conflicts),
+    )  # fmt: skip
+    value = pack({"merged": not conflicts, "conflicts": conflicts}, blobs)
+    return Done(value=value, took=_took(clock, start), world=keep, blobs=blobs, merged=body)
+
+
+def _took(clock: Clock, start: int) -> int:
+    return (clock.ticks_ns() - start) // 1000
+
+
+def _failed(tool: Tool[..., Any], error: BaseException, took: int) -> Done:
+    """An error as data. What leaves an effect of ``once`` open is said to be open."""
+    retryable = isinstance(error, Outside) and error.retryable
+    cut_off = _cut_off(error)
+    name = type(error).__name__
+    text = text_of(error)
+    if isinstance(error, TimeoutError) and not text and tool.timeout is not None:
+        text = f"tool {tool.name}: no result within {tool.timeout:g} s"
+    if isinstance(error, asyncio.CancelledError):
+        text = f"tool {tool.name}: cancelled"
+    if not isinstance(error, HoldfastError) and not text:
+        text = f"tool {tool.name}: {name}"
+    failure = Failure(name, text, retryable or (cut_off and tool.effect != "once"))
+    return Done(error=failure, took=took, open=cut_off and tool.effect == "once")
+
+
+_CUT_OFF = ("Timeout", "Disconnect", "Connect", "Incomplete", "Network", "Transport", "Protocol")
+
+
+def _cut_off(error: BaseException) -> bool:
+    """Whether an error may have come after the effect: the reply was lost, not the request refused.
+
+    Clients have their own classes for that, often not derived from the builtin ones; their names
+    agree. A tool that knows better raises `Outside` (nothing happened; ``retryable`` or not).
+    """
+    if isinstance(error, HoldfastError):
+        return False
+    if isinstance(error, asyncio.CancelledError | OSError | SystemExit | GeneratorExit):
+        return not isinstance(error, FileNotFoundError | PermissionError | FileExistsError)
+    return any(word in kind.__name__ for kind in type(error).__mro__ for word in _CUT_OFF)

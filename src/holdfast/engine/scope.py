@@ -1,0 +1,117 @@
+"""Where code runs: inside which run and lane, and inside which tool call.
+
+Two context variables, and nothing else, connect plain functions with the engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextvars import ContextVar
+from typing import Any, Protocol
+
+from holdfast.values.canon import digest
+from holdfast.world import Stage
+
+
+class Lane:
+    """One task of a run: it numbers its steps and the tasks it spawns, in the order it makes them.
+
+    INVARIANT E1: a step's key is the path of its lane plus a counter, whatever the timing:
+    "3.2" is the second step of the task that was the third thing the program's main task made.
+    """
+
+    __slots__ = ("count", "path", "run")
+
+    def __init__(self, run: RunScope, path: str) -> None:
+        self.run = run
+        self.path = path
+        self.count = 0
+
+    def next(self) -> str:
+        """The key of the next step or task."""
+        self.count += 1
+        return f"{self.path}{self.count}"
+
+
+class RunScope(Protocol):
+    """What plain functions see of the run they are inside of."""
+
+    id: str
+
+    def call(self, tool: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+        """Take a step that calls a tool."""
+        ...
+
+
+class Call:
+    """One performance of a tool: what the tool's own code may ask about it.
+
+    ``stage`` and ``root``: the world before; a tool with effect ``world`` assigns the new root.
+    ``caches``: a directory for what may be deleted at any time ("" = none). ``epoch``: of the
+    lease under which this is performed; another process has another one.
+    """
+
+    __slots__ = (
+        "_args",
+        "_root",
+        "attempt",
+        "caches",
+        "epoch",
+        "key",
+        "looked",
+        "run",
+        "saw",
+        "stage",
+    )
+
+    def __init__(
+        self,
+        run: str,
+        key: str,
+        args: bytes,
+        *,
+        attempt: int,
+        stage: Stage,
+        root: str,
+        caches: str,
+        epoch: int,
+    ) -> None:
+        self.run = run
+        self.key = key
+        self._args = args
+        self.attempt = attempt
+        self.stage = stage
+        self._root = root
+        self.looked = False
+        self.saw = root
+        self.caches = caches
+        self.epoch = epoch
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same for every attempt of the same action at the same step of the same run; another
+        in a fork. 32 hex digits."""
+        return digest(f"{self.run} {self.key} {digest(self._args)}".encode())[:32]
+
+    @property
+    def root(self) -> str:
+        """The root of the world; reading it is noted, for the outcome then depends on it."""
+        self.looked = True
+        return self._root
+
+    @root.setter
+    def root(self, root: str) -> None:
+        self._root = root
+
+
+lane: ContextVar[Lane | None] = ContextVar("holdfast_lane", default=None)
+"""The lane of the agent code that is running, None outside a run."""
+
+call: ContextVar[Call | None] = ContextVar("holdfast_call", default=None)
+"""The tool call that is being performed, None outside one."""
+
+
+def current_run() -> Any:
+    """The run whose agent code is executing, or None."""
+    here = lane.get()
+    return None if here is None else here.run

@@ -1,0 +1,34 @@
+"""May this happen? A verdict on every step, from a policy in a YAML file.
+
+`judge` takes a `Proposal` and a `Policy` and returns a `Verdict`: allow, verify, escalate or deny.
+It is pure and total, evaluates every rule, lets the strictest win, and denies what it cannot
+evaluate. `parse_policy` refuses anything that it does not understand, with file and line.
+The language is described in docs/policy.md.
+"""
+
+from __future__ import annotations
+
+from holdfast.gate.files import default_policy, load_policy_file
+from holdfast.gate.judge import judge
+from holdfast.gate.policy import Policy, Rule, parse_policy
+from holdfast.gate.proposal import EFFECTS, KINDS, Proposal
+from holdfast.gate.verdict import STRICTNESS, Decision, Verdict
+
+DEFAULT_POLICY: Policy = default_policy()
+"""What applies without a policy file: read, world and idempotent run, once asks a person."""
+
+__all__ = [
+    "DEFAULT_POLICY",
+    "EFFECTS",
+    "KINDS",
+    "STRICTNESS",
+    "Decision",
+    "Policy",
+    "Proposal",
+    "Rule",
+    "Verdict",
+    "default_policy",
+    "judge",
+    "load_policy_file",
+    "parse_policy",
+]

@@ -1,0 +1,201 @@
+"""Views: anything computed by folding events; may be deleted and rebuilt.
+
+The run row is the view that stores keep current inside each append, because listing, waking and
+recovery need it: a waiting run is one row and nothing else.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from holdfast.journal.events import (
+    ApprovalAsked,
+    ApprovalGiven,
+    Event,
+    Failure,
+    RunEnded,
+    RunStarted,
+    SignalReceived,
+    StepPlanned,
+    body_of,
+)
+
+CHILD = "$child:"
+"""Signals that begin so bring a run the end of one that it spawned."""
+CANCEL = "$cancel"
+"""Name of the signal that asks a run to stop."""
+
+
+class Wait(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One thing that a run waits for. ``kind``: timer, signal or person; ``name``: the signal's
+    name; ``due``: ms; ``text``: what a person reads; ``ready``: it has come."""
+
+    key: str
+    kind: str
+    name: str = ""
+    due: int = 0
+    text: str = ""
+    digest: str = ""
+    about: str = ""
+    choices: tuple[str, ...] = ()
+    approvers: tuple[str, ...] = ()
+    ready: bool = False
+
+
+class RunRow(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a list of runs shows, and what waking needs. Times are ms since 1970.
+
+    ``status``: running, waiting, done, failed or cancelled. ``segments``: positions of the
+    run.started events of this chain, oldest first. ``owner``/``epoch`` are the lease (kept by the
+    store, not folded). ``number``: creation order in the store.
+    """
+
+    run: str
+    agent: str
+    ref: str = ""
+    status: str = "running"
+    started: int = 0
+    changed: int = 0
+    parent: str = ""
+    parent_key: str = ""
+    fork_of: str = ""
+    fork_pos: int = 0
+    segments: tuple[int, ...] = ()
+    waits: tuple[Wait, ...] = ()
+    error: Failure | None = None
+    steps: int = 0
+    owner: str = ""
+    epoch: int = 0
+    number: int = 0
+
+    @property
+    def due(self) -> int:
+        """The earliest timer, 0 if none."""
+        return min((wait.due for wait in self.waits if wait.due), default=0)
+
+    @property
+    def woken(self) -> bool:
+        """Whether something it waits for has come."""
+        return any(wait.ready for wait in self.waits)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run is over."""
+        return self.status in ("done", "failed", "cancelled")
+
+
+def fold_run(row: RunRow | None, event: Event) -> RunRow | None:
+    """The row after an event; the same object if the event does not change it."""
+    match event.kind:
+        case "run.started":
+            return _started(row, event)
+        case "step.planned":
+            return _planned(row, event)
+        case "step.settled":
+            return _settled(row, event)
+        case "approval.asked" | "approval.given" | "signal.received":
+            return _spoken(row, event)
+        case "run.ended":
+            return _ended(row, event)
+        case _:
+            return row
+
+
+def _started(row: RunRow | None, event: Event) -> RunRow:
+    body: RunStarted = body_of(event)
+    if row is not None and row.run == event.run:
+        # the next segment: signals that were not consumed are looked up in the chain itself
+        return msgspec.structs.replace(
+            row, segments=(*row.segments, event.pos), status="running", changed=event.at, waits=()
+        )
+    inherited = tuple(pos for pos in row.segments if pos <= body.fork_pos) if row else ()
+    return RunRow(
+        run=event.run,
+        agent=body.agent,
+        ref=body.ref,
+        started=event.at,
+        changed=event.at,
+        parent=body.parent,
+        parent_key=body.parent_key,
+        fork_of=body.fork_of,
+        fork_pos=body.fork_pos,
+        segments=inherited if body.fork_of else (event.pos,),
+    )
+
+
+def _planned(row: RunRow | None, event: Event) -> RunRow | None:
+    if row is None:
+        return row
+    body: StepPlanned = body_of(event)
+    if not (body.due or body.plan.kind in ("wait", "signal")):
+        return _without(row, event, body.key)
+    kind = "signal" if body.plan.kind == "signal" else "timer"
+    wait = Wait(body.key, kind, name=body.plan.name if kind == "signal" else "", due=body.due)
+    return _waiting(row, event, wait)
+
+
+def _waiting(row: RunRow, event: Event, wait: Wait) -> RunRow:
+    others = tuple(other for other in row.waits if other.key != wait.key)
+    return msgspec.structs.replace(row, status="waiting", changed=event.at, waits=(*others, wait))
+
+
+def _settled(row: RunRow | None, event: Event) -> RunRow | None:
+    if row is None or not row.waits:
+        return row
+    return _without(row, event, body_of(event).key)
+
+
+def _without(row: RunRow, event: Event, key: str) -> RunRow:
+    """The row once the run no longer waits at step ``key``."""
+    stop = key.startswith("0")  # the program's own steps count from 1
+    left = tuple(
+        wait for wait in row.waits if wait.key != key and not (stop and wait.name == CANCEL)
+    )
+    if len(left) == len(row.waits):
+        return row
+    status = row.status if left else "running"
+    return msgspec.structs.replace(row, waits=left, status=status, changed=event.at)
+
+
+def _spoken(row: RunRow | None, event: Event) -> RunRow | None:
+    """A person is asked or has answered, or a signal came."""
+    body: ApprovalAsked | ApprovalGiven | SignalReceived = body_of(event)
+    if row is None or row.ended:
+        return row  # news for a run that is over wakes nobody
+    if isinstance(body, ApprovalAsked):
+        return _waiting(
+            row,
+            event,
+            Wait(
+                body.key,
+                "person",
+                text=body.text,
+                digest=body.digest,
+                about=body.about,
+                choices=body.choices,
+                approvers=body.verdict.approvers if body.verdict else (),
+            ),
+        )
+    waits = tuple(
+        msgspec.structs.replace(wait, ready=True) if _meets(wait, body) else wait
+        for wait in row.waits
+    )
+    if isinstance(body, SignalReceived) and body.name == CANCEL:
+        others = tuple(wait for wait in waits if wait.key != "0")
+        waits = (*others, Wait("0", "signal", name=CANCEL, ready=True))
+    return msgspec.structs.replace(row, waits=waits, changed=event.at)
+
+
+def _meets(wait: Wait, body: ApprovalGiven | SignalReceived) -> bool:
+    if isinstance(body, ApprovalGiven):
+        return wait.kind == "person" and wait.key == body.key and wait.digest == body.digest
+    return wait.kind == "signal" and wait.name == body.name
+
+
+def _ended(row: RunRow | None, event: Event) -> RunRow | None:
+    body: RunEnded = body_of(event)
+    if row is None:
+        return row
+    return msgspec.structs.replace(
+        row, status=body.status, changed=event.at, waits=(), error=body.error, steps=body.steps
+    )

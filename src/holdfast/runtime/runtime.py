@@ -1,0 +1,171 @@
+"""The `Runtime`: a host on a store, with a policy, that users open and close."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import threading
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from holdfast.engine.answers import answer
+from holdfast.engine.declare import Agent
+from holdfast.engine.host import Handle, Host
+from holdfast.gate import DEFAULT_POLICY, Policy, load_policy_file
+from holdfast.journal.store import Store
+from holdfast.runtime.programs import Programs
+from holdfast.runtime.settings import Settings, from_environment
+from holdfast.stores.memory import MemoryStore
+from holdfast.stores.sqlite import SqliteStore
+from holdfast.values.errors import Misuse
+from holdfast.values.ports import Clock, Dice, SystemClock, SystemDice
+from holdfast.world import Stage, import_dir
+
+
+class Runtime:
+    """Runs agents durably. An async context manager::
+
+        async with Runtime() as runtime:
+            handle = await runtime.start(agent, "argument")
+            print(await handle.result())
+
+    ``settings`` default to the environment's. ``store``: an open store instead of the directory
+    that the settings name (it is then closed by whoever opened it); ``"memory"`` for one that lives
+    as long as the runtime. ``serve``: also go on with runs that other processes left.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        store: Store | str | None = None,
+        policy: Policy | None = None,
+        serve: bool = False,
+        clock: Clock | None = None,
+        dice: Dice | None = None,
+    ) -> None:
+        self.settings = settings or from_environment()
+        self._given = store
+        self._serve = serve
+        self._clock = clock or SystemClock()
+        self._dice = dice or SystemDice()
+        if policy is None and self.settings.policy:
+            policy = load_policy_file(Path(self.settings.policy))
+        self.policy = policy or DEFAULT_POLICY
+        base = self.settings.directory.resolve().parent if store is None else Path.cwd()
+        self.programs = Programs(base)
+        self._host: Host | None = None
+
+    async def __aenter__(self) -> Runtime:
+        settings = self.settings
+        owner = "here"
+        caches = ""
+        if isinstance(self._given, str):
+            if self._given != "memory":
+                raise Misuse(
+                    f"store={self._given!r}: give a directory in the settings, or 'memory'"
+                )
+            store: Store = MemoryStore()
+        elif self._given is not None:
+            store = self._given
+            owner = getattr(store, "name", owner)
+        else:
+            opened = SqliteStore(
+                settings.directory, synchronous=settings.synchronous, grow=True, clock=self._clock
+            )
+            store, owner, caches = opened, opened.name, str(settings.directory.resolve())
+        self.store = store
+        self._host = Host(
+            store, owner=owner, find=self.programs.find, ref_of=self.programs.ref_of,
+            policy=self.policy, clock=self._clock, dice=self._dice, linger=settings.linger,
+            serve=self._serve, caches=caches, ended=self._clean,
+        )  # fmt: skip
+        await self._host.open()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._host is not None:
+            await self._host.close()
+            if self._given is None or isinstance(self._given, str):
+                await self.store.close()
+            self._host = None
+
+    def _clean(self, run: str) -> None:
+        """A run ended: its checkout is of no more use."""
+        place = Path(self._host.caches if self._host else "") / "checkouts" / run
+        if self._host is not None and self._host.caches and place.is_dir():
+            threading.Thread(target=shutil.rmtree, args=(place, True), daemon=True).start()
+
+    @property
+    def host(self) -> Host:
+        """The engine's host; `Misuse` before the runtime is opened."""
+        if self._host is None:
+            raise Misuse("the runtime is not open: use `async with Runtime() as runtime`")
+        return self._host
+
+    async def start(self, program: Agent[..., Any], /, *args: Any, **kwargs: Any) -> Handle:
+        """Start a run of ``program`` with these arguments."""
+        return await self.launch(program, args, kwargs)
+
+    async def launch(
+        self,
+        program: Agent[..., Any],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+        *,
+        name: str = "",
+        world: Path | str | None = None,
+    ) -> Handle:
+        """`start`, saying more: ``name`` is the run's id, ``world`` a directory whose content
+        becomes the run's world (the directory itself is never touched)."""
+        self.programs.add(program)
+        root = "" if world is None else await self.take_in(Path(world))
+        return await self.host.start(
+            program, args, kwargs, name=name, world=root, by=self.settings.user
+        )
+
+    async def take_in(self, directory: Path, ignore: tuple[str, ...] = ()) -> str:
+        """Store the content of a directory and return its root. ``ignore``: globs to leave out."""
+        stage = Stage(self.store.get, self.store.put_now)
+        root = await asyncio.to_thread(import_dir, stage, directory, ignore)
+        await self.store.put(stage.take())
+        return root
+
+    async def resume(self, run: str) -> Handle:
+        """Go on with a run that was suspended or whose process died."""
+        return await self.host.resume(run)
+
+    async def answer(
+        self, run: str, decision: str, value: Any = None, *, step: str = "", note: str = ""
+    ) -> None:
+        """Answer what a run asks: ``decision`` approve, deny, or answer (with ``value``); ``step``
+        says which question if there are several."""
+        await answer(
+            self.store, run, step, decision, by=self.settings.user,
+            now_ms=self._clock.now_ms(), value=value, note=note,
+        )  # fmt: skip
+        self.host.watch.ring()
+
+    async def signal(self, run: str, name: str, value: Any = None, *, token: str = "") -> None:
+        """Send a signal that a run may wait for; it is kept until then. The same ``token`` twice is
+        one signal (default: a new token)."""
+        await self.host.signal(run, name, value, by=self.settings.user, token=token)
+
+
+def run(program: Agent[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    """Run an agent durably in the store of the environment's settings and return its result.
+
+    The bridge for code that is not asynchronous; inside an event loop use `Runtime`.
+    """
+
+    async def main() -> Any:
+        async with Runtime() as runtime:
+            return await (await runtime.start(program, *args, **kwargs)).result()
+
+    return asyncio.run(main())

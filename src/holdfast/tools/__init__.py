@@ -1,0 +1,1 @@
+"""Tools that ship with Holdfast. `world` reads, changes and runs commands in a run's world."""

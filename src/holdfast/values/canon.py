@@ -1,0 +1,250 @@
+"""Canonical bytes: one value, one byte string, everywhere and for ever.
+
+JSON, UTF-8, no white space, object keys sorted, numbers as msgspec writes them (shortest form
+that reads back equal). What JSON lacks is written as an object with one key that starts with
+``$``; keys of the user's own that start with ``$`` get one more ``$`` so that nothing collides:
+
+    {"$bytes": "<base64>"}   a byte string
+    {"$float": "nan"}        a float that is not finite: nan, inf, -inf
+    {"$blob": "<sha256>"}    written by `pack` only: the value is in the blob with this hash
+    {"$raw": "<sha256>"}     written by `pack` only: the blob is a byte string itself
+
+`pack` splits large and repeated parts out of a value: what remains is its *skeleton*. Blobs are
+named by hash, so the skeleton's hash stands for the whole value: it is what steps compare.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import enum
+import hashlib
+import math
+from collections.abc import Callable, Mapping
+from pathlib import PurePath
+from typing import Any
+
+import msgspec
+
+from holdfast.values import limits
+from holdfast.values.errors import Corrupt, Misuse, TooLarge
+
+Blobs = dict[str, bytes]
+"""Content by its SHA-256 in hex."""
+
+
+def digest(content: bytes) -> str:
+    """SHA-256 of ``content`` as 64 hex digits: the only hash in Holdfast."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def _foreign(value: Any) -> Any:
+    """Turn what msgspec does not know into what it does (called by the encoder)."""
+    if isinstance(value, PurePath):
+        return str(value)
+    fields = _fields(value)
+    if fields is not None:
+        return fields
+    raise TypeError(f"a value of type {type(value).__qualname__} cannot be recorded")
+
+
+def _fields(value: Any) -> Any:
+    """What stands in a model, dataclass or struct, by name; None for anything else."""
+    dump = getattr(value, "model_dump", None)  # pydantic models, without importing pydantic
+    if callable(dump) and not isinstance(value, type):
+        return dump()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if isinstance(value, msgspec.Struct):
+        named = zip(value.__struct_encode_fields__, value.__struct_fields__, strict=True)
+        return {name: getattr(value, field) for name, field in named}
+    return None
+
+
+_encoder = msgspec.json.Encoder(order="deterministic", enc_hook=_foreign)
+_decoder = msgspec.json.Decoder()
+
+
+def encode(value: Any) -> bytes:
+    """Canonical bytes of ``value``; raises `Misuse` naming the part that cannot be encoded."""
+    try:
+        encoded = _encoder.encode(value)
+    except (TypeError, ValueError, RecursionError):
+        encoded = b'"$'  # cannot be told from a value that needs care: take the careful way
+    if b"null" in encoded or b'"$' in encoded or _needs_care(value):
+        return _encode_careful(value)
+    return encoded
+
+
+def _encode_careful(value: Any) -> bytes:
+    try:
+        return _encoder.encode(_plain(value, 0))
+    except (TypeError, ValueError) as error:
+        raise Misuse(f"cannot be recorded: {error}") from None
+
+
+def _needs_care(value: Any, depth: int = 0) -> bool:
+    """Whether anything in ``value`` is no plain JSON value with text for keys, or too deep: msgspec
+    would write bytes as text, let two keys fall together and know no limit."""
+    kind = type(value)
+    if kind in _SCALARS:
+        return False
+    depth += 1
+    if depth > limits.DEPTH_MAX:
+        return True
+    if kind is dict:
+        return any(type(key) is not str or _needs_care(value[key], depth) for key in value)
+    if kind is list or kind is tuple:
+        return any(_needs_care(item, depth) for item in value)
+    return True
+
+
+_SCALARS = frozenset({str, int, float, bool, type(None)})
+
+
+def _plain(value: Any, depth: int) -> Any:
+    """``value`` in JSON's own types, with the tagged forms of this module's docstring."""
+    if depth > limits.DEPTH_MAX:
+        raise TooLarge(f"cannot be recorded: nested deeper than {limits.DEPTH_MAX} levels")
+    kind = type(value)
+    if kind is float and not math.isfinite(value):
+        return {"$float": repr(value)}
+    if kind in _SCALARS:
+        return value
+    if isinstance(value, bytes | bytearray | memoryview):
+        return {"$bytes": base64.b64encode(value).decode()}
+    if isinstance(value, Mapping):
+        plain = {_plain_key(key): _plain(item, depth + 1) for key, item in value.items()}
+        if len(plain) != len(value):
+            raise TypeError("two keys of a mapping would be written alike")
+        return plain
+    if isinstance(value, list | tuple):
+        return [_plain(item, depth + 1) for item in value]
+    if isinstance(value, set | frozenset):
+        return sorted((_plain(item, depth + 1) for item in value), key=_encoder.encode)
+    if isinstance(value, str | int | float) and not isinstance(value, enum.Enum):
+        base = str if isinstance(value, str) else int if isinstance(value, int) else float
+        return _plain(base(value), depth)  # a subclass, such as a marked string
+    fields = _fields(value)
+    if fields is not None:
+        return _plain(fields, depth + 1)
+    return _plain(msgspec.to_builtins(value, builtin_types=(bytes,), enc_hook=_foreign), depth + 1)
+
+
+def _plain_key(key: Any) -> str:
+    text = key if isinstance(key, str) else _encoder.encode(key).decode().strip('"')
+    return "$" + text if text.startswith("$") else text
+
+
+def decode(content: bytes) -> Any:
+    """The value whose canonical bytes these are; `Corrupt` if they are not JSON."""
+    try:
+        value = _decoder.decode(content)
+    except msgspec.DecodeError as error:
+        raise Corrupt(f"recorded bytes are not canonical JSON: {error}") from None
+    return _untag(value, None) if b'"$' in content else value
+
+
+def _untag(value: Any, fetch: Callable[[str], bytes] | None) -> Any:
+    if isinstance(value, list):
+        return [_untag(item, fetch) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if len(value) == 1:
+        ((tag, content),) = value.items()
+        if tag == "$bytes":
+            return base64.b64decode(content)
+        if tag == "$float":
+            return float(content)
+        if fetch is not None and tag == "$blob":
+            return unpack(fetch(content), fetch)
+        if fetch is not None and tag == "$raw":
+            return fetch(content)
+    return {
+        (key[1:] if key.startswith("$$") else key): _untag(item, fetch)
+        for key, item in value.items()
+    }
+
+
+def pack(value: Any, blobs: Blobs) -> bytes:
+    """Canonical skeleton of ``value``; split-off parts are added to ``blobs``.
+
+    Raises `Misuse` if the value cannot be encoded, `TooLarge` above the payload limit.
+    """
+    encoded = encode(value)
+    if len(encoded) <= limits.PART_MIN_BYTES:
+        return encoded
+    if len(encoded) > limits.PAYLOAD_MAX_BYTES:
+        raise TooLarge(
+            f"{len(encoded):,} bytes is over the payload limit of {limits.PAYLOAD_MAX_BYTES:,}: "
+            "write it to a file in the world and pass its path"
+        )
+    return _encoder.encode(_split(_decoder.decode(encoded), blobs))
+
+
+def pack_scalars(values: Mapping[str, Any], blobs: Blobs) -> bytes:
+    """`pack` of named strings, numbers, truth values and None: the common case, in a third of the
+    time."""
+    try:
+        encoded = _encoder.encode(values)
+    except (TypeError, ValueError):
+        return pack(values, blobs)
+    if len(encoded) > limits.PART_MIN_BYTES or b"null" in encoded or b'"$' in encoded:
+        return pack(values, blobs)
+    return encoded
+
+
+def _split(value: Any, blobs: Blobs) -> Any:
+    """Replace long strings, and long list items, by references (works on plain JSON values)."""
+    if isinstance(value, str):
+        if len(value) <= limits.PART_MIN_BYTES:
+            return value
+        return {"$blob": _keep(_encoder.encode(value), blobs)}
+    if isinstance(value, dict):
+        if len(value) == 1 and len(value.get("$bytes", "")) > limits.PART_MIN_BYTES:
+            return {"$raw": _keep(base64.b64decode(value["$bytes"]), blobs)}
+        return {key: _split(item, blobs) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_split_item(item, blobs) for item in value]
+    return value
+
+
+def _split_item(item: Any, blobs: Blobs) -> Any:
+    if type(item) in (int, float, bool, type(None)):
+        return item
+    part = _split(item, blobs)
+    encoded = _encoder.encode(part)
+    if len(encoded) <= limits.PART_MIN_BYTES:
+        return part
+    return {"$blob": _keep(encoded, blobs)}
+
+
+def _keep(content: bytes, blobs: Blobs) -> str:
+    name = digest(content)
+    blobs[name] = content
+    return name
+
+
+def unpack(skeleton: bytes, fetch: Callable[[str], bytes]) -> Any:
+    """The value of a skeleton; ``fetch(sha256)`` returns a blob or raises `Corrupt`."""
+    if b'"$' not in skeleton:
+        return _decoder.decode(skeleton)
+    return _untag(_decoder.decode(skeleton), fetch)
+
+
+def references(skeleton: bytes) -> set[str]:
+    """Hashes of the blobs that a skeleton names directly (for garbage collection)."""
+    if b'"$blob"' not in skeleton and b'"$raw"' not in skeleton:
+        return set()
+    found: set[str] = set()
+    stack = [_decoder.decode(skeleton)]
+    while stack:
+        value = stack.pop()
+        if isinstance(value, list):
+            stack.extend(value)
+        elif isinstance(value, dict):
+            if len(value) == 1 and ("$blob" in value or "$raw" in value):
+                found.update(value.values())
+            else:
+                stack.extend(value.values())
+    return found

@@ -1,0 +1,63 @@
+"""What agents can change: content-addressed snapshots of a directory.
+
+A world is a Merkle tree; a **root** (the hash of its top directory) is one immutable snapshot,
+and a fork is nothing but a second name for a root. This room turns roots into other roots (`tree`),
+compares them (`diff`), merges them with conflicts as values (`merge`) and moves them to and from a
+disk (`checkout`). The stored form is in `nodes`. It knows nothing of runs, events or stores:
+content goes through the `Objects` port.
+"""
+
+from holdfast.world.checkout import Checkout, CopyCheckout, export_dir, import_dir
+from holdfast.world.diff import Change, diff, renames, unified
+from holdfast.world.merge import Conflict, Driver, Merged, merge, resolve
+from holdfast.world.nodes import EMPTY, EMPTY_DIR, Entry, put_file
+from holdfast.world.objects import Objects, Stage
+from holdfast.world.text import conflict_text, git_merge_text
+from holdfast.world.tree import (
+    apply,
+    check_path,
+    entry,
+    link,
+    list_dir,
+    make_dir,
+    reachable,
+    read_file,
+    remove,
+    walk,
+    write_file,
+)
+
+__all__ = [
+    "EMPTY",
+    "EMPTY_DIR",
+    "Change",
+    "Checkout",
+    "Conflict",
+    "CopyCheckout",
+    "Driver",
+    "Entry",
+    "Merged",
+    "Objects",
+    "Stage",
+    "apply",
+    "check_path",
+    "conflict_text",
+    "diff",
+    "entry",
+    "export_dir",
+    "git_merge_text",
+    "import_dir",
+    "link",
+    "list_dir",
+    "make_dir",
+    "merge",
+    "put_file",
+    "reachable",
+    "read_file",
+    "remove",
+    "renames",
+    "resolve",
+    "unified",
+    "walk",
+    "write_file",
+]

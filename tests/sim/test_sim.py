@@ -1,0 +1,61 @@
+"""A few hundred seeds of the simulation, and that it is what it says: repeatable, and not blind."""
+
+from __future__ import annotations
+
+import pytest
+
+from holdfast.engine import perform
+from holdfast.testing import sim
+
+SEEDS = {"calm": 40, "mix": 200, "replay": 40, "sqlite": 15}
+
+
+@pytest.mark.parametrize("part", range(4))
+@pytest.mark.parametrize("scenario", sim.SCENARIOS)
+def test_seeds(scenario: str, part: int):
+    """E1 to E8, J3, J5 and S2 under faults; `make sim` plays as many as time allows."""
+    for seed in range(part, SEEDS[scenario], 4):
+        try:
+            sim.play(seed, scenario)
+        except Exception as error:
+            again = f"python -m holdfast.testing.sim --seed {seed} --scenario {scenario}"
+            raise AssertionError(f"seed {seed} failed; again: {again}") from error
+
+
+@pytest.mark.parametrize("scenario", ["mix", "calm"])
+def test_a_seed_repeats_exactly(scenario: str):
+    first = [sim.play(seed, scenario) for seed in range(100, 112)]
+    second = [sim.play(seed, scenario) for seed in range(100, 112)]
+    assert first == second
+    assert len({one.digest for one in first}) == len(first)
+
+
+def test_every_fault_is_met():
+    """The swarm leaves none out."""
+    met = {fault for seed in range(60) for fault in sim.play(seed, "mix").faults}
+    assert met == set(sim.KINDS)
+
+
+def test_a_broken_engine_is_found(monkeypatch: pytest.MonkeyPatch):
+    """The oracles bite: an engine whose lookups lie repeats `once` effects."""
+    plain = perform.perform
+
+    async def lying(run, pending, command, clock):
+        done = await plain(run, pending, command, clock)
+        if command.reconcile:
+            done.not_done, done.value, done.error = True, None, None
+        return done
+
+    monkeypatch.setattr("holdfast.engine.resident.perform", lying)
+    found = []
+    for seed in range(150):
+        try:
+            sim.play(seed, "mix")
+        except sim.Failed as error:
+            found.append(str(error))
+    assert any("once pay" in text for text in found)
+
+
+def test_the_command_line(capsys: pytest.CaptureFixture[str]):
+    assert sim.main(["--seed", "3"]) == 0
+    assert "1 seeds" in capsys.readouterr().out
