@@ -29,27 +29,32 @@ def test_killed_again_and_again_nothing_is_lost_or_repeated(tmp_path: Path):
     chance = random.Random(7)
     environment = {**os.environ, "HOLDFAST_TEST_PLACE": str(tmp_path), "PYTHONPATH": str(ROOT)}
     kills = 0
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while True:
         child = subprocess.Popen(
             [sys.executable, "-m", "tests.engine.kill_program"], env=environment, cwd=ROOT
         )
-        started = tmp_path / "started"
-        while child.poll() is None and not started.exists():
-            time.sleep(0.005)
-        started.unlink(missing_ok=True)
-        quota = 0.02 + chance.random() * 0.2 if kills < MOST_KILLS else None
-        try:
-            limit = quota or max(1.0, deadline - time.monotonic())
-            assert child.wait(timeout=limit) == 0
+        # By what it has done, not by the clock: a fast machine is killed as often as a slow one.
+        limit = effects_in(tmp_path) + chance.randrange(10, 60) if kills < MOST_KILLS else None
+        while child.poll() is None and (limit is None or effects_in(tmp_path) < limit):
+            assert time.monotonic() < deadline, "it does not end"
+            time.sleep(0.001)
+        if child.poll() is not None:
+            assert child.returncode == 0
             break
-        except subprocess.TimeoutExpired:
-            assert quota is not None, "it does not end"
-            child.send_signal(signal.SIGKILL)
-            child.wait()
-            kills += 1
-    assert kills >= 3
+        time.sleep(chance.random() * 0.005)
+        child.send_signal(signal.SIGKILL)
+        if child.wait() == 0:
+            break
+        kills += 1
+    print(f"killed {kills} times")
+    assert kills >= 1
     check(tmp_path)
+
+
+def effects_in(place: Path) -> int:
+    file = place / "effects"
+    return file.read_bytes().count(b"\n") if file.exists() else 0
 
 
 def check(place: Path) -> None:
