@@ -7,6 +7,7 @@ disk (`checkout`). The stored form is in `nodes`. It knows nothing of runs, even
 content goes through the `Objects` port.
 """
 
+from holdfast.world.writeback import Written, recover, write_back
 from holdfast.world.checkout import Checkout, CopyCheckout, export_dir, import_dir
 from holdfast.world.diff import Change, diff, renames, unified
 from holdfast.world.merge import Conflict, Driver, Merged, merge, resolve
@@ -39,6 +40,7 @@ __all__ = [
     "Merged",
     "Objects",
     "Stage",
+    "Written",
     "apply",
     "check_path",
     "conflict_text",
@@ -54,10 +56,12 @@ __all__ = [
     "put_file",
     "reachable",
     "read_file",
+    "recover",
     "remove",
     "renames",
     "resolve",
     "unified",
     "walk",
+    "write_back",
     "write_file",
 ]

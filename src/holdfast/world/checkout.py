@@ -151,12 +151,12 @@ class CopyCheckout:
 def import_dir(objects: Objects, directory: Path, ignore: Sequence[str] = ()) -> str:
     """The root of a directory's content, without ``.holdfast`` and what ``ignore`` matches.
 
-    `NotFound`, `Misuse` for what a world cannot hold, `Outside` if the disk refuses.
+    Nothing in the directory is changed. `NotFound`, `Misuse` for what a world cannot hold, `Outside` if the disk refuses.
     """
     if not Path(directory).is_dir():
         raise NotFound(f"{directory}: no such directory")
     with _disk(directory), _opened(directory) as top:
-        scan = disk.Scan(objects.put, {}, matcher(ignore), 0)
+        scan = disk.Scan(objects.put, {}, matcher(ignore), 0, mend=False)
         found = scan.run(top)
     _refuse_odd(scan, directory)
     return tree.apply(objects, EMPTY, {path: row.entry for path, row in found.items()})

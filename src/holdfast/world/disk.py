@@ -43,11 +43,14 @@ def signature(found: os.stat_result) -> Sig:
     return (found.st_ino, found.st_ctime_ns, found.st_mtime_ns, found.st_size)
 
 
-def open_dir(parent: int, name: str) -> int:
+def open_dir(parent: int, name: str, *, mend: bool = True) -> int:
     """A descriptor of a directory below another, never through a symlink (OSError).
 
-    A directory that its owner cannot use (a command may have taken the rights away) is opened up.
+    With ``mend``, a directory that its owner cannot use (a command may have taken the rights away)
+    is opened up; without, nothing is changed: it is somebody's own.
     """
+    if not mend:
+        return os.open(name, _DIR_FLAGS, dir_fd=parent)
     try:
         opened = os.open(name, _DIR_FLAGS, dir_fd=parent)
     except PermissionError:
@@ -66,8 +69,9 @@ def open_dir(parent: int, name: str) -> int:
 class Folders:
     """Descriptors of directories below a top one, kept open along the last path asked for."""
 
-    def __init__(self, top: int) -> None:
+    def __init__(self, top: int, *, mend: bool = True) -> None:
         self.top = top
+        self._mend = mend
         self._open: list[tuple[str, int]] = []
 
     def at(self, path: str) -> int:
@@ -78,7 +82,8 @@ class Folders:
             same += 1
         self.close(same)
         for name in parts[same:]:
-            self._open.append((name, open_dir(self._open[-1][1] if self._open else self.top, name)))
+            above = self._open[-1][1] if self._open else self.top
+            self._open.append((name, open_dir(above, name, mend=self._mend)))
         return self._open[-1][1] if self._open else self.top
 
     def close(self, keep: int = 0) -> None:
@@ -91,7 +96,7 @@ class Folders:
 class Scan:
     """What a directory holds. Files whose signature is as in ``known`` are not read again.
 
-    ``put`` keeps content (or, as `canon.digest`, only names it). ``hides`` says which paths that
+    ``mend``: what its owner cannot read is opened up (see `open_dir`). ``put`` keeps content (or, as `canon.digest`, only names it). ``hides`` says which paths that
     are not in ``known`` to pass over. ``now`` is the file system's time in ns before the scan.
     After `run`, ``rows`` has everything by path (each directory as `EMPTY_DIR`), and ``odd`` a
     sentence for each `ODD` entry.
@@ -103,7 +108,10 @@ class Scan:
         known: dict[str, Row],
         hides: Callable[[str], bool],
         now: int,
+        *,
+        mend: bool = True,
     ) -> None:
+        self.mend = mend
         self.put = put
         self.known = known
         self.hides = hides
@@ -137,7 +145,7 @@ class Scan:
                 self._refuse(path, f"is {_sort(mode)}, which a world cannot hold: remove it")
             else:
                 self.rows[path] = Row(EMPTY_DIR)
-                below = open_dir(folder, name)
+                below = open_dir(folder, name, mend=self.mend)
                 try:
                     self._directory(below, path + "/", inside, depth + 1)
                 finally:
@@ -151,7 +159,7 @@ class Scan:
         if status.st_size > limits.FILE_MAX_BYTES:
             self._refuse(path, f"has {status.st_size:,} bytes, over {limits.FILE_MAX_BYTES:,}")
             return
-        opened = _open_file(folder, name)
+        opened = _open_file(folder, name, mend=self.mend)
         try:
             status = os.fstat(opened)
             executable = bool(status.st_mode & 0o100)
@@ -168,10 +176,12 @@ class Scan:
         self.odd[path] = f"{path!r} {why}"
 
 
-def _open_file(folder: int, name: str) -> int:
+def _open_file(folder: int, name: str, *, mend: bool) -> int:
     try:
         return os.open(name, _READ_FLAGS, dir_fd=folder)
     except PermissionError:
+        if not mend:
+            raise
         found = os.lstat(name, dir_fd=folder)
         if not stat.S_ISREG(found.st_mode):
             raise
