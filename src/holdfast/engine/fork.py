@@ -14,7 +14,6 @@ import msgspec
 
 from holdfast.engine.history import History, Step, changed
 from holdfast.journal.events import (
-    BranchMerged,
     Draft,
     Edit,
     Event,
@@ -27,7 +26,7 @@ from holdfast.journal.store import Batch, Store
 from holdfast.values import limits
 from holdfast.values.canon import Blobs, pack, unpack
 from holdfast.values.errors import Misuse, NotFound
-from holdfast.world import EMPTY, Merged, Stage, merge
+from holdfast.world import EMPTY
 
 START = "0"
 """The step that names a run's beginning."""
@@ -204,31 +203,6 @@ def _edited_result(
             plain = changed(plain, path.partition(".")[2], value)
     settled = StepSettled(step.key, plan=step.plan, origin="edit", inline=step.settled.inline)
     return Draft(settled, now_ms, world=step.world_after, args=step.args, value=pack(plain, blobs))
-
-
-async def merge_runs(
-    store: Store, source: str, into: str, *, owner: str, now_ms: int, base: str = ""
-) -> Merged:
-    """Merge the world of ``source`` into that of ``into`` and record it there.
-
-    ``base`` defaults to their common past: the world at the event where one forked from the other.
-    With conflicts nothing is changed; they are in the result. Neither run may be in some process's
-    memory (`LeaseLost`).
-    """
-    theirs, ours = await store.head(source), await store.head(into)
-    if not base:
-        base = await common_world(store, source, into)
-    stage = Stage(store.get)
-    merged = merge(stage, base, ours.world or EMPTY, theirs.world or EMPTY)
-    body = BranchMerged("", source, base, theirs.world, len(merged.conflicts))
-    root = ours.world if merged.conflicts else merged.root
-    epoch = await store.claim(into, owner)
-    try:
-        batch = Batch(into, (Draft(body, now_ms, world=root),), expect=ours.pos, epoch=epoch)
-        await store.append((batch,), stage.take())
-    finally:
-        await store.release(into, epoch, (await store.head(into)).pos)
-    return merged
 
 
 async def common_world(store: Store, one: str, other: str) -> str:

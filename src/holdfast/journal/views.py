@@ -24,6 +24,8 @@ CHILD = "$child:"
 """Signals that begin so bring a run the end of one that it spawned."""
 CANCEL = "$cancel"
 """Name of the signal that asks a run to stop."""
+BRANCH = "world"
+"""Agent name of a run without a program: a world that is only forked, merged into and looked at."""
 
 
 class Wait(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -45,7 +47,8 @@ class Wait(msgspec.Struct, frozen=True, omit_defaults=True):
 class RunRow(msgspec.Struct, frozen=True, omit_defaults=True):
     """What a list of runs shows, and what waking needs. Times are ms since 1970.
 
-    ``status``: running, waiting, done, failed or cancelled. ``segments``: positions of the
+    ``status``: running, waiting, done, failed or cancelled; branch if no program runs it.
+    ``segments``: positions of the
     run.started events of this chain, oldest first. ``owner``/``epoch`` are the lease (kept by the
     store, not folded). ``number``: creation order in the store.
     """
@@ -113,6 +116,7 @@ def _started(row: RunRow | None, event: Event) -> RunRow:
         run=event.run,
         agent=body.agent,
         ref=body.ref,
+        status="branch" if body.agent == BRANCH and not body.ref else "running",
         started=event.at,
         changed=event.at,
         parent=body.parent,
