@@ -61,6 +61,10 @@ class Desk:
 
         store = open_store(self.settings)
         try:
+            if (store.directory / "writing").is_dir():  # a merge into a directory was interrupted
+                from holdfast.cli.landing import finish_writing
+
+                finish_writing(self, store)
             yield store
         finally:
             await store.close()

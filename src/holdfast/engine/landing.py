@@ -17,7 +17,16 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from holdfast.engine.fork import common_world
-from holdfast.journal.events import BranchMerged, Draft, Event, FindingAdded, RunStarted, body_of
+from holdfast.journal.events import (
+    BranchMerged,
+    Draft,
+    Event,
+    Failure,
+    FindingAdded,
+    RunEnded,
+    RunStarted,
+    body_of,
+)
 from holdfast.journal.store import Batch, Store
 from holdfast.journal.views import BRANCH
 from holdfast.values import limits
@@ -164,6 +173,14 @@ async def _append(
     draft = Draft(body, now_ms, world="" if found else merged.root, value=value)
     (event,) = await store.append((Batch(into, (draft,), epoch=epoch),), blobs)
     return event.pos
+
+
+async def end_now(store: Store, run: str, *, owner: str, now_ms: int) -> None:
+    """Cancel a run that no process runs, at once and without its program; `LeaseLost`. Idempotent."""
+    async with _held(store, run, owner) as epoch:
+        if not (await store.run(run)).ended:
+            body = RunEnded("cancelled", Failure("CancelledError", "it was discarded"))
+            await store.append((Batch(run, (Draft(body, now_ms),), epoch=epoch),), {})
 
 
 # Taking turns ---------------------------------------------------------------------------------

@@ -87,6 +87,8 @@ COMMAND_OUTPUT_BYTES = 1024 * 1024
 """Output of ``world.run`` kept per stream; more is cut in the middle, and said to be cut."""
 COMMAND_SECONDS = 600.0
 """Default time limit of ``world.run``."""
+SCORE_CHARS = 10_000
+"""A score is looked for in this much of the end of a check's output."""
 READ_TEXT_BYTES = 10 * 1024 * 1024
 """``world.read`` returns at most this much of a file; use offset and limit beyond."""
 GREP_MATCHES = 1_000

@@ -9,7 +9,7 @@ content goes through the `Objects` port.
 
 from holdfast.world.writeback import Written, recover, write_back
 from holdfast.world.checkout import Checkout, CopyCheckout, export_dir, import_dir
-from holdfast.world.diff import Change, diff, renames, unified
+from holdfast.world.diff import Change, diff, line_changes, renames, unified
 from holdfast.world.merge import Conflict, Driver, Merged, merge, resolve
 from holdfast.world.nodes import EMPTY, EMPTY_DIR, Entry, put_file
 from holdfast.world.objects import Objects, Stage
@@ -49,6 +49,7 @@ __all__ = [
     "export_dir",
     "git_merge_text",
     "import_dir",
+    "line_changes",
     "link",
     "list_dir",
     "make_dir",

@@ -1,0 +1,101 @@
+"""Worlds on the command line: which version a text names, and which directory a branch stands for.
+
+REF is a run; REF@STEP the world after a step; REF#N the world at its event N, as `holdfast world
+log` lists them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from holdfast.cli.past import world_at
+from holdfast.cli.refs import find, find_run
+from holdfast.journal.store import RunQuery, Store
+from holdfast.journal.views import RunRow
+from holdfast.values.canon import unpack
+from holdfast.values.errors import Misuse, NotFound
+
+
+class Version(msgspec.Struct, frozen=True):
+    """One version of a branch: its run, its root, and the text that names it."""
+
+    row: RunRow
+    root: str
+    text: str
+
+
+class Home(msgspec.Struct, frozen=True):
+    """The directory that a branch was taken in from, by the ``run`` that stands for it."""
+
+    run: str
+    directory: str
+    ignore: tuple[str, ...] = ()
+
+
+async def find_version(store: Store, text: str) -> Version:
+    """The version that REF, REF@STEP or REF#N names; `NotFound`, `Misuse`."""
+    name, hash_mark, place = text.partition("#")
+    if not hash_mark:
+        row, key = await find(store, text)
+        return Version(row, await world_at(store, row, key), text)
+    row = await find_run(store, name)
+    if not place.isdecimal():
+        raise Misuse(f"{text!r}: say REF, REF@STEP or REF#N with the number of an event")
+    found = await store.read(row.run, int(place), int(place) + 1)
+    if not found:
+        raise NotFound(f"run {row.run} has no event #{place}; `holdfast world log {row.run}`")
+    from holdfast.world import EMPTY
+
+    return Version(row, found[0].world or EMPTY, text)
+
+
+async def beginning(store: Store, row: RunRow) -> str:
+    """The world that a run of its own, or its fork or child, began with."""
+    from holdfast.world import EMPTY
+
+    pos = row.fork_pos if row.fork_of else 0
+    (event,) = await store.read(row.run, pos, pos + 1)
+    return event.world or EMPTY
+
+
+async def home_of(store: Store, row: RunRow) -> Home | None:
+    """The directory that the world of a run was first taken in from, if it was."""
+    while row.parent or row.fork_of:
+        row = await store.run(row.parent or row.fork_of)
+    (started,) = await store.read(row.run, 0, 1)
+    said: Any = {} if started.args is None else unpack(started.args, store.get)
+    directory = said.get("directory") if isinstance(said, dict) else None
+    if not isinstance(directory, str) or not directory:
+        return None
+    return Home(row.run, directory, tuple(said.get("ignore") or ()))
+
+
+def not_taken(directory: Path, store: Path, ignore: tuple[str, ...]) -> tuple[str, ...]:
+    """Patterns of what is no part of the world of a directory: also a store that lies inside."""
+    try:
+        inside = store.resolve().relative_to(directory.resolve()).as_posix()
+    except ValueError:
+        return ignore
+    return ignore if inside in (".", ".holdfast") else (*ignore, f"/{inside}")
+
+
+async def every_run(store: Store) -> list[RunRow]:
+    """All runs, oldest first."""
+    found: list[RunRow] = []
+    before = 0
+    while page := await store.runs(RunQuery(limit=5000, before=before)):
+        found += page
+        before = page[-1].number
+    return found[::-1]
+
+
+async def family(store: Store, row: RunRow) -> list[RunRow]:
+    """A run, and all that it spawned or that fork from these."""
+    known = {row.run}
+    for one in await every_run(store):
+        if one.parent in known or one.fork_of in known:
+            known.add(one.run)
+    return [one for one in await every_run(store) if one.run in known]
