@@ -29,9 +29,9 @@ def test_no_world_is_the_empty_world(place: Path):
     )
     invoke("run", "writer.py:writer", "--name", "w")
     assert "+hello" in invoke("diff", "w@0", "w").stdout
-    invoke("restore", "w@0", "before")
+    invoke("world", "export", "w@0", "before")
     assert not list((place / "before").iterdir())
-    invoke("restore", "w", "after")
+    invoke("world", "export", "w", "after")
     assert (place / "after" / "a.txt").read_text() == "hello"
 
 

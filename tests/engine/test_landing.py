@@ -47,8 +47,8 @@ async def landed(store, base: str, owner: str = "me", check=None, **files: str) 
 
 
 async def content(store) -> dict[str, str]:
-    head, stage = await store.head("main"), Stage(store.get)
-    return {path: read_file(stage, head.world, path).decode() for path, _ in walk(stage, head.world)}
+    root, stage = (await store.head("main")).world, Stage(store.get)
+    return {path: read_file(stage, root, path).decode() for path, _ in walk(stage, root)}
 
 
 def writer(directory: str, number: int, results) -> None:
@@ -105,7 +105,7 @@ def test_forty_writers_land_everything_that_does_not_overlap(tmp_path: Path):
         one.start()
     began = time.monotonic()
     found = dict(results.get(timeout=120) for _ in range(WRITERS))
-    print(f"{WRITERS * EDITS / (time.monotonic() - began):.0f} landings a second")  # noqa: T201
+    print(f"{WRITERS * EDITS / (time.monotonic() - began):.0f} landings a second")
     for one in crowds:
         one.join(60)
         assert one.exitcode == 0
@@ -141,9 +141,7 @@ def test_landing_at_once_is_landing_one_after_another(edits: list[tuple[str, str
     async def main() -> None:
         store = site.inner
         base = await begun(store, a="0\n", b="0\n", c="0\n", d="0\n")
-        done = await asyncio.gather(
-            *(landed(store, base, **{path: text}) for path, text in edits)
-        )
+        done = await asyncio.gather(*(landed(store, base, **{path: text}) for path, text in edits))
         files = await content(store)
         for (path, text), one in zip(edits, done, strict=True):
             if one.merged.conflicts:
@@ -151,7 +149,7 @@ def test_landing_at_once_is_landing_one_after_another(edits: list[tuple[str, str
                 assert files[path] != text
             else:
                 assert files[path] == text
-        assert {path for path, _ in edits} == {path for path, text in files.items() if text != "0\n"}
+        assert {path for path, _ in edits} == {one for one in files if files[one] != "0\n"}
 
     site.run(main)
 

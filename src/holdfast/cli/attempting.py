@@ -70,7 +70,7 @@ def _line(one: Attempt, child: RunRow, *, scored: bool) -> list[Part]:
     if one.error:
         style = telling.STYLES.get(child.status, "red")
         blanks = [""] * (6 + scored)
-        return [(child.run, "bold"), *blanks, "", (cut(one_line(one.error), 200), style)]
+        return [(child.run, "bold"), *blanks, (cut(one_line(one.error), 200), style)]
     changed = one.changed
     lines = f"+{changed.added} -{changed.removed}" if changed.added or changed.removed else ""
     end = "time" if one.timed_out else str(one.exit)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shlex
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,7 @@ def finish_writing(desk: Desk, store: Any) -> None:
 async def take_in(desk: Desk, store: Any, run: str, home: Home) -> None:
     """Note on a branch what its directory holds now."""
     directory = Path(home.directory)
-    if not directory.is_dir():
+    if not os.path.isdir(directory):  # noqa: PTH112, ASYNC240 - a look, no wait
         raise NotFound(f"{directory}: no such directory; to write elsewhere: holdfast world export")
     ignore = not_taken(directory, store.directory, home.ignore)
     stage = Stage(store.get, store.put_now)
@@ -130,8 +131,8 @@ def _checker(desk: Desk, goal: Goal) -> Check:
             for line in tail:
                 desk.screen.note((f"  {line}", "dim"))
             raise Refused(
-                f"check {command!r} failed in the merged candidate (exit {result.exit}), so nothing "
-                f"moved: holdfast show {handle.id}"
+                f"check {command!r} failed in the merged candidate (exit {result.exit}), so "
+                f"nothing moved: holdfast show {handle.id}"
             )
 
     return check
@@ -153,8 +154,10 @@ async def _ended(store: Any, handle: Any) -> Any:
     return ended.result()
 
 
-def tell(desk: Desk, store: Any, done: Landed, source: str, goal: Goal) -> int:
-    """Say what became of a merge; the exit code."""
+def tell(
+    desk: Desk, store: Any, done: Landed, source: str, goal: Goal, *, verb: str = "merged"
+) -> int:
+    """Say what became of a merge (or of what else a ``verb`` says was done); the exit code."""
     stage = Stage(store.get)
     target = goal.home.directory if goal.home is not None else goal.run
     conflicts = [{"path": one.path, "kind": one.kind} for one in done.merged.conflicts]
@@ -172,7 +175,8 @@ def tell(desk: Desk, store: Any, done: Landed, source: str, goal: Goal) -> int:
             desk.screen.say((f"{change.kind:<8} ", "green"), change.path)
     if not conflicts:
         count = "1 path" if len(changes) == 1 else f"{len(changes)} paths"
-        desk.screen.note(f"merged {source} into {target}: {count} changed")
+        said = f"{verb} {source} into {target}" if verb == "merged" else f"{verb} {source}"
+        desk.screen.note(f"{said}: {count} changed")
         return 0
     first = shlex.quote(conflicts[0]["path"])
     for command in (

@@ -20,6 +20,7 @@ Fetch = Callable[[str], bytes]
 
 STYLES = {
     "running": "cyan", "waiting": "yellow", "done": "green", "failed": "red", "cancelled": "dim",
+    "branch": "magenta",
     "value": "green", "error": "red", "refused": "red", "unknown": "yellow",
     "allow": "", "verify": "yellow", "escalate": "yellow", "deny": "red",
 }  # fmt: skip

@@ -176,7 +176,7 @@ async def _append(
 
 
 async def end_now(store: Store, run: str, *, owner: str, now_ms: int) -> None:
-    """Cancel a run that no process runs, at once and without its program; `LeaseLost`. Idempotent."""
+    """Cancel a run that no process runs, at once, without its program. Idempotent; `LeaseLost`."""
     async with _held(store, run, owner) as epoch:
         if not (await store.run(run)).ended:
             body = RunEnded("cancelled", Failure("CancelledError", "it was discarded"))

@@ -134,7 +134,7 @@ async def attempts(
     """Run a command in ``count`` forks of this run's world at once; the results, best first.
 
     ``directory``: where the world was taken in from, but for what ``ignore`` matches; a merge
-    writes there if nothing else is said. Each attempt sees its number in the variable HOLDFAST_ATTEMPT.
+    writes there if nothing else is said. Each attempt sees its number in HOLDFAST_ATTEMPT.
     """
     children = [
         await spawn(attempt, number, command, check_command, seconds, score)
@@ -169,4 +169,3 @@ def last_number(text: str) -> float | None:
     """The last number in a text, as a score; None if there is none."""
     found = _NUMBER.findall(text[-limits.SCORE_CHARS :])
     return float(found[-1]) if found else None
-

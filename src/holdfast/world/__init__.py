@@ -7,7 +7,6 @@ disk (`checkout`). The stored form is in `nodes`. It knows nothing of runs, even
 content goes through the `Objects` port.
 """
 
-from holdfast.world.writeback import Written, recover, write_back
 from holdfast.world.checkout import Checkout, CopyCheckout, export_dir, import_dir
 from holdfast.world.diff import Change, diff, line_changes, renames, unified
 from holdfast.world.merge import Conflict, Driver, Merged, merge, resolve
@@ -27,6 +26,7 @@ from holdfast.world.tree import (
     walk,
     write_file,
 )
+from holdfast.world.writeback import Written, recover, write_back
 
 __all__ = [
     "EMPTY",

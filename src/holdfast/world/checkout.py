@@ -151,7 +151,8 @@ class CopyCheckout:
 def import_dir(objects: Objects, directory: Path, ignore: Sequence[str] = ()) -> str:
     """The root of a directory's content, without ``.holdfast`` and what ``ignore`` matches.
 
-    Nothing in the directory is changed. `NotFound`, `Misuse` for what a world cannot hold, `Outside` if the disk refuses.
+    Nothing in the directory is changed. `NotFound`, `Misuse` for what a world cannot hold,
+    `Outside` if the disk refuses.
     """
     if not Path(directory).is_dir():
         raise NotFound(f"{directory}: no such directory")

@@ -96,10 +96,10 @@ class Folders:
 class Scan:
     """What a directory holds. Files whose signature is as in ``known`` are not read again.
 
-    ``mend``: what its owner cannot read is opened up (see `open_dir`). ``put`` keeps content (or, as `canon.digest`, only names it). ``hides`` says which paths that
-    are not in ``known`` to pass over. ``now`` is the file system's time in ns before the scan.
-    After `run`, ``rows`` has everything by path (each directory as `EMPTY_DIR`), and ``odd`` a
-    sentence for each `ODD` entry.
+    ``mend``: what its owner cannot read is opened up (see `open_dir`). ``put`` keeps content (or,
+    as `canon.digest`, only names it). ``hides`` says which paths that are not in ``known`` to pass
+    over. ``now`` is the file system's time in ns before the scan. After `run`, ``rows`` has
+    everything by path (each directory as `EMPTY_DIR`), and ``odd`` a sentence for each `ODD` entry.
     """
 
     def __init__(

@@ -454,13 +454,13 @@ class _Tree:
     def _remove_dir(self, path: str) -> bool:
         """Remove a directory; one that holds what is not of the world stays, which is no harm."""
         self.folders.close()
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        try:
             with self.opened(path) as (folder, name):
-                try:
-                    os.rmdir(name, dir_fd=folder)
-                except OSError as error:
-                    if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                        raise
+                os.rmdir(name, dir_fd=folder)
+        except OSError as error:
+            gone = (errno.ENOENT, errno.ENOTDIR)
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, *gone):
+                raise
         return True
 
     # Ending ---
@@ -474,9 +474,9 @@ class _Tree:
 
     def _unlink(self, path: str) -> None:
         self.folders.close()
-        with contextlib.suppress(FileNotFoundError, IsADirectoryError, PermissionError):
-            with self.opened(path) as (folder, name):
-                os.unlink(name, dir_fd=folder)
+        absent = contextlib.suppress(FileNotFoundError, IsADirectoryError, PermissionError)
+        with absent, self.opened(path) as (folder, name):
+            os.unlink(name, dir_fd=folder)
 
     def _heal(self, op: Op) -> None:
         """Finish what `_swap` left undone, on a file system where it takes three steps."""

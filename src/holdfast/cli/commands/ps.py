@@ -15,7 +15,7 @@ from holdfast.journal.store import RunQuery, Store
 from holdfast.journal.views import RunRow
 from holdfast.values import limits
 
-STATUSES = ("running", "waiting", "done", "failed", "cancelled")
+STATUSES = ("running", "waiting", "done", "failed", "cancelled", "branch")
 
 
 @click.command()

@@ -36,7 +36,8 @@ def command(ref: str, path: str, *, take: str | None, file: str, desk: Desk) -> 
         raise Misuse("say one of --ours, --theirs, --base and --file")
     content = b""
     if file:
-        content = click.get_binary_stream("stdin").read() if file == "-" else Path(file).read_bytes()
+        stdin = click.get_binary_stream("stdin")
+        content = stdin.read() if file == "-" else Path(file).read_bytes()
     return asyncio.run(_resolve(desk, ref, path, take or "file", content))
 
 

@@ -95,9 +95,7 @@ async def _try(
         return begun
 
     manner = Manner(user=desk.user, timers=True, quiet=True, hushed=True)
-    code = await execute(
-        desk, runtime, begin, manner, may_ask=may_ask, many=True, documents=False
-    )
+    code = await execute(desk, runtime, begin, manner, may_ask=may_ask, many=True, documents=False)
     if not begun:
         return code
     async with desk.store() as store:

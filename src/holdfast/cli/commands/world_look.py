@@ -20,8 +20,8 @@ from holdfast.values import limits
 def ls(ref: str, path: str, *, limit: int, desk: Desk) -> None:
     """List branches, or the files of one version.
 
-    Without REF: the newest branches, with what their worlds hold. With REF, and a PATH in it: names,
-    directories ending in "/".
+    Without REF: the newest branches, with what their worlds hold. With REF, and a PATH in it:
+    names, directories ending in "/".
 
     \b
     Examples:
@@ -161,8 +161,10 @@ async def _log(desk: Desk, ref: str) -> None:
             what, key = _what(moment, store), getattr(moment.body, "key", "")
             before = event.world or EMPTY
             if desk.screen.json:
-                desk.screen.document({"version": f"{row.run}#{event.pos}", "step": key, "what": what,
-                                      "at": event.at, "world": before, "files": changed})  # fmt: skip
+                desk.screen.document({
+                    "version": f"{row.run}#{event.pos}", "step": key, "what": what,
+                    "at": event.at, "world": before, "files": changed,
+                })  # fmt: skip
             lines.append([
                 (f"{row.run}#{event.pos}", "bold"), (f"@{key}" if key else "", ""),
                 (telling.clock(event.at), "dim"), str(changed), what,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 
 import click
@@ -39,7 +40,7 @@ async def _init(desk: Desk, directory: Path, name: str | None, ignore: tuple[str
     from holdfast.world import Stage, import_dir, walk
 
     wanted = run_name(name) or new_id(SystemDice())
-    if not directory.is_dir():
+    if not os.path.isdir(directory):  # noqa: PTH112, ASYNC240 - a look, no wait
         raise NotFound(f"{directory}: no such directory")
     store = open_store(desk.settings, create=True)
     try:
@@ -51,9 +52,7 @@ async def _init(desk: Desk, directory: Path, name: str | None, ignore: tuple[str
         await store.put(stage.take())
         note = {"directory": str(directory), "ignore": list(ignore)}
         with naming(wanted):
-            await begin_branch(
-                store, wanted, root, now_ms=desk.now_ms(), by=desk.user, note=note
-            )
+            await begin_branch(store, wanted, root, now_ms=desk.now_ms(), by=desk.user, note=note)
         files = sum(1 for _ in walk(stage, root))
     finally:
         await store.close()
@@ -68,7 +67,7 @@ async def _init(desk: Desk, directory: Path, name: str | None, ignore: tuple[str
 @click.argument("source", metavar="SOURCE")
 @click.argument("into", metavar="[INTO]", default="")
 @click.option("--check", default="", metavar="COMMAND",
-              help="Run this in the merged candidate first; only if it exits 0 anything moves.")  # fmt: skip
+              help="Run this in the candidate first; it must exit 0.")  # fmt: skip
 @click.option("--seconds", type=click.FloatRange(0.1), default=limits.COMMAND_SECONDS,
               show_default=True, help="Time limit of the check.")  # fmt: skip
 @shared
@@ -138,7 +137,8 @@ async def _rewind(desk: Desk, text: str) -> int:
         before = (await store.head(found.row.run)).world or EMPTY
         change = Change(before, found.root, found.row.run, {"how": "rewind", "to": text})
         goal = Goal(found.row.run)
-        return tell(desk, store, await bring(desk, store, goal, change), text, goal)
+        done = await bring(desk, store, goal, change)
+        return tell(desk, store, done, f"{found.row.run} to {text}", goal, verb="rewound")
 
 
 @click.command()

@@ -45,7 +45,8 @@ async def _mount(desk: Desk, text: str, words: tuple[str, ...], keep: bool) -> i
                 note = {"how": "mount", "command": command, "exit": code}
                 goal = Goal(found.row.run)
                 change = Change(found.root, after, found.row.run, note)
-                wrong = tell(desk, store, await bring(desk, store, goal, change), text, goal)
+                done = await bring(desk, store, goal, change)
+                wrong = tell(desk, store, done, f"{goal.run} from {text}", goal, verb="changed")
                 return wrong or code
         if desk.screen.json:
             desk.screen.document({"run": found.row.run, "world": found.root, "exit": code})
