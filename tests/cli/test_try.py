@@ -228,10 +228,10 @@ def test_an_interrupted_try_leaves_nothing(
 DIES = """
 import os, sys
 from holdfast.cli import main
-from holdfast.world import writeback
+from holdfast.world import exchange
 
 left = int(sys.argv.pop(1))
-real = writeback._Tree._turn
+real = exchange.Tree._turn
 
 
 def turn(self, *args):
@@ -242,7 +242,7 @@ def turn(self, *args):
     return real(self, *args)
 
 
-writeback._Tree._turn = turn
+exchange.Tree._turn = turn
 main()
 """
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 
 from holdfast.values.errors import Conflict, Outside
-from holdfast.world import Stage, import_dir, recover, write_back, writeback
+from holdfast.world import Stage, exchange, import_dir, recover, write_back, writeback
 from tests.world.support import QUICK, Spec, build, in_world, memory, on_disk, worlds
 
 BEFORE: Spec = {
@@ -75,7 +75,7 @@ def counting(countdown: Countdown):
     with pytest.MonkeyPatch.context() as patch:
         for name in CALLS:
             patch.setattr(os, name, countdown.around(getattr(os, name)))
-        patch.setattr(writeback, "_swap", countdown.around(writeback._swap))
+        patch.setattr(exchange, "swap", countdown.around(exchange.swap))
         yield
 
 
@@ -105,6 +105,7 @@ def write(directory: Path, spec: Spec) -> None:
             there.symlink_to(str(what[1]))
         else:
             content, executable = what if isinstance(what, tuple) else (what, False)
+            assert isinstance(content, bytes)
             there.write_bytes(content)
             there.chmod(0o755 if executable else 0o644)
 
@@ -140,7 +141,7 @@ def test_a_crash_at_any_write_leaves_one_of_the_two(tmp_path: Path, late: bool, 
     while crashed:
         with pytest.MonkeyPatch.context() as patch:
             if not swaps:
-                patch.setattr(writeback, "_libc_swap", lambda: None)
+                patch.setattr(exchange, "_libc_swap", lambda: None)
             here = tmp_path / str(calls)
             objects, directory, before = lay_out(here, BEFORE)
             after = build(objects, AFTER)
@@ -173,12 +174,13 @@ def test_a_crash_while_recovering_heals_too(tmp_path: Path, late: bool):
         after = build(objects, AFTER)
         swapped = Countdown(3, True)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(writeback, "_swap", swapped.around(writeback._swap))
+            patch.setattr(exchange, "swap", swapped.around(exchange.swap))
             with pytest.raises(Crash):
                 write_back(objects, directory, before, after, place_of(here))
         if number % 2:  # somebody works on, so that it has to be taken back
             (directory / "made").mkdir(exist_ok=True)
-            (directory / "becomes-file").exists() or (directory / "becomes-file").write_text("mine")
+            if not (directory / "becomes-file").exists():
+                (directory / "becomes-file").write_text("mine")
         try:
             with counting(Countdown(calls, late)):
                 recover(objects, place_of(here))

@@ -10,17 +10,15 @@ from typing import Any
 
 import msgspec
 
-from holdfast.cli.desk import Desk
+from holdfast.cli.desk import WRITING, Desk
 from holdfast.cli.failing import complain
 from holdfast.cli.text import one_line
 from holdfast.cli.worlds import Home, not_taken
 from holdfast.engine.landing import Change, Check, Landed, land
 from holdfast.values import limits
 from holdfast.values.errors import Conflict, Misuse, NotFound, Refused
-from holdfast.world import EMPTY, Stage, diff, import_dir, recover, write_back
+from holdfast.world import EMPTY, Stage, diff, import_dir, write_back
 
-WRITING = "writing"
-"""Folder of a store for what is being written into directories."""
 TOLD_LINES = 20
 """Lines of a failed check's output that are shown."""
 
@@ -58,39 +56,25 @@ async def bring(desk: Desk, store: Any, goal: Goal, change: Change) -> Landed:
     if goal.home is None:
         return await land(store, goal.run, change, check=check, **terms)
     directory = Path(goal.home.directory)
-    foreign: tuple[str, ...] = ()
-    for _ in range(limits.WRITE_BACK_TRIES):
+    in_the_way = ""
+    for _ in range(limits.WRITE_BACK_ATTEMPTS):
         await take_in(desk, store, goal.run, goal.home)
         done = await land(store, goal.run, change, check=check, **terms)
         if done.merged.conflicts:
             return done
         place = store.directory.resolve() / WRITING
         stage = Stage(store.get)
-        foreign = (
-            await asyncio.to_thread(write_back, stage, directory, done.before, done.root, place)
-        ).foreign
-        if not foreign:
+        written = await asyncio.to_thread(
+            write_back, stage, directory, done.before, done.root, place
+        )
+        if not written.foreign:
             return done
-        desk.screen.note(f"{one_line(foreign[0])} was changed just now; merging again")
+        in_the_way = one_line(written.foreign[0])
+        desk.screen.note(f"{in_the_way} was changed just now; merging again")
     raise Conflict(
-        f"{directory}: {foreign[0]} is in the way, or changes all the time; nothing was written: "
+        f"{directory}: {in_the_way} is in the way, or changes all the time; nothing was written: "
         "move it away, or try again"
     )
-
-
-def finish_writing(desk: Desk, store: Any) -> None:
-    """Finish, or take back, merges into directories that were interrupted while they were written.
-
-    INVARIANT C9: every command that opens the store does this before anything else.
-    """
-    for directory, written in recover(Stage(store.get), store.directory.resolve() / WRITING):
-        where = one_line(directory)
-        if written.foreign:
-            names = one_line(", ".join(written.foreign[:3]))
-            desk.screen.note(f"an interrupted merge into {where} was taken back, for somebody "
-                             f"changed {names} since: merge again")  # fmt: skip
-        else:
-            desk.screen.note(f"finished an interrupted merge into {where}")
 
 
 async def take_in(desk: Desk, store: Any, run: str, home: Home) -> None:

@@ -123,7 +123,7 @@ async def land(
     races = 0
     while True:
         try:
-            if races >= limits.LANDING_RACES:
+            if races >= limits.LANDING_ATTEMPTS:
                 async with _held(store, into, owner) as epoch:
                     before = await _world(store, into)
                     ready = await _prepare(store, change, before, check)
@@ -220,7 +220,7 @@ class _Patience:
             self._epoch, self._waits = row.epoch, 0
         self._waits += 1
         runs = row.status in ("running", "waiting")
-        if runs and self._waits > limits.LANDING_WAITS:
+        if runs and self._waits > limits.LANDING_LOOK_ATTEMPTS:
             raise error
         await asyncio.sleep(min(0.001 * 2 ** min(self._waits, 6), 0.05))
 

@@ -126,6 +126,7 @@ async def attempts(
     command: list[str],
     count: int = 4,
     check_command: list[str] = [],  # noqa: B006 - never changed; what is recorded must be a list
+    *,
     seconds: float = limits.COMMAND_SECONDS,
     score: bool = False,
     directory: str = "",

@@ -36,12 +36,12 @@ FORK_WINDOW_EVENTS = 32
 """Events read around the place where a step is expected before a whole segment is searched."""
 RETRY_MAX_ATTEMPTS = 100
 """Upper bound of a tool's declared retries."""
-LANDING_RACES = 3
+LANDING_ATTEMPTS = 3
 """Merges into a branch that others were faster than, before the branch's lease is taken first."""
-LANDING_WAITS = 20
+LANDING_LOOK_ATTEMPTS = 20
 """Looks (about a second in all) at a lease whose holder does not change, before a merge into a run
 that some process runs gives up."""
-WRITE_BACK_TRIES = 5
+WRITE_BACK_ATTEMPTS = 5
 """Merges into a directory in which somebody keeps changing just what is to be written."""
 
 # Stores ---------------------------------------------------------------------------------------

@@ -92,6 +92,7 @@ def _text(stage: Any, one: Any) -> str:
     if any(side is not None and not side.is_file for side in sides):
         raise Misuse(f"{one.path}: is not a file on every side")
     texts = [b"" if side is None else file_bytes(stage, side) for side in sides]
-    if any(b"\0" in text for text in texts):
+    marked = conflict_text(*texts)
+    if marked is None:
         raise Misuse(f"{one.path}: is no text; take a side, or --file")
-    return conflict_text(*texts).decode(errors="replace")
+    return marked.decode(errors="replace")

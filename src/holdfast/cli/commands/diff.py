@@ -32,6 +32,10 @@ def command(one: str, other: str, *, desk: Desk) -> None:
 
 
 async def _diff(desk: Desk, one: str, other: str) -> None:
+    from holdfast.values.errors import Misuse
+
+    if "@" in one + other:
+        raise Misuse("runs are compared whole; versions of worlds with `holdfast world diff`")
     async with desk.store() as store:
         a, b = await find_run(store, one), await find_run(store, other)
         document: dict[str, Any] = {"a": one, "b": other, **await _steps(desk, store, a, b)}

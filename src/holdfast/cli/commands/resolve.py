@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from pathlib import Path
 
 import click
@@ -36,8 +37,7 @@ def command(ref: str, path: str, *, take: str | None, file: str, desk: Desk) -> 
         raise Misuse("say one of --ours, --theirs, --base and --file")
     content = b""
     if file:
-        stdin = click.get_binary_stream("stdin")
-        content = stdin.read() if file == "-" else Path(file).read_bytes()
+        content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
     return asyncio.run(_resolve(desk, ref, path, take or "file", content))
 
 
