@@ -85,6 +85,33 @@ READ_TEXT_BYTES = 10 * 1024 * 1024
 GREP_MATCHES = 1_000
 """Matches returned by ``world.grep``; the result says when there were more."""
 
+# Checkouts of worlds --------------------------------------------------------------------------
+LAYER_LEVELS = 8
+"""A stack of more layers is made shorter in the background: a cold look-up costs 0.4 us a layer."""
+OVERLAY_LEVELS_MAX = 60
+"""Layers of one mount. A stack that grows to this before the background has made it shorter is made
+shorter at once; the kernel accepts 500, but each costs time with every mount and cold look-up."""
+COMPACT_MIN_ITEMS = 4
+"""Layers that are made one at least, so that making a stack shorter is worth its walk."""
+NEAR_MIN_ENTRIES = 32
+"""A difference of up to this many entries is written as a layer, however small the world is."""
+NEAR_MAX_PERCENT = 10
+"""A difference of more than this share of the base's entries gets a new base instead of a layer."""
+NEAR_ITEMS = 8
+"""Recently used worlds that a new one is compared with before it is written whole."""
+CACHE_BYTES = 16 * 1024 * 1024 * 1024
+"""Checkouts of one store that are kept though nobody uses them; the least recently used go first.
+"""
+CACHE_ITEMS = 4_000
+"""Layers and bases of one store that are kept though nobody uses them."""
+WORLDS_OPEN_ITEMS = 200
+"""Worlds that one process keeps mounted though no command runs in them (about 1.5 MB each)."""
+WORLD_IDLE_SECONDS = 30.0
+"""A world in which no command runs for this long is closed; opening it again takes milliseconds."""
+UPPER_ENTRIES = 2_000
+"""A private directory with more entries becomes a layer before the next command, so that reading
+what a command changed does not look again at what earlier ones did."""
+
 # Command line ---------------------------------------------------------------------------------
 LIST_ROWS = 50
 """Rows of a listing unless ``--limit`` says otherwise."""
