@@ -151,7 +151,7 @@ class Layers:
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="holdfast-layers")
         with outside(self._place):
             self._locks = self._enter()
-        self._worker.submit(self._sweep)
+        self._later(self._sweep)
 
     def _enter(self) -> Locks:
         for directory in (self._trees, self._marks, self._own):
@@ -330,8 +330,6 @@ class Layers:
             found = _distance(objects, candidate, root, most)
             if found is not None:
                 best, least = candidate, found
-                if least <= limits.NEAR_MIN_ENTRIES:
-                    break
         return best
 
     def _build(self, below: str, root: str, objects: Objects) -> None:
