@@ -35,6 +35,8 @@ def mounter() -> Iterator[Mounter]:
 def place() -> Iterator[Path]:
     made = Path(tempfile.mkdtemp(prefix="holdfast-overlay-"))
     yield made
+    for folder in made.rglob("work"):
+        folder.chmod(0o700)  # overlayfs leaves it closed
     shutil.rmtree(made)
 
 

@@ -33,14 +33,13 @@ from holdfast.values import limits
 from holdfast.values.canon import digest
 from holdfast.values.errors import Corrupt, Outside
 from holdfast.values.ports import Dice, SystemDice
-from holdfast.world import disk
-from holdfast.world.diff import compare
+from holdfast.world import disk, nodes
 from holdfast.world.index import boot_id
 from holdfast.world.nodes import EMPTY
 from holdfast.world.objects import Objects
 from holdfast.world.overlay import Size, outside, settle_upper, write_layer
 
-_TRIES = 5
+_TRIES = 20
 
 
 class Layer(NamedTuple):
@@ -265,21 +264,21 @@ class Layers:
         """Begin to use a stack; None if a part of it is no more."""
         with self._gate:
             self._settle_in()
-            inodes: list[int] = []
-            for layer in path:
-                inode = self._use(layer)
-                if inode is None:
-                    for held in path[: len(inodes)]:
-                        self._drop(held.name)
-                    self._forget(layer)
-                    return None
-                inodes.append(inode)
+            found = {layer: self._use(layer) for layer in path}
+            inodes = tuple(inode for inode in found.values() if inode is not None)
+            if len(inodes) < len(path):
+                for layer, inode in found.items():
+                    if inode is None:
+                        self._forget(layer)
+                    else:
+                        self._drop(layer.name)
+                return None
             self._recent.pop(root, None)
             self._recent[root] = None
             while len(self._recent) > limits.NEAR_ITEMS:
                 del self._recent[next(iter(self._recent))]
             directories = tuple(self._trees / layer.name for layer in path)
-            return Stack(root, path, directories, tuple(inodes))
+            return Stack(root, path, directories, inodes)
 
     def _use(self, layer: Layer) -> int | None:
         name = layer.name
@@ -291,6 +290,7 @@ class Layers:
             os.utime(self._marks / layer.mark)  # the least recently used go first
             return (self._trees / name).stat().st_ino
         except OSError:
+            (self._marks / layer.mark).unlink(missing_ok=True)
             self._drop(name)
             return None
 
@@ -387,11 +387,15 @@ class Layers:
                 self._built.wait()
             self._building.add(name)
         try:
+            tries = itertools.count()
             while not (there := self._is_there(layer)):
                 if self._locks.take(name, alone=True):
                     there = self._is_there(layer)
                     break
                 self._locks.take(name, alone=False, wait=True)  # until its maker is done
+                self._locks.drop(name)
+                if next(tries) > _TRIES:
+                    raise Outside(f"{name}: was deleted while it is in use", retryable=True)
             yield there
         finally:
             with self._built:
@@ -526,6 +530,7 @@ class Layers:
     def _remove(self, name: str, layer: Layer | None) -> bool:
         """Delete a tree if nobody uses or makes it."""
         with self._gate:
+            self._settle_in()
             if self._uses.get(name) or name in self._building:
                 return False
             if not self._locks.take(name, alone=True):
@@ -579,16 +584,21 @@ class _Watched:
 
 
 def _distance(objects: Objects, before: str, after: str, most: int) -> int | None:
-    """How many entries differ; None if more than ``most``, or if ``before`` cannot be read."""
-    count = 0
+    """How many entries a layer between two worlds would hold; None if more than ``most``, or if
+    one cannot be read."""
     try:
-        for _ in compare(objects, before, after):
-            count += 1
-            if count > most:
-                return None
+        count = sum(1 for _ in itertools.islice(_entries(objects, before, after), most + 1))
     except Corrupt:
         return None
-    return count
+    return count if count <= most else None
+
+
+def _entries(objects: Objects, before: str, after: str) -> Iterator[None]:
+    for _, old, new in nodes.differences(objects, before, after):
+        yield
+        if new is not None and new.is_dir:
+            was = old.hash if old is not None and old.is_dir else EMPTY
+            yield from _entries(objects, was, new.hash)
 
 
 def _ages(marks: Path) -> Iterator[tuple[int, Layer]]:
