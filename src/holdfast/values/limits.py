@@ -80,6 +80,36 @@ COMMAND_OUTPUT_BYTES = 1024 * 1024
 """Output of ``world.run`` kept per stream; more is cut in the middle, and said to be cut."""
 COMMAND_SECONDS = 600.0
 """Default time limit of ``world.run``."""
+COMMAND_MEMORY_BYTES = 4 * 1024**3
+"""Memory of a command's processes together, unless asked otherwise: builds fit, a bomb ends soon."""
+COMMAND_PROCESSES_ITEMS = 512
+"""Processes and threads of a command at once: parallel builds fit, a fork bomb does no harm."""
+COMMAND_DISK_BYTES = 8 * 1024**3
+"""What a command may add to its world, and the longest file it may write."""
+COMMAND_OPEN_FILES = 4_096
+"""Open files of one process; some programs close every number up to their limit, so not millions.
+"""
+COMMAND_TMP_BYTES = 1024**3
+"""Size of the private /tmp (and /dev/shm) of a command: it is kept in memory."""
+SWEEP_FIRST_SECONDS = 0.02
+"""A command is first looked at after this time; what has ended by then costs no look."""
+SWEEP_SECONDS = 0.1
+"""Memory, processor time, processes and disk of a command are looked at this often."""
+SWEEP_SHARE_PERCENT = 5
+"""Looking costs at most about this share of one processor: a big upper is walked less often."""
+REFUSED_MAX_ITEMS = 50
+"""Different refusals told of one command; a program that tries in a loop must not fill the record.
+"""
+SANDBOX_START_SECONDS = 30.0
+"""The helper process must answer within this time; it takes about 40 ms on a quiet machine."""
+PROXY_HEAD_BYTES = 64 * 1024
+"""Head of a request to the filtering proxy."""
+PROXY_PIECE_BYTES = 64 * 1024
+"""Copied at once between a sandboxed client and the server it talks to."""
+PROXY_CONNECTIONS = 64
+"""Connections that one sandbox may have open through the proxy."""
+PROXY_CONNECT_SECONDS = 30.0
+"""Time to resolve a name and to reach a server, for the proxy."""
 READ_TEXT_BYTES = 10 * 1024 * 1024
 """``world.read`` returns at most this much of a file; use offset and limit beyond."""
 GREP_MATCHES = 1_000
