@@ -60,10 +60,18 @@ READ_PAGE_EVENTS = 2_000
 """Events fetched from a store at once while reading a run."""
 
 # World ----------------------------------------------------------------------------------------
-FILE_MAX_BYTES = 2 * 1024 * 1024 * 1024
-"""One file in a world (this form keeps a file as a list of chunks)."""
-CHUNK_BYTES = 1024 * 1024
-"""Files are stored in chunks of this size; smaller files are one chunk. Part of the format."""
+FILE_MAX_BYTES = 1024 * 1024 * 1024 * 1024
+"""One file in a world. Holes cost nothing; files stream, so memory sets no limit either."""
+FILE_WHOLE_BYTES = 256 * 1024 * 1024
+"""A file's content handed out in one piece; larger ones are read by commands, or in parts."""
+CHUNK_BYTES = 64 * 1024
+"""Files are stored in chunks of this size; smaller files are one blob. Part of the format."""
+CHUNK_DATABASE_BYTES = 4 * 1024
+"""Chunks of files that begin as SQLite databases do: the size of their pages, so that a changed
+row costs little more than its page. Part of the format."""
+CHUNK_FANOUT = 64
+"""Children of a list of chunks: a change in a database of 130 MB rewrites three lists, 6 kB. Part
+of the format."""
 DIRECTORY_SPLIT_ENTRIES = 256
 """A directory node with more entries is split by the hash of their names, so that a change in a
 directory of 100,000 files rewrites a few kilobytes. Part of the format."""
