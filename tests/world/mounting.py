@@ -89,9 +89,7 @@ class Mounter:
         return answer
 
     @contextlib.contextmanager
-    def mounted(
-        self, lowers: Sequence[Path], place: Path | None, at: Path
-    ) -> Generator[None]:
+    def mounted(self, lowers: Sequence[Path], place: Path | None, at: Path) -> Generator[None]:
         """An overlay at ``at``; ``place`` holds ``upper`` and ``work`` (None: read-only)."""
         upper, work = (str(place / "upper"), str(place / "work")) if place else ("", "")
         stack = [str(lower) for lower in lowers]

@@ -98,7 +98,9 @@ class Caches(RuleBasedStateMachine):
     def world(self, spec):
         return build(self.objects, spec)
 
-    @rule(target=roots, root=roots, path=st.sampled_from(["p", "q", "r/s", "r/t"]), what=st.binary())
+    @rule(
+        target=roots, root=roots, path=st.sampled_from(["p", "q", "r/s", "r/t"]), what=st.binary()
+    )
     def changed(self, root, path, what):
         return apply(self.objects, root, {path: make(self.objects, what)})
 
@@ -111,7 +113,9 @@ class Caches(RuleBasedStateMachine):
         layers = self.layers[which]
         self.held.append((layers, layers.lowers(root, (), self.objects)))
 
-    @rule(target=roots, root=roots, path=st.sampled_from(["p", "q", "u/v"]), which=st.integers(0, 1))
+    @rule(
+        target=roots, root=roots, path=st.sampled_from(["p", "q", "u/v"]), which=st.integers(0, 1)
+    )
     def command(self, root, path, which):
         """A command that writes one file, without a mount: its upper is as the kernel makes it."""
         layers = self.layers[which]
@@ -136,7 +140,7 @@ class Caches(RuleBasedStateMachine):
 
     @rule(which=st.integers(0, 1))
     def evict(self, which):
-        """INVARIANT W11: what is in use stays."""
+        """INVARIANT W22: what is in use stays."""
         self.layers[which]._evict(everything=True)
         for layers, stack in self.held:
             assert layers.sound(stack)
@@ -159,7 +163,9 @@ class Caches(RuleBasedStateMachine):
         """Whole parts of it, while no command runs."""
         for home in self.place.iterdir():
             gone = home / part
-            shutil.rmtree(gone, ignore_errors=True) if gone.is_dir() else gone.unlink(missing_ok=True)
+            shutil.rmtree(gone, ignore_errors=True) if gone.is_dir() else gone.unlink(
+                missing_ok=True
+            )
         if part in ("marks", "trees", ""):
             assert not any(layers.sound(stack) for layers, stack in self.held)
         for layers, stack in self.held:
@@ -276,8 +282,8 @@ def counted(countdown: Countdown) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("after", [False, True])
-def test_a_crash_at_every_call_leaves_a_cache_that_heals_w12(place, after, monkeypatch):
-    """INVARIANT W12."""
+def test_a_crash_at_every_call_leaves_a_cache_that_heals_w23(place, after, monkeypatch):
+    """INVARIANT W23."""
     sweep = Layers._sweep
     monkeypatch.setattr(Layers, "_sweep", lambda self: None)  # called below, in turn
     objects = memory()
@@ -316,8 +322,8 @@ def test_a_crash_at_every_call_leaves_a_cache_that_heals_w12(place, after, monke
 
 
 @pytest.mark.parametrize("after", [False, True])
-def test_a_disk_that_refuses_leaves_a_cache_that_heals_w12(place, after, monkeypatch):
-    """INVARIANT W12."""
+def test_a_disk_that_refuses_leaves_a_cache_that_heals_w23(place, after, monkeypatch):
+    """INVARIANT W23."""
     monkeypatch.setattr(Layers, "_sweep", lambda self: None)
     objects = memory()
     old = build(objects, OLD)
@@ -361,8 +367,8 @@ while True:
 """
 
 
-def test_two_processes_that_are_killed_leave_a_cache_that_heals_w11(place):
-    """INVARIANT W11, W12: they share, evict and die; the next one has every world."""
+def test_two_processes_that_are_killed_leave_a_cache_that_heals_w22(place):
+    """INVARIANT W22, W23: they share, evict and die; the next one has every world."""
     code = textwrap.dedent(CHILD.format(tests=str(Path(__file__).parents[2])))
     for lives in range(3):
         children = [
@@ -394,8 +400,8 @@ def test_two_processes_that_are_killed_leave_a_cache_that_heals_w11(place):
 
 
 @needs_overlays
-def test_a_chain_of_real_commands_shows_what_each_did_w13(place):
-    """INVARIANT W13: forks share what is frozen, and nobody changes it."""
+def test_a_chain_of_real_commands_shows_what_each_did_w24(place):
+    """INVARIANT W24: forks share what is frozen, and nobody changes it."""
     objects = memory()
     layers = Layers(objects, place)
     mounter = Mounter()
@@ -446,7 +452,15 @@ def test_a_full_disk_is_said_and_what_nobody_uses_makes_room(place, monkeypatch)
             raise OSError(28, "No space left on device")
         return real(name, *args, **kwargs)
 
-    monkeypatch.setattr(Path, "mkdir", lambda self, *a, **k: full(self) if self.parent == layers._own else (real(self) if not self.exists() else None))
+    monkeypatch.setattr(
+        Path,
+        "mkdir",
+        lambda self, *a, **k: (
+            full(self)
+            if self.parent == layers._own
+            else (real(self) if not self.exists() else None)
+        ),
+    )
     check(layers, objects, far)
     assert len(failed) == 1
     assert os.listdir(layers._trees) == [far]

@@ -48,8 +48,8 @@ def private(place: Path) -> Path:
 
 @given(root=worlds())
 @settings(QUICK, max_examples=30)
-def test_over_nothing_a_layer_is_the_world_w9(root):
-    """INVARIANT W9."""
+def test_over_nothing_a_layer_is_the_world_w20(root):
+    """INVARIANT W20."""
     with tempfile.TemporaryDirectory() as name:
         objects = memory()
         world = build(objects, root)
@@ -61,8 +61,8 @@ def test_over_nothing_a_layer_is_the_world_w9(root):
 @needs_overlays
 @given(versions=st.lists(worlds(), min_size=1, max_size=4))
 @settings(QUICK, max_examples=40)
-def test_a_stack_shows_its_world_w9(mounter, versions):
-    """INVARIANT W9: whatever replaces whatever, also where whiteouts can only be marks."""
+def test_a_stack_shows_its_world_w20(mounter, versions):
+    """INVARIANT W20: whatever replaces whatever, also where whiteouts can only be marks."""
     objects = memory()
     roots = [EMPTY, *(build(objects, version) for version in versions)]
     for denied in (False, True):
@@ -84,7 +84,7 @@ def _denied(*args: object, **kwargs: object) -> None:
 @needs_overlays
 @given(before=worlds(), after=worlds(), again=worlds())
 @settings(QUICK, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
-def test_what_a_command_changed_is_read_w10(mounter, before, after, again):
+def test_what_a_command_changed_is_read_w21(mounter, before, after, again):
     """Whatever a command makes of a world, the upper says it; and it is the layer of that world."""
     objects = memory()
     old, new, last = (build(objects, one) for one in (before, after, again))
@@ -250,8 +250,8 @@ def test_an_upper_that_points_elsewhere_is_refused(place, mark):
         read_upper(memory(), EMPTY, upper)
 
 
-def test_nothing_planted_is_followed_w10(place):
-    """INVARIANT W10: links are links, wherever they point and whatever stood there."""
+def test_nothing_planted_is_followed_w21(place):
+    """INVARIANT W21: links are links, wherever they point and whatever stood there."""
     objects = memory()
     old = build(objects, {"d/a": b"1", "f": b"2"})
     upper = private(place / "own") / "upper"
@@ -296,7 +296,8 @@ def test_settling_leaves_nothing_that_a_world_does_not_keep(place):
 
 def test_a_layer_never_holds_what_is_holdfasts_own(place):
     objects = memory()
-    from holdfast.world.nodes import edit, put_file
+    from holdfast.world.chunks import put_file
+    from holdfast.world.nodes import edit
 
     forged, _ = edit(objects, EMPTY, {".holdfast": put_file(objects, b"x")})
     with pytest.raises(Corrupt, match="not part of any world"):

@@ -82,7 +82,9 @@ def mount(source: str, target: str, kind: str, flags: int = 0, options: str = ""
     try:
         call("mount", _text(source), _text(target), _text(kind), flags, _text(options))
     except OSError as error:
-        raise OSError(error.errno, f"mount {kind or source} at {target}: {error.strerror}") from None
+        raise OSError(
+            error.errno, f"mount {kind or source} at {target}: {error.strerror}"
+        ) from None
 
 
 def open_tree(path: str, *, deep: bool = False) -> int:

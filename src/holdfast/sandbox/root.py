@@ -15,7 +15,9 @@ from holdfast.sandbox import calls
 UID = 1000
 """User and group inside, whoever they are outside."""
 HOME = "/tmp/home"  # noqa: S108 - the sandbox's own
-_BASE = "/proc"  # the new root is built over it: every host has it, and all is taken from it by then
+_BASE = (
+    "/proc"  # the new root is built over it: every host has it, and all is taken from it by then
+)
 _SAFE = calls.NOSUID | calls.NODEV
 _SYSTEM = ("usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _ETC = (

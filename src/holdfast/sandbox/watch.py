@@ -98,7 +98,9 @@ def set_rlimits(wanted: dict[str, Any]) -> None:
         most = resource.getrlimit(kind)[1]
         if amount and (most == resource.RLIM_INFINITY or amount < most):
             resource.setrlimit(kind, (amount, amount))
-    resource.setrlimit(resource.RLIMIT_CORE, (1, 1))  # 0 would still feed a program that takes dumps
+    resource.setrlimit(
+        resource.RLIMIT_CORE, (1, 1)
+    )  # 0 would still feed a program that takes dumps
 
 
 class Watch:

@@ -123,7 +123,7 @@ class Layers:
     processes may use one place. Errors: `Outside` (the disk), `Corrupt` (content is absent).
     """
 
-    # INVARIANT W11: what is in use, by any process, is neither changed nor deleted: a tree without
+    # INVARIANT W22: what is in use, by any process, is neither changed nor deleted: a tree without
     # a mark is written by one process at a time (a lock alone), one with a mark never again, and
     # only who gets its lock alone deletes it, mark first.
 
@@ -353,7 +353,7 @@ class Layers:
                     raise
 
     def _install(self, layer: Layer, draft: Path, size: Size) -> None:
-        """INVARIANT W12: a crash anywhere leaves a tree without a mark, which counts as absent, or
+        """INVARIANT W23: a crash anywhere leaves a tree without a mark, which counts as absent, or
         one that is complete."""
         target, mark = self._trees / layer.name, self._draft()
         with outside(self._place):
@@ -436,7 +436,7 @@ class Layers:
 
         It must not be mounted any more, and just have been read as ``root``, nothing left out.
         """
-        # INVARIANT W13: what is frozen is never written again: it is moved away from where a
+        # INVARIANT W24: what is frozen is never written again: it is moved away from where a
         # command could have known it, and nothing else has a name for what is in it.
         if root != stack.root:
             with self._alone(stack.root, root) as there:

@@ -13,13 +13,13 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from holdfast.values import limits
 from holdfast.values.errors import Corrupt, Misuse, Outside
-from holdfast.world import disk, nodes
+from holdfast.world import chunks, disk, nodes
 from holdfast.world.disk import Row
 from holdfast.world.nodes import EMPTY, Entry
 from holdfast.world.objects import Objects
@@ -60,7 +60,7 @@ def write_layer(objects: Objects, before: str, after: str, directory: Path) -> S
 
     `Corrupt` if content is absent, `Outside` if the disk refuses.
     """
-    # INVARIANT W9: a layer over any directory (or stack) that shows `before` shows `after`.
+    # INVARIANT W20: a layer over any directory (or stack) that shows `before` shows `after`.
     if nodes.lookup(objects, after, RESERVED) is not None:
         raise Corrupt(f"world {after[:12]} holds {RESERVED!r}, which is not part of any world")
     with outside(directory):
@@ -131,7 +131,7 @@ def read_upper(
     for a moment and put back. `Misuse` names what no world can hold (a device, a file too large, a
     tree too deep), `Corrupt` what no overlay of ours writes, `Outside` if the disk refuses.
     """
-    # INVARIANT W10: an upper is read without following anything that a command planted: every
+    # INVARIANT W21: an upper is read without following anything that a command planted: every
     # directory is opened below its parent by descriptor, every file without following symlinks.
     reading = _Reading(objects, known or {}, now)
     with outside(upper):
@@ -194,9 +194,8 @@ class _Reading:
                     f"{path!r} has {status.st_size:,} bytes, over {limits.FILE_MAX_BYTES:,}"
                 )
             with _opened(folder, name, _READ_FLAGS, 0o400) as opened:
-                entry = nodes.put_chunks(
-                    self.objects.put, _chunks(opened), bool(status.st_mode & 0o100)
-                )
+                executable = bool(status.st_mode & 0o100)
+                entry = chunks.put_chunks(self.objects.put, disk.pieces(opened, status), executable)
             # INVARIANT W5: see `disk.Scan`: only what was old when the reading began is trusted
             status = os.lstat(name, dir_fd=folder)
             settled = status.st_ctime_ns < self.now
@@ -210,17 +209,6 @@ class _Reading:
             self.left.append(f"{path!r} is a {sort}, which a world cannot hold: it is not kept")
             return
         raise Misuse(f"{path!r} is a device, which a world cannot hold: remove it")
-
-
-def _chunks(opened: int) -> Iterator[bytes]:
-    piece = b""
-    while more := os.read(opened, limits.CHUNK_BYTES - len(piece)):
-        piece = piece + more if piece else more
-        if len(piece) == limits.CHUNK_BYTES:
-            yield piece
-            piece = b""
-    if piece:
-        yield piece
 
 
 def _mark(folder: int, path: str) -> bytes:
