@@ -23,6 +23,7 @@ _OLD = {  # calls older than the common numbering: name to (x86_64, aarch64)
     "mount": (165, 40),
     "umount2": (166, 39),
     "sethostname": (170, 161),
+    "unshare": (272, 97),
     "prctl": (157, 167),
     "capset": (126, 91),
     "seccomp": (317, 277),
@@ -42,6 +43,7 @@ WALLS = (
     | CLONE_NEWCGROUP
 )  # fmt: skip
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_PRIVATE = 2, 4, 8, 0x4000, 1 << 18
+MS_SLAVE = 1 << 19
 RDONLY, NOSUID, NODEV, NOEXEC, IDMAP = 1, 2, 4, 8, 0x100000  # of mount_setattr
 _AT_FDCWD, _AT_EMPTY_PATH, _AT_RECURSIVE = -100, 0x1000, 0x8000
 _OPEN_TREE_CLONE, _MOVE_MOUNT_F_EMPTY_PATH, _MNT_DETACH = 1, 4, 2
@@ -69,6 +71,11 @@ def fork(flags: int = 0) -> int:
     return call("clone", flags | _SIGCHLD, 0, 0, 0, 0)
 
 
+def unshare(flags: int) -> None:
+    """Move this process to new namespaces."""
+    call("unshare", flags)
+
+
 def prctl(option: int, value: int = 0, third: int = 0) -> int:
     """``prctl(2)``."""
     return call("prctl", option, value, third, 0, 0)
@@ -82,7 +89,9 @@ def mount(source: str, target: str, kind: str, flags: int = 0, options: str = ""
     try:
         call("mount", _text(source), _text(target), _text(kind), flags, _text(options))
     except OSError as error:
-        raise OSError(error.errno, f"mount {kind or source} at {target}: {error.strerror}") from None
+        raise OSError(
+            error.errno, f"mount {kind or source} at {target}: {error.strerror}"
+        ) from None
 
 
 def open_tree(path: str, *, deep: bool = False) -> int:

@@ -56,7 +56,9 @@ def ruleset(grants: list[tuple[str, int]], *, network: bool) -> int:
         try:
             if not stat.S_ISDIR(os.fstat(place).st_mode):
                 rights &= _OF_FILES
-            calls.call("landlock_add_rule", rules, 1, struct.pack("=Qi", rights & handled, place), 0)
+            calls.call(
+                "landlock_add_rule", rules, 1, struct.pack("=Qi", rights & handled, place), 0
+            )
         finally:
             os.close(place)
     return rules
