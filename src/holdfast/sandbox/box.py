@@ -7,6 +7,7 @@ the command that started it, nor the sandbox, nor the process that asked for it.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -32,8 +33,10 @@ def main(plan: dict[str, Any], shelf: str, trees: root.Trees, channel: socket.so
             changes = os.open(plan["world"]["path"], os.O_RDONLY | os.O_DIRECTORY)
         box = Box(plan, channel, changes)
         box.serve()
-    except OSError as error:
-        channel.send(json.dumps({"failed": error.strerror or str(error)}).encode())
+    except Exception as error:  # noqa: BLE001 - whatever it is, the one who asked must hear of it
+        said = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+        with contextlib.suppress(OSError):  # nobody is left who would hear it
+            channel.send(json.dumps({"failed": said or str(error)}).encode())
     finally:
         os._exit(0)
 

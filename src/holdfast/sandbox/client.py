@@ -23,7 +23,7 @@ from holdfast.sandbox.output import Output
 from holdfast.sandbox.plan import OnOutput, clean_environment, inside, plan_of, with_proxy
 from holdfast.sandbox.proxy import Proxy
 from holdfast.sandbox.spec import Ended, Folder, Limits, Overlay, Spec, Tier
-from holdfast.values.errors import Misuse, Outside
+from holdfast.values.errors import Outside
 
 _PACKAGES = str(Path(__file__).parents[2])
 _START = (
@@ -104,7 +104,10 @@ class Opened:
         return Ended(stdout=stdout, stderr=stderr, cut=cut, tier=self.tier, **told)
 
     async def _answer(self) -> dict[str, Any]:
-        return _told(await asyncio.get_running_loop().sock_recv(self._channel, _MESSAGE))
+        try:
+            return _told(await asyncio.get_running_loop().sock_recv(self._channel, _MESSAGE))
+        except ConnectionResetError:
+            return _told(b"")
 
     async def close(self) -> None:
         """End everything in it and take its mounts away; done when nothing is left of it."""

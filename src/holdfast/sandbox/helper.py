@@ -108,7 +108,8 @@ class Helper:
 
     def _group(self, plan: dict[str, Any]) -> cgroup.Group:
         wanted = plan["limits"]
-        if not self._above or plan["tier"] == "none":
+        asked = wanted["memory_bytes"] or wanted["processes"]
+        if not asked or not self._above or plan["tier"] == "none":
             return cgroup.Group(())
         try:
             group = cgroup.make(self._above, wanted["memory_bytes"], wanted["processes"])
