@@ -7,6 +7,7 @@ the command that started it, nor the sandbox, nor the process that asked for it.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -22,30 +23,30 @@ from holdfast.sandbox import calls, landlock, root, syscalls, watch
 _RESET = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGINT)
 
 
-def main(plan: dict[str, Any], trees: root.Trees, channel: socket.socket, gate: int) -> NoReturn:
+def main(plan: dict[str, Any], shelf: str, trees: root.Trees, channel: socket.socket) -> NoReturn:
     """Live until the other end of ``channel`` is closed."""
     try:
         if plan["tier"] == "namespaces":
-            os.read(gate, 1)  # until the helper has written who is who
-            changes = _enter(plan, trees)
+            changes = _enter(plan, shelf, trees)
         else:
             calls.prctl(calls.PR_SET_CHILD_SUBREAPER, 1)
             changes = os.open(plan["world"]["path"], os.O_RDONLY | os.O_DIRECTORY)
         box = Box(plan, channel, changes)
-        channel.send(b'{"ready": true}')
         box.serve()
-    except OSError as error:
-        channel.send(json.dumps({"failed": error.strerror or str(error)}).encode())
+    except Exception as error:  # noqa: BLE001 - whatever it is, the one who asked must hear of it
+        said = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
+        with contextlib.suppress(OSError):  # nobody is left who would hear it
+            channel.send(json.dumps({"failed": said or str(error)}).encode())
     finally:
         os._exit(0)
 
 
-def _enter(plan: dict[str, Any], trees: root.Trees) -> int:
+def _enter(plan: dict[str, Any], shelf: str, trees: root.Trees) -> int:
     os.setresgid(root.UID, root.UID, root.UID)
     os.setresuid(root.UID, root.UID, root.UID)
     calls.prctl(calls.PR_SET_PDEATHSIG, signal.SIGKILL)  # forgotten when the user changed
     os.umask(0o022)
-    changes = root.build(plan, trees or root.system_trees() + root.world_trees(plan, -1))
+    changes = root.build(plan, shelf, trees)
     calls.sethostname("holdfast")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:  # its own loopback: up
         fcntl.ioctl(any_socket, 0x8914, struct.pack("16sH14x", b"lo", 0x41))
@@ -56,7 +57,7 @@ def _grants(plan: dict[str, Any]) -> list[tuple[str, int]]:
     """What Landlock lets a command touch. With a root of its own this is the second wall."""
     if plan["tier"] == "namespaces":
         own = ("/tmp", "/dev/shm", plan["at"])  # noqa: S108 - the sandbox's own
-        shown = [("/", landlock.RUN), ("/proc", landlock.DEVICE), ("/dev", landlock.DEVICE)]
+        shown = [("/", landlock.RUN), ("/proc", landlock.READ), ("/dev", landlock.DEVICE)]
         return [*shown, *((path, landlock.WRITE) for path in own)]
     shown = [(path, landlock.RUN) for path in (*root.seen(), *plan["readable"])]
     devices = [(path, landlock.DEVICE) for path in root.device_paths()]
@@ -69,6 +70,10 @@ def _close_all_but(*kept: int) -> None:
         os.closerange(low, number)
         low = number + 1
     os.closerange(low, os.sysconf("SC_OPEN_MAX"))
+
+
+def _wake(*_: object) -> None:
+    """A signal with a handler is written to the descriptor that wakes the loop."""
 
 
 class Box:
@@ -89,13 +94,18 @@ class Box:
             calls.prctl(calls.PR_SET_DUMPABLE, 0)
             calls.drop_capabilities()
             calls.prctl(calls.PR_SET_NO_NEW_PRIVS, 1)
-        _close_all_but(channel.fileno(), changes, self._rules)
+        self._events = plan.get("events", (-1, -1))
+        _close_all_but(channel.fileno(), changes, self._rules, *self._events)
         self._woken, wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.signal(signal.SIGCHLD, _wake)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
 
     def serve(self) -> None:
         """Run what is asked for until the other end of the channel is closed."""
+        if self._plan["network"]:
+            with socket.create_server(("127.0.0.1", 0)) as door:
+                said = json.dumps({"ready": door.getsockname()[1]}).encode()
+                socket.send_fds(self._channel, [said], [door.fileno()])
         while True:
             message, fds, _, _ = socket.recv_fds(self._channel, 64, 4)
             if not message:
@@ -116,7 +126,9 @@ class Box:
         theirs.close()
         with mine:
             listeners = socket.recv_fds(mine, 1, 1)[1]
-        seen = watch.Watch(order["limits"], self._changes, pid, self._alone)
+        seen = watch.Watch(
+            order["limits"], changes=self._changes, events=self._events, pid=pid, alone=self._alone
+        )
         try:
             self._follow(seen, listeners)
         finally:
@@ -156,6 +168,9 @@ class Box:
             os.dup2(streams[1], 2)
             os.chdir(order["cwd"])
             watch.set_rlimits(order["limits"])
+            calls.prctl(calls.PR_SET_DUMPABLE, 1)  # to own its files in /proc, as exec would
+            with open("/proc/self/oom_score_adj", "wb") as file:
+                file.write(b"500")  # if memory runs out: rather this one than process 1
             if self._rules >= 0:
                 landlock.enter(self._rules)
             if self._walls:

@@ -23,6 +23,7 @@ _OLD = {  # calls older than the common numbering: name to (x86_64, aarch64)
     "mount": (165, 40),
     "umount2": (166, 39),
     "sethostname": (170, 161),
+    "unshare": (272, 97),
     "prctl": (157, 167),
     "capset": (126, 91),
     "seccomp": (317, 277),
@@ -42,6 +43,7 @@ WALLS = (
     | CLONE_NEWCGROUP
 )  # fmt: skip
 MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_PRIVATE = 2, 4, 8, 0x4000, 1 << 18
+MS_SLAVE = 1 << 19
 RDONLY, NOSUID, NODEV, NOEXEC, IDMAP = 1, 2, 4, 8, 0x100000  # of mount_setattr
 _AT_FDCWD, _AT_EMPTY_PATH, _AT_RECURSIVE = -100, 0x1000, 0x8000
 _OPEN_TREE_CLONE, _MOVE_MOUNT_F_EMPTY_PATH, _MNT_DETACH = 1, 4, 2
@@ -67,6 +69,11 @@ def call(name: str, *args: int | bytes) -> int:
 def fork(flags: int = 0) -> int:
     """As ``os.fork``, with new namespaces; only for a process of one thread."""
     return call("clone", flags | _SIGCHLD, 0, 0, 0, 0)
+
+
+def unshare(flags: int) -> None:
+    """Move this process to new namespaces."""
+    call("unshare", flags)
 
 
 def prctl(option: int, value: int = 0, third: int = 0) -> int:

@@ -14,15 +14,17 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from holdfast.sandbox.output import Output
-from holdfast.sandbox.plan import OnOutput, clean_environment, inside, plan_of
-from holdfast.sandbox.spec import Ended, Folder, Limits, Overlay, Spec, Tier
-from holdfast.values.errors import Misuse, Outside
+from holdfast.sandbox.plan import OnOutput, clean_environment, inside, plan_of, with_proxy
+from holdfast.sandbox.probe import probe
+from holdfast.sandbox.proxy import Proxy
+from holdfast.sandbox.spec import TIERS, Ended, Folder, Limits, Overlay, Spec, Tier
+from holdfast.values.errors import Outside, Refused
 
 _PACKAGES = str(Path(__file__).parents[2])
 _START = (
@@ -39,11 +41,33 @@ class Opened:
     does. ``at`` is where they see the world.
     """
 
-    def __init__(self, channel: socket.socket, process: int, *, tier: Tier, at: str) -> None:
+    def __init__(
+        self,
+        channel: socket.socket,
+        process: int,
+        *,
+        tier: Tier,
+        at: str,
+        left: Callable[[Opened], None],
+    ) -> None:
         self.tier: Tier = tier
+        self._left = left
         self.at = at
         self._channel, self._process = channel, process
         self._turn = asyncio.Lock()
+        self._proxy: Proxy | None = None
+        self._environment = clean_environment()
+
+    async def let_out(self, proxy: Proxy) -> None:
+        """Serve the sandbox's only way out, on a socket that its first process has made."""
+        await _readable(self._channel.fileno())
+        message, fds, _, _ = socket.recv_fds(self._channel, _MESSAGE, 1)
+        told = _told(message)
+        listening = socket.socket(fileno=fds[0])
+        listening.setblocking(False)
+        await proxy.start(listening)
+        self._proxy = proxy
+        self._environment |= with_proxy(told["ready"])
 
     async def run(
         self,
@@ -61,7 +85,7 @@ class Opened:
         world, which ends the command. Raises Outside if the sandbox could not be made or died.
         """
         limits = limits or Limits()
-        given = {**clean_environment(), **(environment or {}), **(secrets or {})}
+        given = {**self._environment, **(environment or {}), **(secrets or {})}
         order = {"command": command, "cwd": inside(self.at, cwd), "environment": given,
                  "limits": dataclasses.asdict(limits)}  # fmt: skip
         async with self._turn:
@@ -77,24 +101,23 @@ class Opened:
                 raise
         stdout, stderr, cut = output.kept()
         told["limit"] = told["limit"] or ("output" if cut else "")
-        told["refused"] = tuple(told["refused"])
+        told["refused"] = (*told["refused"], *(self._proxy.taken() if self._proxy else ()))
         return Ended(stdout=stdout, stderr=stderr, cut=cut, tier=self.tier, **told)
 
     async def _answer(self) -> dict[str, Any]:
-        """What the sandbox says next."""
-        message = await asyncio.get_running_loop().sock_recv(self._channel, _MESSAGE)
-        if not message:
-            raise Outside("the sandbox was ended from outside", retryable=True)
-        told = json.loads(message)
-        if "failed" in told:
-            raise Outside(f"no sandbox could be made: {told['failed']}")
-        return await self._answer() if "ready" in told else told
+        try:
+            return _told(await asyncio.get_running_loop().sock_recv(self._channel, _MESSAGE))
+        except ConnectionResetError:
+            return _told(b"")
 
     async def close(self) -> None:
         """End everything in it and take its mounts away; done when nothing is left of it."""
         if self._process < 0:
             return
         process, self._process = self._process, -1
+        self._left(self)
+        if self._proxy is not None:
+            await self._proxy.close()
         if self.tier == "namespaces":  # its first process takes all others with it
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(process, signal.SIGKILL)
@@ -144,7 +167,6 @@ class Sandbox:
             )  # fmt: skip
         finally:
             await opened.close()
-            self._open.discard(opened)
 
     async def open(
         self,
@@ -159,8 +181,12 @@ class Sandbox:
 
         Returns before the walls stand: that they could not be made is told by the first command.
         """
-        tier = self._tier()
-        plan = plan_of(world, tier=tier, at=at, readable=readable, limits=limits or Limits())
+        tier = await self.tier()
+        proxy = Proxy(network) if network else None
+        plan = plan_of(
+            world, tier=tier, at=at, readable=readable, network=bool(network),
+            limits=limits or Limits(),
+        )  # fmt: skip
         mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         mine.setblocking(False)
         try:
@@ -173,12 +199,34 @@ class Sandbox:
             mine.close()
             theirs.close()
             raise
-        opened = Opened(mine, process, tier=tier, at=plan["at"])
+        opened = Opened(mine, process, tier=tier, at=plan["at"], left=self._open.discard)
         self._open.add(opened)
+        if proxy is not None:
+            try:
+                await opened.let_out(proxy)
+            except BaseException:
+                await opened.close()
+                raise
         return opened
 
-    def _tier(self) -> Tier:
-        return self._most
+    async def tier(self) -> Tier:
+        """The tier that commands get here. Refused: this host has none that is strong enough."""
+        rank = TIERS.index
+        host = await asyncio.to_thread(probe)
+        found = max(host.tier, self._most, key=rank)
+        lacking = host.lacking(self._least)
+        reason = f"{lacking.name}: {lacking.found}; {lacking.fix}" if lacking else "not asked for"
+        if rank(found) > rank(self._least):
+            raise Refused(
+                f"walls of tier {self._least!r} do not stand on this host ({reason}); "
+                "`holdfast doctor` says more", rule="sandbox",
+            )  # fmt: skip
+        if found == "none" and not self._unsafe:
+            raise Refused(
+                "no walls stand on this host, so nothing is run: fix what `holdfast doctor` names, "
+                "or say unsafe=True to run without any", rule="sandbox",
+            )  # fmt: skip
+        return found
 
     def _helped(self) -> socket.socket:
         """The socket to a living helper."""
@@ -240,6 +288,16 @@ async def _process(control: socket.socket) -> int:
         raise Outside(f"no sandbox could be made: {json.loads(message)['failed']}")
     os.set_inheritable(fds[0], False)
     return fds[0]
+
+
+def _told(message: bytes) -> dict[str, Any]:
+    """What the sandbox said. Outside: that it could not be made, or nothing any more."""
+    if not message:
+        raise Outside("the sandbox was ended from outside", retryable=True)
+    told = json.loads(message)
+    if "failed" in told:
+        raise Outside(f"no sandbox could be made: {told['failed']}")
+    return told
 
 
 async def _readable(number: int) -> None:

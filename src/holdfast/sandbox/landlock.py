@@ -48,17 +48,14 @@ def ruleset(grants: list[tuple[str, int]], *, network: bool) -> int:
     attributes = struct.pack("QQQ", handled, 0 if network else 3, 3)  # scopes: sockets, signals
     size = 24 if found >= 6 else 16 if found >= 4 else 8
     rules = calls.call("landlock_create_ruleset", attributes[:size], size, 0)
-    for path, rights in grants:
+    for path, granted in grants:
         try:
             place = os.open(path, os.O_PATH | os.O_CLOEXEC)
         except OSError:
             continue
         try:
-            if not stat.S_ISDIR(os.fstat(place).st_mode):
-                rights &= _OF_FILES
-            calls.call(
-                "landlock_add_rule", rules, 1, struct.pack("=Qi", rights & handled, place), 0
-            )
+            known = handled if stat.S_ISDIR(os.fstat(place).st_mode) else handled & _OF_FILES
+            calls.call("landlock_add_rule", rules, 1, struct.pack("=Qi", granted & known, place), 0)
         finally:
             os.close(place)
     return rules

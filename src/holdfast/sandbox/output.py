@@ -1,11 +1,11 @@
-"""Output of one command: passed on as it comes, kept whole up to a limit, cut in the middle beyond."""
+"""Output of one command: passed on as it comes, kept up to a limit, its middle cut beyond."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 _PIECE = 64 * 1024
@@ -53,7 +53,7 @@ class Output:
         self._failed: Exception | None = None
 
     @contextmanager
-    def pipes(self) -> Iterator[tuple[int, int]]:
+    def pipes(self) -> Generator[tuple[int, int]]:
         """The ends to write to, to be handed on before this is left."""
         loop = asyncio.get_running_loop()
         writing: list[int] = []

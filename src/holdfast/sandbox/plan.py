@@ -22,6 +22,14 @@ def clean_environment() -> dict[str, str]:
     return {"PATH": _PATH, "HOME": HOME, "LANG": "C.UTF-8", "TZ": "UTC", "TMPDIR": "/tmp"}  # noqa: S108
 
 
+def with_proxy(port: int) -> dict[str, str]:
+    """What tells programs of the only way out."""
+    url = f"http://127.0.0.1:{port}"
+    names = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
+    local = "localhost,127.0.0.1,::1"
+    return {**dict.fromkeys(names, url), "NO_PROXY": local, "no_proxy": local}
+
+
 def inside(at: str, cwd: str) -> str:
     """The directory that ``cwd`` names in a world seen at ``at``. Misuse: it leads out of it."""
     place = os.path.normpath(os.path.join(at, cwd))
@@ -31,7 +39,13 @@ def inside(at: str, cwd: str) -> str:
 
 
 def plan_of(
-    world: Overlay | Folder, *, tier: Tier, at: str, readable: tuple[str, ...], limits: Limits
+    world: Overlay | Folder,
+    *,
+    tier: Tier,
+    at: str,
+    readable: tuple[str, ...],
+    network: bool,
+    limits: Limits,
 ) -> dict[str, Any]:
     """The plan of one sandbox, as the helper reads it. Misuse: it cannot be carried out."""
     if isinstance(world, Folder):
@@ -50,13 +64,15 @@ def plan_of(
     at = os.path.normpath(at)
     if tier == "namespaces" and any(f"{at}/".startswith(f"{taken}/") for taken in _TAKEN):
         raise Misuse(f"a world cannot be seen at {at!r}: the system is there")
+    if network and tier == "landlock":
+        raise Misuse("walls of tier 'landlock' have no network: ask for none")
     seen = [_host_path(path) for path in readable]
     if any(f"{path}/".startswith(f"{at}/") for path in seen):
         raise Misuse(f"a readable path lies in the world at {at!r}: bring it into the world")
     return {
         "tier": tier, "world": places, "at": at, "readable": seen,
         "tmp_bytes": min(limits.disk_bytes or most.COMMAND_TMP_BYTES, most.COMMAND_TMP_BYTES),
-        "limits": dataclasses.asdict(limits),
+        "network": network, "limits": dataclasses.asdict(limits),
     }  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
+import functools
 import os
 import struct
 
@@ -76,6 +77,7 @@ def _argument(index: int) -> _Step:
     return (_LOAD, 0, 0, _ARGUMENTS_AT + 8 * index)  # the low half: these arguments are 32 bits
 
 
+@functools.cache
 def program(*, told: bool, network: bool) -> bytes:
     """The filter as bytes of BPF.
 
@@ -159,4 +161,4 @@ def available() -> bool:
         calls.call("seccomp", 2, 0, struct.pack("I", _NOTIFY))  # SECCOMP_GET_ACTION_AVAIL
     except OSError:
         return False
-    return os.path.exists("/proc/sys/kernel/seccomp")  # noqa: PTH110 - no pathlib in the helper
+    return os.path.exists("/proc/sys/kernel/seccomp")

@@ -10,6 +10,7 @@ import time  # noqa: TID251 - deadlines of commands, in a process that has no po
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+from holdfast.sandbox import cgroup
 from holdfast.values import limits
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -106,8 +107,18 @@ def set_rlimits(wanted: dict[str, Any]) -> None:
 class Watch:
     """One command from its start to its end. ``over``: it has ended, or must."""
 
-    def __init__(self, wanted: dict[str, Any], changes: int, pid: int, alone: bool) -> None:
+    def __init__(
+        self,
+        wanted: dict[str, Any],
+        *,
+        changes: int,
+        events: tuple[int, int],
+        pid: int,
+        alone: bool,
+    ) -> None:
         self._wanted, self._changes, self._pid, self._alone = wanted, changes, pid, alone
+        self._events = events
+        self._counted = self._count()
         self._began = time.monotonic()
         self._deadline = self._began + (wanted["seconds"] or float("inf"))
         self._next = self._began + limits.SWEEP_FIRST_SECONDS
@@ -134,6 +145,7 @@ class Watch:
         if self._exit is not None:
             self.over = True
         elif now >= self._deadline:
+            self._sweep()  # it may have stood at another limit all the while
             self._stop("time")
         elif now >= self._next:
             self._sweep()
@@ -198,12 +210,21 @@ class Watch:
                 _kill(one.pid)
             time.sleep(0.001)
 
+    def _count(self) -> tuple[int, int]:
+        """How often the control group killed for memory and refused a process."""
+        return cgroup.count(self._events[0], b"oom_kill"), cgroup.count(self._events[1], b"max")
+
     def _cpu_seconds(self) -> float:
         now, before = resource.getrusage(resource.RUSAGE_CHILDREN), self._before
         return now.ru_utime + now.ru_stime - before.ru_utime - before.ru_stime
 
     def told(self) -> dict[str, Any]:
         """How it ended."""
+        killed, kept_small = self._count()
+        if killed > self._counted[0]:
+            self._limit = self._limit or "memory"
+        if kept_small > self._counted[1]:
+            self._limit = self._limit or "processes"
         code = -signal.SIGKILL if self._exit is None else self._exit
         by_signal = {-signal.SIGXCPU: "cpu", -signal.SIGXFSZ: "file"}
         if code == -signal.SIGSYS:

@@ -108,8 +108,8 @@ SWEEP_SHARE_PERCENT = 5
 REFUSED_MAX_ITEMS = 50
 """Different refusals told of one command; a program that tries in a loop must not fill the record.
 """
-SANDBOX_START_SECONDS = 30.0
-"""The helper process must answer within this time; it takes about 40 ms on a quiet machine."""
+SANDBOX_END_SECONDS = 5.0
+"""A helper that is told to end waits this long for what is left of each sandbox."""
 PROXY_HEAD_BYTES = 64 * 1024
 """Head of a request to the filtering proxy."""
 PROXY_PIECE_BYTES = 64 * 1024
