@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import threading
+import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,6 +18,7 @@ from holdfast.runtime.programs import Programs
 from holdfast.runtime.settings import Settings, from_environment
 from holdfast.stores.memory import MemoryStore
 from holdfast.stores.sqlite import SqliteStore
+from holdfast.tools import workplace
 from holdfast.values.errors import Misuse
 from holdfast.values.ports import Clock, Dice, SystemClock, SystemDice
 from holdfast.world import Stage, import_dir
@@ -56,6 +57,7 @@ class Runtime:
         base = self.settings.directory.resolve().parent if store is None else Path.cwd()
         self.programs = Programs(base)
         self._host: Host | None = None
+        self._scratch = ""
 
     async def __aenter__(self) -> Runtime:
         settings = self.settings
@@ -76,6 +78,9 @@ class Runtime:
             )
             store, owner, caches = opened, opened.name, str(settings.directory.resolve())
         self.store = store
+        if not caches:
+            caches = self._scratch = tempfile.mkdtemp(prefix="holdfast-")
+        workplace.choose(caches, settings.sandbox)
         self._host = Host(
             store, owner=owner, find=self.programs.find, ref_of=self.programs.ref_of,
             policy=self.policy, clock=self._clock, dice=self._dice, linger=settings.linger,
@@ -92,15 +97,18 @@ class Runtime:
     ) -> None:
         if self._host is not None:
             await self._host.close()
+            caches = self._host.caches
+            await workplace.close(lambda one: one == caches)
+            if caches == self._scratch:
+                await asyncio.to_thread(shutil.rmtree, caches, True)
             if self._given is None or isinstance(self._given, str):
                 await self.store.close()
             self._host = None
 
     def _clean(self, run: str) -> None:
         """A run ended: its checkout is of no more use."""
-        place = Path(self._host.caches if self._host else "") / "checkouts" / run
-        if self._host is not None and self._host.caches and place.is_dir():
-            threading.Thread(target=shutil.rmtree, args=(place, True), daemon=True).start()
+        if self._host is not None:
+            workplace.ended(self._host.caches, run)
 
     @property
     def host(self) -> Host:

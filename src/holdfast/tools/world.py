@@ -1,4 +1,4 @@
-"""Tools on the world of a run: files, and commands that run in a checkout of it.
+"""Tools on the world of a run: files, and commands that run in a sandbox that holds it.
 
 Each change commits in the same append as the step's outcome: a step that is recorded has happened
 to the world, one that is not recorded has not. Use as ``from holdfast.tools import world``.
@@ -6,22 +6,21 @@ to the world, one that is not recorded has not. Use as ``from holdfast.tools imp
 
 from __future__ import annotations
 
-import asyncio
 import re
-import shutil
-import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic.dataclasses import dataclass
 
 from holdfast.engine import scope
 from holdfast.engine.declare import tool
-from holdfast.tools.command import Result, execute
+from holdfast.sandbox.spec import Limits
+from holdfast.tools.command import Result, check_command, environment_of, result_of, secrets_of
+from holdfast.tools.workplace import Asked, interpreter, workplace
 from holdfast.values import limits
 from holdfast.values.errors import Misuse, NotFound
 from holdfast.world import (
-    CopyCheckout,
     check_path,
     export_dir,
     list_dir,
@@ -159,34 +158,31 @@ async def run(
     command: Sequence[str],
     seconds: float = limits.COMMAND_SECONDS,
     environment: dict[str, str] | None = None,
+    *,
+    cwd: str = "",
+    readable: Sequence[str] = (),
+    network: Sequence[str] = (),
+    secrets: Sequence[str] = (),
+    use: Limits | None = None,
 ) -> Result:
-    """Run a command (a list of words, no shell) in a checkout of the world and keep what it
-    changes.
+    """Run a command (a list of words, no shell) in a sandbox that holds the world, and keep what it
+    changes there.
 
-    Its environment is clean but for ``environment``. At the time limit it is killed, and the result
-    says so. The exit code is part of the result, not an error.
+    It sees its world, the system's programs, this Python and ``readable`` host paths; it reaches no
+    network but ``network`` ("host[:port]", "*.example.org"). Its environment is clean but for
+    ``environment`` and ``secrets``: names of variables of this process, whose values are never
+    recorded. ``cwd``: a directory of the world. ``use``: what it may use. At the time limit it is
+    killed, and the result says so. The exit code is part of the result, not an error.
     """
+    values = secrets_of(secrets)
+    asked = Asked(
+        check_command(command), cwd, environment_of(environment), values,
+        tuple(dict.fromkeys((*interpreter(), *readable))), tuple(network),
+        replace(use or Limits(), seconds=seconds),
+    )  # fmt: skip
     here = _here()
-    checkout = await asyncio.to_thread(_checkout, here)
-    result = await execute(command, checkout.path, seconds, environment or {})
-    here.root = await asyncio.to_thread(checkout.snapshot)
-    return result
-
-
-def _checkout(here: scope.Call) -> CopyCheckout:
-    """The run's own checkout, equal to its world. It is a cache: anything there may be deleted.
-
-    INVARIANT W8: it belongs to one lease. A command that outlived its killed process may still
-    write into the checkout of the lease before, so that is never used again.
-    """
-    place = Path(here.caches or tempfile.gettempdir()) / "checkouts" / here.run
-    for stale in place.glob("*"):
-        if stale.name.partition(".")[0] != str(here.epoch):
-            shutil.rmtree(stale, ignore_errors=True) if stale.is_dir() else stale.unlink()
-    place.mkdir(parents=True, exist_ok=True, mode=0o700)
-    checkout = CopyCheckout(here.stage, place / str(here.epoch), place / f"{here.epoch}.index")
-    checkout.sync(here.root)
-    return checkout
+    ended, left = await workplace(here.caches).run(here, asked)
+    return result_of(ended, left, values)
 
 
 def export(directory: Path) -> None:

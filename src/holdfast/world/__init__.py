@@ -8,9 +8,10 @@ content goes through the `Objects` port.
 """
 
 from holdfast.world.checkout import Checkout, CopyCheckout, export_dir, import_dir
+from holdfast.world.chunks import ChunkTree, put_file
 from holdfast.world.diff import Change, diff, line_changes, renames, unified
 from holdfast.world.merge import Conflict, Driver, Merged, merge, resolve
-from holdfast.world.nodes import EMPTY, EMPTY_DIR, Entry, put_file
+from holdfast.world.nodes import EMPTY, EMPTY_DIR, Entry
 from holdfast.world.objects import Objects, Stage
 from holdfast.world.text import conflict_text, git_merge_text
 from holdfast.world.tree import (
@@ -33,6 +34,7 @@ __all__ = [
     "EMPTY_DIR",
     "Change",
     "Checkout",
+    "ChunkTree",
     "Conflict",
     "CopyCheckout",
     "Driver",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from holdfast.values import limits
 from holdfast.values.errors import Misuse
-from holdfast.world import nodes, tree
+from holdfast.world import chunks, nodes, tree
 from holdfast.world.globs import matcher
 from holdfast.world.nodes import EMPTY, Entry
 from holdfast.world.objects import Objects
@@ -160,15 +160,15 @@ class _Merge:
         if content is None:
             return self._conflict(path, "content", base, ours, theirs)
         self.combined.append(path)
-        return nodes.put_file(self.objects, content, executable)
+        return chunks.put_file(self.objects, content, executable)
 
     def _combine(self, path: str, *sides: Entry) -> bytes | None:
         for matches, driver in self.drivers:
             if matches(path):
-                return driver(*(nodes.file_bytes(self.objects, side) for side in sides))
+                return driver(*(chunks.file_bytes(self.objects, side) for side in sides))
         if any(side.size > limits.MERGE_TEXT_BYTES for side in sides):
             return None
-        base, ours, theirs = (nodes.file_bytes(self.objects, side) for side in sides)
+        base, ours, theirs = (chunks.file_bytes(self.objects, side) for side in sides)
         return git_merge_text(base, ours, theirs)
 
     def _conflict(

@@ -1,0 +1,198 @@
+"""The helper: a small fresh process that forks sandboxes.
+
+Forking from it is cheap and safe (one thread, little memory), which it is not from the process that
+asks. It reads one order at a time from its socket and ends when that is closed.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import select
+import signal
+import socket
+import sys
+from typing import Any
+
+from holdfast.sandbox import box, calls, cgroup, landlock, root, syscalls
+from holdfast.values import limits
+
+NOBODY = 65534
+"""Whom root's commands are outside: a user who owns nothing."""
+
+
+class Helper:
+    """What the helper knows for all sandboxes.
+
+    ``names`` maps the owner of worlds to the user inside, if these differ: root's commands are
+    nobody outside, yet what they write is root's.
+    """
+
+    def __init__(self, control: socket.socket) -> None:
+        self._control = control
+        self._names, self._shelf = -1, ""
+        self._user = os.geteuid(), os.getegid()
+        self._unable = ""
+        self._above: dict[str, str] = {}
+        self._groups: dict[int, cgroup.Group] = {}
+
+    def settle(self) -> None:
+        """Move to a mount namespace of its own and prepare what sandboxes share."""
+        is_root = self._user[0] == 0
+        self._above = cgroup.parents()
+        cgroup.clear(self._above)
+        try:
+            cgroup.remove(cgroup.make(self._above, 1 << 30, 64))
+        except OSError:
+            self._above = {}
+        try:
+            if is_root:
+                self._names = mapping(NOBODY)
+            own_mounts(*self._user)
+            self._shelf = root.prepare()
+        except OSError as error:
+            self._unable = error.strerror or str(error)
+        if self._names >= 0:
+            self._user = NOBODY, NOBODY
+
+    def serve(self) -> None:
+        """Fork a sandbox for each order, and clear away the control groups of those that ended."""
+        poll = select.poll()
+        poll.register(self._control, select.POLLIN)
+        while True:
+            for number, _ in poll.poll():
+                if number != self._control.fileno():
+                    poll.unregister(number)
+                    os.close(number)
+                    cgroup.remove(self._groups.pop(number))
+                elif (process := self._order()) is None:
+                    return self._clear()
+                elif process >= 0:
+                    poll.register(process, select.POLLIN)
+
+    def _clear(self) -> None:
+        """At the end: sandboxes end with their channels, or at the latest with this process."""
+        for number, group in self._groups.items():
+            select.select([number], [], [], limits.SANDBOX_END_SECONDS)
+            cgroup.remove(group)
+
+    def _order(self) -> int | None:
+        """Take one order. Returns a descriptor of a process to wait for, -1, or None at the end."""
+        message, fds, _, _ = socket.recv_fds(self._control, 64, 4)
+        if not message:
+            return None
+        with open(fds[0], "rb") as file:
+            file.seek(0)
+            plan = json.load(file)
+        with socket.socket(fileno=fds[1]) as channel:
+            group = self._group(plan)
+            try:
+                pid = self._fork(plan, channel, group)
+                process = os.pidfd_open(pid)
+                socket.send_fds(self._control, [message], [process])
+            except OSError as error:
+                failed = json.dumps({"failed": error.strerror or str(error)})
+                self._control.send(failed.encode())
+                process = -1
+        if group.places and process >= 0:
+            self._groups[process] = group
+            return process
+        if process >= 0:
+            os.close(process)
+        cgroup.remove(group)
+        return -1
+
+    def _group(self, plan: dict[str, Any]) -> cgroup.Group:
+        wanted = plan["limits"]
+        asked = wanted["memory_bytes"] or wanted["processes"]
+        if not asked or not self._above or plan["tier"] == "none":
+            return cgroup.Group(())
+        try:
+            group = cgroup.make(self._above, wanted["memory_bytes"], wanted["processes"])
+        except OSError:
+            return cgroup.Group(())  # the watch and the rlimits hold without it
+        plan["events"] = [group.memory_events, group.pids_events]
+        return group
+
+    def _fork(self, plan: dict[str, Any], channel: socket.socket, group: cgroup.Group) -> int:
+        walled = plan["tier"] == "namespaces"
+        if walled and self._unable:
+            raise OSError(0, self._unable)
+        plan["root"] = self._user[0] == 0
+        trees = root.collect(plan, self._shelf, self._names) if walled else []
+        gate, opener = os.pipe()
+        pid = calls.fork(calls.WALLS if walled else 0)
+        if pid == 0:
+            self._control.close()
+            os.close(opener)
+            if os.read(gate, 1):  # who is who has been written, and in which group
+                box.main(plan, self._shelf, trees, channel)
+            os._exit(0)
+        try:
+            cgroup.enter(group, pid)
+            if walled:
+                _write_maps(str(pid), (root.UID, root.UID), self._user)
+            os.write(opener, b"1")
+        finally:
+            for number in (gate, opener, *(tree for _, tree in trees)):
+                os.close(number)
+        return pid
+
+
+def own_mounts(uid: int, gid: int) -> None:
+    """Move this process to a mount namespace where it may mount, which still follows the host's.
+
+    Root needs no more; anyone else becomes the master of a user namespace for it.
+    """
+    calls.unshare(calls.CLONE_NEWNS | (0 if uid == 0 else calls.CLONE_NEWUSER))
+    if uid != 0:
+        _write_maps("self", (uid, gid), (uid, gid))
+    calls.mount("", "/", "", calls.MS_REC | calls.MS_SLAVE)
+
+
+def _write_maps(pid: str, inside: tuple[int, int], outside: tuple[int, int]) -> None:
+    for name, text in (
+        ("setgroups", "deny"),
+        ("uid_map", f"{inside[0]} {outside[0]} 1"),
+        ("gid_map", f"{inside[1]} {outside[1]} 1"),
+    ):
+        with open(f"/proc/{pid}/{name}", "w", encoding="ascii") as file:
+            file.write(text)
+
+
+def mapping(uid: int) -> int:
+    """A user namespace in which ``uid`` is root: what mounts are mapped by. -1: cannot be made."""
+    gate, opener = os.pipe()
+    pid = calls.fork(calls.CLONE_NEWUSER)
+    if pid == 0:
+        os.close(opener)
+        os.read(gate, 1)
+        os._exit(0)
+    try:
+        _write_maps(str(pid), (0, 0), (uid, uid))
+        return os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return -1
+    finally:
+        os.close(opener)
+        os.close(gate)
+        os.waitpid(pid, 0)
+
+
+def main(number: int) -> None:
+    """Serve the socket with this descriptor until it is closed."""
+    calls.prctl(calls.PR_SET_PDEATHSIG, signal.SIGKILL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a person's Ctrl-C is for the one who asks
+    if os.geteuid() == 0:
+        os.setgroups([])
+    helper = Helper(socket.socket(fileno=number))
+    helper.settle()
+    for network in (True, False):
+        syscalls.program(told=True, network=network)  # once, before the forks
+    landlock.version()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # from now on the kernel reaps
+    gc.freeze()
+    gc.disable()
+    helper.serve()
+    sys.exit(0)
