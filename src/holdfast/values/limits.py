@@ -58,6 +58,11 @@ WAL_CHECKPOINT_PAGES = 1_000
 """The log is moved into the database after about this many pages (4 MiB of 4 KiB pages)."""
 BUSY_SECONDS = 30.0
 """Wait for another process's transaction before giving up with a clear error."""
+PACK_MIN_BYTES = 16 * 1024
+"""Content that takes this much or more as stored goes to a pack: SQLite writes it twice, page by
+page. Below, one file to sync is quicker than two."""
+PACK_UNUSED_PERCENT = 10
+"""Compacting rewrites packs of which more than this part is nobody's; below, it is not worth it."""
 BLOB_COMPRESS_MIN_BYTES = 128
 """Shorter blobs are stored as they are; zstd cannot shorten them."""
 STAGE_FLUSH_BYTES = 16 * 1024 * 1024
@@ -132,6 +137,22 @@ READ_TEXT_BYTES = 10 * 1024 * 1024
 GREP_MATCHES = 1_000
 """Matches returned by ``world.grep``; the result says when there were more."""
 
+# Databases in a world -------------------------------------------------------------------------
+PAGE_CACHE_BYTES = 64 * 1024 * 1024
+"""Pages of databases kept by hash for the whole process: versions share nearly all of them."""
+PAGE_DIRTY_BYTES = 16 * 1024 * 1024
+"""Changed pages of one open database in memory; more are put into the objects early."""
+SQL_CACHE_BYTES = 4 * 1024 * 1024
+"""SQLite's own cache of an open database."""
+SQL_MEMORY_BYTES = 1024 * 1024 * 1024
+"""Memory of all open databases together at which the statement that runs is ended."""
+SQL_SECONDS = 30.0
+"""Default time limit of one statement."""
+SQL_ROWS = 1_000
+"""Rows that a query returns unless ``limit`` says otherwise; the result says when there were more.
+"""
+SQL_RESULT_BYTES = 8 * 1024 * 1024
+"""Values of one result, about; further rows are left out, and said to be."""
 # Checkouts of worlds --------------------------------------------------------------------------
 LAYER_LEVELS = 8
 """A stack of more layers is made shorter in the background: a cold look-up costs 0.4 us a layer."""

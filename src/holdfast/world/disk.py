@@ -45,13 +45,13 @@ def signature(found: os.stat_result) -> Sig:
     return (found.st_ino, found.st_ctime_ns, found.st_mtime_ns, found.st_size)
 
 
-def open_dir(parent: int, name: str, *, mend: bool = True) -> int:
+def open_dir(parent: int, name: str, *, ours: bool = True) -> int:
     """A descriptor of a directory below another, never through a symlink (OSError).
 
-    With ``mend``, a directory that its owner cannot use (a command may have taken the rights away)
-    is opened up; without, nothing is changed: it is somebody's own.
+    A directory that its owner cannot use (a command may have taken the rights away) is opened up,
+    unless it is not ``ours`` but somebody's own.
     """
-    if not mend:
+    if not ours:
         return os.open(name, _DIR_FLAGS, dir_fd=parent)
     try:
         opened = os.open(name, _DIR_FLAGS, dir_fd=parent)
@@ -71,9 +71,9 @@ def open_dir(parent: int, name: str, *, mend: bool = True) -> int:
 class Folders:
     """Descriptors of directories below a top one, kept open along the last path asked for."""
 
-    def __init__(self, top: int, *, mend: bool = True) -> None:
+    def __init__(self, top: int, *, ours: bool = True) -> None:
         self.top = top
-        self._mend = mend
+        self._ours = ours
         self._open: list[tuple[str, int]] = []
 
     def at(self, path: str) -> int:
@@ -85,7 +85,7 @@ class Folders:
         self.close(same)
         for name in parts[same:]:
             above = self._open[-1][1] if self._open else self.top
-            self._open.append((name, open_dir(above, name, mend=self._mend)))
+            self._open.append((name, open_dir(above, name, ours=self._ours)))
         return self._open[-1][1] if self._open else self.top
 
     def close(self, keep: int = 0) -> None:
@@ -98,10 +98,11 @@ class Folders:
 class Scan:
     """What a directory holds. Files whose signature is as in ``known`` are not read again.
 
-    ``mend``: what its owner cannot read is opened up (see `open_dir`). ``put`` keeps content (or,
-    as `canon.digest`, only names it). ``hides`` says which paths that are not in ``known`` to pass
-    over. ``now`` is the file system's time in ns before the scan. After `run`, ``rows`` has
-    everything by path (each directory as `EMPTY_DIR`), and ``odd`` a sentence for each `ODD` entry.
+    ``put`` keeps content (or, as `canon.digest`, only names it). ``hides`` says which paths that
+    are not in ``known`` to pass over. ``now`` is the file system's time in ns before the scan.
+    ``ours``: whether access rights that are missing may be given; else nothing is changed.
+    After `run`, ``rows`` has everything by path (each directory as `EMPTY_DIR`), and ``odd`` a
+    sentence for each `ODD` entry.
     """
 
     def __init__(
@@ -111,13 +112,13 @@ class Scan:
         hides: Callable[[str], bool],
         now: int,
         *,
-        mend: bool = True,
+        ours: bool = True,
     ) -> None:
-        self.mend = mend
         self.put = put
         self.known = known
         self.hides = hides
         self.now = now
+        self.ours = ours
         self.rows: dict[str, Row] = {}
         self.odd: dict[str, str] = {}
 
@@ -128,44 +129,45 @@ class Scan:
 
     def _directory(self, folder: int, prefix: str, hidden: bool, depth: int) -> None:
         with os.scandir(folder) as found:
-            names = [(item.name, item.stat(follow_symlinks=False)) for item in found]
-        for name, status in names:
+            items = list(found)
+        for item in items:
+            name = item.name
             path = prefix + name
             if path == RESERVED:
                 continue
             inside = hidden or self.hides(path)
             if inside and path not in self.known:
                 continue
-            mode = status.st_mode
             if depth > limits.WORLD_DEPTH_MAX:
                 self._refuse(path, f"is over {limits.WORLD_DEPTH_MAX} directories deep")
-            elif stat.S_ISREG(mode):
-                self._file(folder, name, path, status)
-            elif stat.S_ISLNK(mode):
+            elif item.is_file(follow_symlinks=False):
+                self._file(folder, item, path)
+            elif item.is_symlink():
                 self.rows[path] = Row(Entry("link", target=os.readlink(name, dir_fd=folder)))
-            elif not stat.S_ISDIR(mode):
-                self._refuse(path, f"is {_sort(mode)}, which a world cannot hold: remove it")
+            elif not item.is_dir(follow_symlinks=False):
+                sort = _sort(os.lstat(name, dir_fd=folder).st_mode)
+                self._refuse(path, f"is {sort}, which a world cannot hold: remove it")
             else:
                 self.rows[path] = Row(EMPTY_DIR)
-                below = open_dir(folder, name, mend=self.mend)
+                below = open_dir(folder, name, ours=self.ours)
                 try:
                     self._directory(below, path + "/", inside, depth + 1)
                 finally:
                     os.close(below)
 
-    def _file(self, folder: int, name: str, path: str, status: os.stat_result) -> None:
+    def _file(self, folder: int, item: os.DirEntry[str], path: str) -> None:
         row = self.known.get(path)
-        if row is not None and row.sig is not None and row.sig == signature(status):
+        sig = row and row.sig
+        if row is not None and sig and sig == signature(os.lstat(item.name, dir_fd=folder)):
             self.rows[path] = row
             return
-        if status.st_size > limits.FILE_MAX_BYTES:
-            self._refuse(path, f"has {status.st_size:,} bytes, over {limits.FILE_MAX_BYTES:,}")
-            return
-        opened = _open_file(folder, name, mend=self.mend)
+        opened = _open_file(folder, item.name, self.ours)
         try:
             status = os.fstat(opened)
-            executable = bool(status.st_mode & 0o100)
-            entry = chunks.put_chunks(self.put, pieces(opened, status), executable)
+            if status.st_size > limits.FILE_MAX_BYTES:
+                self._refuse(path, f"has {status.st_size:,} bytes, over {limits.FILE_MAX_BYTES:,}")
+                return
+            entry = entry_of(self.put, opened, status)
         finally:
             os.close(opened)
         # INVARIANT W5: no change is missed. A file written again within the same tick of the file
@@ -178,17 +180,26 @@ class Scan:
         self.odd[path] = f"{path!r} {why}"
 
 
-def _open_file(folder: int, name: str, *, mend: bool) -> int:
+def _open_file(folder: int, name: str, ours: bool) -> int:
     try:
         return os.open(name, _READ_FLAGS, dir_fd=folder)
     except PermissionError:
-        if not mend:
-            raise
         found = os.lstat(name, dir_fd=folder)
-        if not stat.S_ISREG(found.st_mode):
+        if not ours or not stat.S_ISREG(found.st_mode):
             raise
         os.chmod(name, stat.S_IMODE(found.st_mode) | 0o400, dir_fd=folder)
         return os.open(name, _READ_FLAGS, dir_fd=folder)
+
+
+def entry_of(put: Callable[[bytes], str], opened: int, status: os.stat_result) -> Entry:
+    """The entry of an open file with this status; ``put`` keeps its content. OSError."""
+    executable = bool(status.st_mode & 0o100)
+    if status.st_size <= limits.CHUNK_DATABASE_BYTES:  # one chunk, whatever it is: most files
+        content = os.read(opened, status.st_size + 1)
+        if len(content) == status.st_size:
+            return Entry("file", put(content), len(content), executable)
+        os.lseek(opened, 0, os.SEEK_SET)  # it changes while it is read
+    return chunks.put_chunks(put, pieces(opened, status), executable)
 
 
 def pieces(opened: int, status: os.stat_result) -> Iterator[Piece]:

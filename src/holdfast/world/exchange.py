@@ -47,7 +47,7 @@ class Tree:
 
     def __enter__(self) -> Tree:
         self.top = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        self.folders = disk.Folders(self.top, mend=False)
+        self.folders = disk.Folders(self.top, ours=False)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -13,9 +13,10 @@ and an entry is one of
     ["l", <target>]           a symlink         ["lb", <hex>]             a target that is no UTF-8
     ["d", <hash>]             a directory
 
-How content becomes a hash, and what a chunked file's hash names, stands in `chunks`. Of a file's
-mode only the executable bit is kept. A name that is not valid UTF-8 (a Python str with surrogate escapes, as `os.fsdecode`
-makes it) is stored as ``/`` and the hex digits of its bytes: no file name holds a slash.
+How content becomes a hash, and what the hash of a chunked file names, stands in `chunks`. Of a
+file's mode only the executable bit is kept. A name that is not valid UTF-8 (a Python str with
+surrogate escapes, as `os.fsdecode` makes it) is stored as ``/`` and the hex digits of its bytes: no
+file name holds a slash.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ class Entry(NamedTuple):
     """What stands at a path.
 
     ``kind`` is "file", "link" or "dir". ``hash`` names the content (of a chunked file: the root
-    of its tree of chunks), the directory node, or nothing for a link. ``size`` is in bytes, of files only.
+    of its tree of chunks), the directory node, or nothing for a link. ``size`` is in bytes, of
+    files only.
     """
 
     kind: str
