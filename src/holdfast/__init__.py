@@ -10,11 +10,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from holdfast.engine.branch import Branch, Merge, fork
     from holdfast.engine.declare import NOT_DONE, Agent, Tool, agent, tool
     from holdfast.engine.host import Handle
+    from holdfast.engine.publish import Effect, Published, publish
+    from holdfast.engine.transaction import transaction
     from holdfast.engine.verbs import (
         Child,
-        Merge,
         ask,
         attempt,
         call,
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
         LeaseLost,
         Misuse,
         NotFound,
+        NotUndone,
         OutcomeUnknown,
         Outside,
         Refused,
@@ -50,16 +53,20 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
+    "holdfast.engine.branch": ("Branch", "Merge", "fork"),
     "holdfast.engine.declare": ("NOT_DONE", "Agent", "Tool", "agent", "tool"),
     "holdfast.engine.host": ("Handle",),
+    "holdfast.engine.publish": ("Effect", "Published", "publish"),
+    "holdfast.engine.transaction": ("transaction",),
     "holdfast.engine.verbs": (
-        "Child", "Merge", "ask", "attempt", "call", "continue_as", "gather", "idempotency_key",
+        "Child", "ask", "attempt", "call", "continue_as", "gather", "idempotency_key",
         "merge", "now", "race", "random", "run_id", "sleep", "spawn", "uuid", "wait_for",
     ),
     "holdfast.runtime": ("Runtime", "Settings", "run"),
     "holdfast.values.errors": (
         "Conflict", "Corrupt", "Diverged", "HoldfastError", "LeaseLost", "Misuse", "NotFound",
-        "OutcomeUnknown", "Outside", "Refused", "RunFailed", "Suspended", "TooLarge", "ToolError",
+        "NotUndone", "OutcomeUnknown", "Outside", "Refused", "RunFailed", "Suspended", "TooLarge",
+        "ToolError",
     ),
 }  # fmt: skip
 _WHERE = {name: home for home, names in _HOMES.items() for name in names}
@@ -67,18 +74,22 @@ _WHERE = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "NOT_DONE",
     "Agent",
+    "Branch",
     "Child",
     "Conflict",
     "Corrupt",
     "Diverged",
+    "Effect",
     "Handle",
     "HoldfastError",
     "LeaseLost",
     "Merge",
     "Misuse",
     "NotFound",
+    "NotUndone",
     "OutcomeUnknown",
     "Outside",
+    "Published",
     "Refused",
     "RunFailed",
     "Runtime",
@@ -92,10 +103,12 @@ __all__ = [
     "attempt",
     "call",
     "continue_as",
+    "fork",
     "gather",
     "idempotency_key",
     "merge",
     "now",
+    "publish",
     "race",
     "random",
     "run",
@@ -103,6 +116,7 @@ __all__ = [
     "sleep",
     "spawn",
     "tool",
+    "transaction",
     "uuid",
     "wait_for",
 ]

@@ -226,7 +226,7 @@ def forked(site: Site) -> Any:
         with contextlib.suppress(Conflict):
             await fork(
                 life.store, "a", "2", name="b", now_ms=site.clock.now_ms(),
-                edits={"result": "another"},
+                edits={"result": "another"}, live=True,
             )  # fmt: skip
         return [source, await (await life.host.resume("b")).result()]
 

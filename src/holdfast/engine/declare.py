@@ -249,6 +249,8 @@ class Tool(Declared, Generic[P, R]):
         retries: int,
         backoff: float,
         reconcile: Callable[..., Any] | None,
+        preview: Callable[..., Any] | None = None,
+        undo: Callable[..., Any] | None = None,
     ) -> None:
         super().__init__(fn, name)
         if effect not in EFFECTS:
@@ -257,12 +259,26 @@ class Tool(Declared, Generic[P, R]):
             raise Misuse(f"tool {name}: retries must be 0 to {limits.RETRY_MAX_ATTEMPTS}")
         if reconcile is not None and effect != "once":
             raise Misuse(f"tool {name}: reconcile is for effect 'once', this one is {effect!r}")
+        if undo is not None and effect not in ("idempotent", "once"):
+            raise Misuse(f"tool {name}: undo is for what leaves the world, this is {effect!r}")
         self.effect = effect
         self.plan = Plan(name, "tool", effect)
         self.timeout = timeout
         self.retries = retries
         self.backoff = backoff
         self.reconcile = reconcile
+        self.preview = preview
+        self._undo = undo
+
+    @functools.cached_property
+    def undo(self) -> Tool[..., Any] | None:
+        """The tool that undoes a call of this one, None if nothing does."""
+        if self._undo is None or isinstance(self._undo, Tool):
+            return self._undo
+        return Tool(
+            self._undo, name=f"{self.name}.undo", effect="idempotent", timeout=self.timeout,
+            retries=self.retries, backoff=self.backoff, reconcile=None,
+        )  # fmt: skip
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         run = scope.current_run()
@@ -310,6 +326,8 @@ def tool(
     retries: int = 0,
     backoff: float = 0.5,
     reconcile: Callable[..., Any] | None = None,
+    preview: Callable[..., Any] | None = None,
+    undo: Callable[..., Any] | None = None,
 ) -> Callable[[Callable[P, R]], Tool[P, R]]:
     """Declare a function as a tool.
 
@@ -319,6 +337,13 @@ def tool(
     again, after ``backoff`` seconds that double each time. ``reconcile(**args)``, for ``once``
     only: called with the tool's arguments when a crash left the outcome open; returns what the tool
     would have returned, or `NOT_DONE` if the effect did not happen.
+
+    ``preview(**args)``: what stands in for the tool where nothing may leave the world (a fork, a
+    branch): called with the same arguments, it returns what the tool is expected to return and must
+    itself not leave the world. ``undo(result=..., **args)``, for what leaves the world: called when
+    a transaction fails, with the tool's arguments and its result. It may be called again, under the
+    same `holdfast.idempotency_key`, with the tool's retries and timeout; a tool of its own, whose
+    effect, retries and ``reconcile`` then count, may stand here too.
     """
 
     def declare(fn: Callable[P, R]) -> Tool[P, R]:
@@ -330,6 +355,8 @@ def tool(
             retries=retries,
             backoff=backoff,
             reconcile=reconcile,
+            preview=preview,
+            undo=undo,
         )
 
     return declare

@@ -122,13 +122,15 @@ async def fork(
     now_ms: int,
     edits: Mapping[str, Any] | None = None,
     reuse: bool | None = None,
+    live: bool = False,
     by: str = "",
 ) -> str:
     """Make run ``name``, a fork of ``source`` just before step ``key``; return its id.
 
     ``edits``: new values by path: ``result.x`` replaces (part of) the step's outcome, ``args.x``
     what it is performed with, ``input.x`` the program's own arguments. ``reuse``: keep outcomes of
-    later steps that are unchanged (default: if anything is edited). Nobody runs it yet: resume it.
+    later steps that are unchanged (default: if anything is edited). ``live``: what leaves the world is
+    performed; else it is held until the fork is published. Nobody runs it yet: resume it.
     """
     edits = dict(edits or {})
     places = {path.partition(".")[0] for path in edits}
@@ -161,6 +163,7 @@ async def fork(
         code=program.code,
         by=by,
         carry=program.carry,
+        holds=not live,
     )
     given = await _input_of(store, source, cut)
     drafts = [Draft(body, now_ms, args=_edited_input(store, given, edits, blobs))]

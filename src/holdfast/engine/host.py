@@ -8,10 +8,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from holdfast.engine.answers import ending, send
+from holdfast.engine.claims import discard, ledger
 from holdfast.engine.commands import Terms
 from holdfast.engine.declare import Agent
+from holdfast.engine.held import Held
 from holdfast.engine.history import History, Step
 from holdfast.engine.places import Places
+from holdfast.engine.publish import publishing
 from holdfast.engine.resident import Resident
 from holdfast.engine.run import Pending, Run
 from holdfast.engine.watch import Watch
@@ -89,7 +92,7 @@ class Host:
         self.linger = linger
         self.serve = serve
         self.settings = Terms(policy, clock.now_ms)
-        self._find = find
+        self._given_find = find
         self._residents: dict[str, Resident] = {}
         self._loading: set[str] = set()
         self._mine: set[str] = set()
@@ -98,10 +101,15 @@ class Host:
         self._places = Places()
         self._closing = False
         self.watch = Watch(store, clock, self._tell, self._wake, self._trouble)
+        self.ring = self.watch.ring
         # what a run needs of its host (see `holdfast.engine.steps.Outer`)
         self.ref_of = ref_of
         self.now_ms = clock.now_ms
         self.fetch = store.get
+
+    def find(self, name: str, ref: str) -> Agent[..., Any]:
+        """The program of a run: one of Holdfast's own, or what the given ``find`` says."""
+        return publishing if name == publishing.name else self._given_find(name, ref)
 
     # Starting and resuming ---
 
@@ -160,11 +168,30 @@ class Host:
                 await self._load(row)
         return Handle(self, run)
 
+    async def publish(self, run: str, *, by: str = "") -> Handle:
+        """Publish what a run holds, as a run of its own: `Published` is its result. Goes on with one
+        that began before and has not ended. The run itself goes on here if it waited for that."""
+        await self.store.run(run)
+        self._mine.add(run)
+        for claimer in (await ledger(self.store, run)).claims.values():
+            row = await self.store.run(claimer)
+            if row.agent == publishing.name and not row.ended:
+                return await self.resume(claimer)
+        return await self.start(publishing, (run,), by=by)
+
+    async def discard(self, run: str, *, by: str) -> list[Held]:
+        """Drop what a run holds; see `holdfast.engine.claims.discard`."""
+        self._mine.add(run)
+        token = new_id(self.dice)
+        held = await discard(self.store, run, by=by, now_ms=self.clock.now_ms(), token=token)
+        self.watch.ring()
+        return held
+
     async def _load(self, row: RunRow) -> None:
         run = row.run
         self._loading.add(run)
         try:
-            program = self._find(row.agent, row.ref)
+            program = self.find(row.agent, row.ref)
             epoch = await self.store.claim(run, self.owner)
             row = await self.store.run(run)  # its last owner may have gone on since
             events = await self.store.read(run, row.segments[-1] if row.segments else 0)
@@ -188,8 +215,11 @@ class Host:
         resident_run = Run(run, program, self, events)
         resident_run.epoch = epoch
         started = resident_run.history.started
-        if started is not None and started.fork_of and started.reuse:
-            resident_run.donor = await _donor(self.store, started)
+        if started is not None and started.fork_of and (started.reuse or started.holds):
+            donor = await _donor(self.store, started)
+            resident_run.donor = donor if started.reuse else None
+            if started.holds:
+                resident_run.record, resident_run.record_of = donor, started.fork_of
         resident = self._residents[run] = Resident(self, resident_run)
         self._places.enter(resident)
 
@@ -212,7 +242,7 @@ class Host:
     async def _begin_child(self, event: Event) -> None:
         body: RunStarted = body_of(event)
         try:
-            program = self._find(body.agent, body.ref)
+            program = self.find(body.agent, body.ref)
         except HoldfastError as error:
             self._give_up(event.run, error)
             return
@@ -257,7 +287,7 @@ class Host:
                 raise self._broken[run]
             row = await self.store.run(run)
             if row.ended:
-                return await _outcome(self.store, row, self._find)
+                return await _outcome(self.store, row, self.find)
             if self._closing:
                 raise Misuse(f"the runtime was closed before run {run} ended: resume it")
             await future

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from holdfast.engine import history as past
 from holdfast.engine import scope
 from holdfast.engine.declare import Agent, Tool
+from holdfast.engine.held import LEAVES, Held
 from holdfast.engine.history import History, Step
 from holdfast.engine.loop import RunLoop
 from holdfast.journal.events import Draft, Event, Plan, StepSettled
@@ -21,6 +22,7 @@ from holdfast.values.canon import Blobs, pack
 from holdfast.values.errors import (
     Diverged,
     Misuse,
+    NotFound,
     OutcomeUnknown,
     Refused,
     Suspended,
@@ -57,11 +59,15 @@ class Outer(Protocol):
 
 
 class Pending:
-    """A step that the program has asked for and not been given: what it asks, and who waits."""
+    """A step that the program has asked for and not been given: what it asks, and who waits.
+
+    ``branch``: where it is taken; ``hold``: nothing leaves the world there; ``of``: the held effect
+    that it publishes; ``about``: the step (``RUN@STEP``) that it publishes or undoes.
+    """
 
     __slots__ = (
-        "args", "blobs", "bound", "carrier", "check", "child", "due", "future", "inline", "key",
-        "plan", "tool", "waiting",
+        "about", "args", "blobs", "bound", "branch", "carrier", "check", "child", "due", "future",
+        "hold", "inline", "key", "of", "plan", "tool", "waiting",
     )  # fmt: skip
 
     def __init__(self, key: str, plan: Plan, args: bytes, blobs: Blobs) -> None:
@@ -78,6 +84,10 @@ class Pending:
         self.inline = False
         self.carrier: asyncio.Task[None] | None = None
         self.waiting = False
+        self.branch = ""
+        self.hold = False
+        self.of: Held | None = None
+        self.about = ""
 
     @property
     def dropped(self) -> bool:
@@ -96,7 +106,10 @@ class ContinueAs(BaseException):
 class Steps:
     """The steps of one run. ``pending``: asked for and not given, by key; ``outbox``: those that
     history does not answer; ``dropped``: those that the program gave up; ``buffer``: drafts that
-    wait for the next append; ``broken``: why the run cannot go on; ``leaving``: it leaves memory.
+    wait for the next append; ``broken``: why the run cannot go on; ``leaving``: it leaves memory;
+    ``holding``: steps that hold their effects, by key; ``closed``: branches that were left;
+    ``record``: the run forked from (``record_of``), whose outcomes stand for held effects, but those
+    ``used``; ``borrowed``: held steps of other runs that this one publishes.
     """
 
     def __init__(self, name: str, outer: Outer, events: Iterable[Event]) -> None:
@@ -105,6 +118,13 @@ class Steps:
         self.history = History()
         self.history.extend(events)
         self.donor: History | None = None
+        self.record: History | None = None
+        self.record_of = ""
+        self.used: set[str] | None = None
+        self.holding: dict[str, Pending] = {}
+        self.borrowed: dict[str, dict[str, Pending]] = {}
+        self.closed: set[str] = set()
+        self.publishing: set[str] = set()
         self.epoch = 0
         self.loop = RunLoop(self._set_timer, self._timer_dropped, self._now)
         self.dropped: list[Pending] = []
@@ -122,6 +142,19 @@ class Steps:
     def root(self) -> str:
         """The root of the run's world now (after everything recorded)."""
         return self.history.world or EMPTY
+
+    def root_of(self, branch: str) -> str:
+        """The root of a branch now, "" being the run's own world."""
+        return self.history.root_of(branch) or EMPTY
+
+    def root_at(self, key: str) -> str:
+        """The root after an earlier step, "start" being the beginning; `NotFound`."""
+        if key == "start":
+            return self.history.first or EMPTY
+        step = self.history.steps.get(key)
+        if step is None or step.settled is None:
+            raise NotFound(f"run {self.id}: step {key!r} has no outcome yet, so no world after it")
+        return step.world_after or EMPTY
 
     def call(self, tool: Tool[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Take a step that calls ``tool``; for an asynchronous tool, a coroutine that does."""
@@ -165,7 +198,36 @@ class Steps:
             skeleton = tool.pack_args(bound, blobs)
         pending = Pending(key, tool.plan, skeleton, blobs)
         pending.tool, pending.bound = tool, bound
+        return self._placed(pending)
+
+    def _placed(self, pending: Pending) -> Pending:
+        """A step where it is taken: on a branch, in a transaction, holding what leaves the world."""
+        here = scope.lane.get()
+        assert here is not None
+        pending.branch = here.branch
+        if here.branch in self.closed:
+            raise Misuse(f"run {self.id}: branch {here.branch} was left, nothing happens on it now")
+        if pending.plan.effect in LEAVES:
+            started = self.history.started
+            pending.hold = bool(here.branch) or (started is not None and started.holds)
+            if pending.hold:
+                self.holding[pending.key] = pending
+            if here.transaction is not None:
+                here.transaction.add(pending)
         return pending
+
+    def publication(self, held: Held) -> Pending:
+        """A step that publishes an effect. Its tool is found when it is carried out."""
+        plan = Plan(held.name, "tool", held.effect)
+        pending = Pending(self.next_key(), plan, held.args.encode(), {})
+        pending.of, pending.about = held, held.first
+        return self._placed(pending)
+
+    async def undo(self, tool: Tool[..., Any], bound: dict[str, Any], key: str) -> Any:
+        """Take the step that undoes step ``key``."""
+        pending = self._tool_step(tool, (), bound)
+        pending.about = f"{self.id}@{key}"
+        return self._result(tool, await self.take(pending))
 
     def _result(self, tool: Tool[..., Any], step: Step) -> Any:
         plain = outcome(step, self.outer.fetch)
@@ -186,7 +248,7 @@ class Steps:
         blobs: Blobs = {}
         pending = Pending(self.next_key(), Plan(name, kind, effect), pack(args, blobs), blobs)
         pending.bound = dict(args)
-        return pending
+        return self._placed(pending) if kind in ("spawn", "merge", "transaction") else pending
 
     async def take(self, pending: Pending) -> Step:
         """Wait for the outcome of a step: from history if it is there, else from the outside."""
@@ -255,6 +317,26 @@ class Steps:
             self.move_clock(step)
         return step
 
+    def note(self, kind: str, name: str, root: str, branch: str = "") -> tuple[str, str]:
+        """Record at the spot that a branch or transaction begins at ``root``, or that branch
+        ``branch`` is left; its key and the recorded root."""
+        pending = self.step(kind, name, {})
+        step = self._look(pending)
+        if step is not None:
+            return pending.key, str(outcome(step, self.outer.fetch))
+        if self.leaving:
+            raise Suspended("the run leaves memory")
+        opens = kind == "fork" and not branch
+        if opens:
+            branch = pending.key
+            self.history.branches[branch] = self.history.bases[branch] = root
+        body = StepSettled(
+            pending.key, pending.plan, inline=True, branch=branch, root=root if opens else ""
+        )
+        draft = Draft(body, self.outer.now_ms(), value=pack(root, self.buffer_blobs))
+        self.buffer.append(draft)
+        return pending.key, root
+
     def dice(self, name: str, value: Any) -> Any:
         """Record a value of clock or chance at the spot where it is taken; or return the
         recorded."""
@@ -310,7 +392,7 @@ def outcome(step: Step, fetch: Callable[[str], bytes]) -> Any:
     """The plain result of a settled step, or its error raised."""
     settled = step.settled
     assert settled is not None
-    if settled.status == "value":
+    if settled.status in ("value", "held"):
         return None if step.value is None else past.unpack(step.value, fetch)
     error = settled.error
     text = error.text if error else ""

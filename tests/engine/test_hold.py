@@ -1,0 +1,464 @@
+"""Holding what leaves the world, and publishing it: in forks, branches and children."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+import holdfast
+from holdfast.engine import claims
+from holdfast.engine.fork import fork
+from holdfast.engine.publish import publishing
+from holdfast.gate import parse_policy
+from holdfast.testing.lives import Life, Site
+from holdfast.tools import world
+from holdfast.values.errors import Misuse, Refused
+from tests.engine.support import bodies, drive, events, run, until, waits
+
+
+def cast(site: Site) -> Any:
+    """say (once, nothing), pay (once, a result), book (idempotent, previewed)."""
+
+    class Cast:
+        @staticmethod
+        @holdfast.tool(effect="once")
+        async def say(text: str) -> None:
+            site.outside.did("once", "say", text)
+
+        @staticmethod
+        @holdfast.tool(effect="once")
+        async def pay(n: int) -> int:
+            site.outside.did("once", "pay", n)
+            if n < 0:
+                raise ValueError("negative")
+            return n * 2
+
+        @staticmethod
+        def likely(n: int) -> int:
+            return n * 3 if n < 100 else n * 4
+
+        @staticmethod
+        @holdfast.tool(effect="once")
+        def shout(text: str) -> None:
+            site.outside.did("once", "shout", text)
+
+    @holdfast.tool(effect="idempotent", preview=Cast.likely)
+    async def book(n: int) -> int:
+        site.outside.did("idempotent", "book", n)
+        return n * 3
+
+    Cast.book = book  # type: ignore[attr-defined]
+    site.programs[publishing.name] = publishing
+    return Cast
+
+
+def standing(main: Any) -> Any:
+    """An agent whose run ``a`` only waits, so that a fork of it finds nothing recorded."""
+
+    @holdfast.agent(name="main")
+    async def agent() -> Any:
+        if holdfast.run_id() == "a":
+            await holdfast.sleep(1e6)
+        return await main()
+
+    return agent
+
+
+def held(site: Site, main: Any, work: Any, *, check: bool = True) -> Any:
+    """``await work(life, b)`` with a fork ``b`` that carries out ``main`` and holds."""
+    agent = standing(main)
+
+    async def inner(life: Life) -> Any:
+        await life.host.start(agent, name="a")
+        await fork(life.store, "a", "0", name="b", now_ms=site.clock.now_ms())
+        return await work(life, await life.host.resume("b"))
+
+    return drive(site, inner, agent, check=check)
+
+
+async def publish(life: Life, run: str = "b") -> Any:
+    return await (await life.host.publish(run)).result()
+
+
+def done(site: Site) -> list[Any]:
+    return [(one.name, one.value) for one in site.outside.effects]
+
+
+def test_a_fork_leaves_nothing_outside_until_it_is_published():
+    """E11, E12, E13: previewed or held; then published in order, as the run that asked."""
+    site = Site()
+    use = cast(site)
+
+    async def main() -> list[Any]:
+        use.shout("now")
+        return [await use.say("hello"), await use.book(1), await use.book(100), await use.say("x")]
+
+    async def work(life: Life, b: Any) -> Any:
+        assert await b.result() == [None, 3, 400, None]
+        assert done(site) == []
+        names = [(one.name, one.preview) for one in await claims.held_by(life.store, "b")]
+        assert names == [("shout", None), ("say", None), ("book", "3"), ("book", "400"),
+                         ("say", None)]  # fmt: skip
+        return await publish(life), await publish(life)
+
+    first, again = held(site, main, work)
+    assert done(site) == [("shout", "now"), ("say", "hello"), ("book", 1), ("book", 100),
+                          ("say", "x")]  # fmt: skip
+    assert first.complete and again == holdfast.Published()
+    assert [one.differs for one in first.done] == [False, False, False, True, False]
+    assert (first.done[3].preview, first.done[3].result) == (400, 300)
+    assert {one.run for one in site.outside.effects} == {"b"}
+
+
+def test_what_the_source_recorded_is_served_and_used_once():
+    """E12: the same step, else the same action; each recorded outcome stands for one call."""
+    site = Site()
+    use = cast(site)
+
+    @holdfast.agent(name="main")
+    async def main() -> list[Any]:
+        if holdfast.run_id() == "a":
+            return [await use.say("x"), await use.pay(1), await use.pay(1)]
+        return [await use.pay(1), await use.pay(1), await use.say("x"), await use.say("x")]
+
+    async def work(life: Life) -> Any:
+        await (await life.host.start(main, name="a")).result()
+        await fork(life.store, "a", "0", name="b", now_ms=site.clock.now_ms())
+        assert await (await life.host.resume("b")).result() == [2, 2, None, None]
+        assert len(await claims.held_by(life.store, "b")) == 1
+
+    drive(site, work, main)
+    assert len(done(site)) == 3
+    found = bodies(site, "step.settled", "b")
+    assert [one.origin for one in found] == ["fork", "fork", "fork", ""]
+    assert [one.of for one in found] == ["a@2", "a@3", "a@1", ""]
+
+
+def test_a_result_that_is_needed_is_waited_for_and_comes_from_publishing():
+    site = Site(linger=0)
+    use = cast(site)
+
+    async def main() -> list[Any]:
+        await use.say("first")
+        return [await use.pay(4), await use.say("behind")]
+
+    async def work(life: Life, b: Any) -> Any:
+        (wait,) = await waits(site, "b")
+        assert wait.name == "$published:2" and wait.text == "pay"
+        await until(lambda: life.host.resident_count() <= 1)
+        first = await publish(life)
+        assert [one.name for one in first.done] == ["say", "pay"]
+        assert await b.result() == [8, None]
+        assert [one.name for one in (await publish(life)).done] == ["say"]
+
+    held(site, main, work)
+    assert done(site) == [("say", "first"), ("pay", 4), ("say", "behind")]
+
+
+def test_publishing_stops_at_a_denial_and_goes_on_behind_it():
+    """E4: a denial stays one, at holding (it is not held) and at publishing."""
+    text = """
+version: 1
+name: p
+rules:
+  - {id: no, when: {tool: say, args: {text: {in: [%s]}}}, then: deny}
+  - {id: all, when: {effect: [read, world, idempotent, once]}, then: allow}
+"""
+    site = Site(policy=parse_policy(text % "never", "p"))
+    use = cast(site)
+
+    async def main() -> int:
+        with pytest.raises(Refused):
+            await use.say("never")
+        for word in ("one", "two", "three"):
+            await use.say(word)
+        return 1
+
+    async def work(life: Life, b: Any) -> Any:
+        await b.result()
+        site.policy = parse_policy(text % "two", "p")
+        later = await site.live()
+        first = await publish(later)
+        assert [one.result for one in first.done] == [None]
+        assert first.stopped.status == "refused" and "no" in first.stopped.result
+        assert [one.step for one in first.left] == ["b@4"]
+        second = await publish(later)
+        assert second.complete and len(second.done) == 1
+        await later.host.close()
+
+    held(site, main, work)
+    assert done(site) == [("say", "one"), ("say", "three")]
+
+
+def test_discarding_refuses_who_waits_and_drops_the_rest():
+    site = Site()
+    use = cast(site)
+
+    async def main() -> str:
+        await use.say("x")
+        try:
+            await use.pay(1)
+        except Refused as error:
+            return str(error)
+        return ""
+
+    async def work(life: Life, b: Any) -> Any:
+        await waits(site, "b")
+        dropped = await life.host.discard("b", by="ann")
+        assert [one.name for one in dropped] == ["say", "pay"]
+        assert "discarded by ann" in await b.result()
+        assert await claims.held_by(life.store, "b") == []
+
+    held(site, main, work)
+    assert done(site) == []
+
+
+def test_two_cannot_publish_at_once():
+    """E14."""
+    site = Site()
+    use = cast(site)
+
+    async def main() -> None:
+        await use.say("x")
+
+    @holdfast.agent
+    async def other() -> Any:
+        return await holdfast.engine.publish.publish_held("b")  # type: ignore[attr-defined]
+
+    async def work(life: Life, b: Any) -> Any:
+        await b.result()
+        one, two = await asyncio.gather(
+            life.host.start(other, name="x"), life.host.start(other, name="y")
+        )
+        results = await asyncio.gather(one.result(), two.result(), return_exceptions=True)
+        return [type(one).__name__ for one in results]
+
+    site.programs[other.name] = other
+    held(site, main, work)
+    assert done(site) == [("say", "x")]
+
+
+def test_children_of_what_holds_hold_and_are_published_with_it():
+    site = Site()
+    use = cast(site)
+
+    @holdfast.agent
+    async def child(text: str) -> str:
+        await use.say(text)
+        return text
+
+    async def main() -> list[str]:
+        one = await holdfast.spawn(child, "inner")
+        await use.say("outer")
+        return [await one.result()]
+
+    site.programs[child.name] = child
+
+    async def work(life: Life, b: Any) -> Any:
+        await b.result()
+        assert done(site) == []
+        return await publish(life)
+
+    found = held(site, main, work)
+    assert sorted(done(site)) == [("say", "inner"), ("say", "outer")]
+    assert found.complete and len(found.done) == 2
+
+
+# ---- branches --------------------------------------------------------------------------------
+
+
+def test_a_branch_has_a_world_of_its_own_until_it_is_merged():
+    site = Site()
+    use = cast(site)
+
+    @holdfast.agent
+    async def main() -> list[Any]:
+        await world.write("base", "base\n")
+
+        async def beside() -> list[str]:
+            await world.write("beside", "1")
+            return list(await world.list())
+
+        started = asyncio.Event()
+
+        async def watch() -> list[str]:
+            await started.wait()
+            return await beside()
+
+        watching = asyncio.create_task(watch())
+        async with holdfast.fork() as branch:
+            await world.write("inside", "1")
+            await use.say("from inside")
+            started.set()
+            seen = await watching
+            inner = list(await world.list())
+            merged = await branch.merge()
+        return [seen, inner, merged.merged, list(await world.list()), len(merged.published.done)]
+
+    seen, inner, merged, after, count = run(site, main)
+    assert seen == ["base", "beside"]
+    assert inner == ["base", "inside"]
+    assert merged and after == ["base", "beside", "inside"] and count == 1
+    assert done(site) == [("say", "from inside")]
+
+
+def test_a_branch_that_is_left_leaves_nothing():
+    site = Site()
+    use = cast(site)
+
+    @holdfast.agent
+    async def main() -> list[str]:
+        await world.write("a", "1")
+        async with holdfast.fork():
+            await world.write("b", "1")
+            await use.say("never")
+            async with holdfast.fork() as inner:
+                await world.write("c", "1")
+                assert (await inner.merge()).merged
+            assert list(await world.list()) == ["a", "b", "c"]
+        return list(await world.list())
+
+    async def work(life: Life) -> Any:
+        result = await (await life.start(main, name="a")).result()
+        assert await claims.held_by(life.store, "a") == []
+        return result
+
+    assert drive(site, work, main) == ["a"]
+    assert done(site) == []
+    assert len({event.world for event in events(site) if event.world}) == 1
+
+
+def test_nested_branches_publish_through_what_is_around_them():
+    """E13: held again one level up, published once, under the first key."""
+    site = Site()
+    use = cast(site)
+
+    @holdfast.agent
+    async def main() -> list[Any]:
+        async with holdfast.fork() as outer:
+            async with holdfast.fork() as inner:
+                await use.say("deep")
+                await use.book(100)
+                first = await inner.merge()
+            second = await outer.merge()
+        return [[one.status for one in first.published.done],
+                [(one.status, one.differs) for one in second.published.done]]  # fmt: skip
+
+    assert run(site, main) == [["held", "held"], [["value", False], ["value", True]]]
+    assert done(site) == [("say", "deep"), ("book", 100)]
+
+
+def test_a_conflict_or_a_failed_check_moves_and_publishes_nothing():
+    site = Site()
+    use = cast(site)
+
+    @holdfast.agent
+    async def main() -> list[Any]:
+        await world.write("file", "base\n")
+        found: list[Any] = []
+
+        async def no() -> bool:
+            found.append(await world.read("file"))
+            await world.write("litter", "1")
+            return False
+
+        async with holdfast.fork() as branch:
+            await world.write("file", "mine\n")
+            await use.say("x")
+            failed = await branch.merge(no)
+            found.append([failed.merged, failed.passed, list(await world.list())])
+        branch = holdfast.fork()
+        go, went = asyncio.Event(), asyncio.Event()
+
+        async def beside() -> None:
+            await go.wait()
+            await world.write("file", "theirs\n")
+            went.set()
+
+        task = asyncio.create_task(beside())
+        async with branch:
+            await world.write("file", "mine\n")
+            go.set()
+            await went.wait()
+            merged = await branch.merge()
+        await task
+        return [*found, merged.merged, merged.conflicts, await world.read("file")]
+
+    result = run(site, main)
+    assert result == ["mine\n", [False, False, ["file"]], False, [["file", "content"]], "theirs\n"]
+    assert done(site) == []
+
+
+def test_a_check_is_repeated_if_the_world_moved_under_it():
+    site = Site()
+
+    @holdfast.agent
+    async def main() -> list[Any]:
+        go, went = asyncio.Event(), asyncio.Event()
+        seen: list[list[str]] = []
+
+        async def beside() -> None:
+            await go.wait()
+            await world.write("beside", "1")
+            went.set()
+
+        async def check() -> bool:
+            seen.append(list(await world.list()))
+            go.set()
+            await went.wait()
+            return True
+
+        task = asyncio.create_task(beside())
+        async with holdfast.fork() as branch:
+            await world.write("mine", "1")
+            merged = await branch.merge(check)
+        await task
+        return [seen, merged.merged, list(await world.list())]
+
+    assert run(site, main) == [[["mine"], ["beside", "mine"]], True, ["beside", "mine"]]
+
+
+def test_a_branch_that_was_left_takes_no_more_steps():
+    @holdfast.agent
+    async def main() -> str:
+        async def late() -> None:
+            await holdfast.sleep(1)
+            await world.write("late", "1")
+
+        async with holdfast.fork():
+            task = asyncio.create_task(late())
+        with pytest.raises(Misuse, match="was left"):
+            await task
+        return "kept out"
+
+    assert run(Site(), main) == "kept out"
+
+
+def test_a_child_that_held_is_published_when_it_is_merged():
+    site = Site()
+    use = cast(site)
+
+    @holdfast.agent
+    async def child() -> None:
+        await world.write("file", "1")
+        await use.say("from the child")
+
+    @holdfast.agent
+    async def main() -> list[Any]:
+        async def check() -> bool:
+            return list(await world.list()) == ["file"]
+
+        async with holdfast.fork() as branch:
+            one = await holdfast.spawn(child)
+            await one.result()
+            first = await holdfast.merge(one, check)
+            second = await branch.merge()
+        return [[each.status for each in first.published.done],
+                [each.status for each in second.published.done],
+                list(await world.list())]  # fmt: skip
+
+    site.programs[child.name] = child
+    assert run(site, main) == [["held"], ["value"], ["file"]]
+    assert done(site) == [("say", "from the child")]
