@@ -129,7 +129,7 @@ def test_what_the_source_recorded_is_served_and_used_once():
         assert await (await life.host.resume("b")).result() == [2, 2, None, None]
         assert len(await claims.held_by(life.store, "b")) == 1
 
-    drive(site, work, main)
+    drive(site, work, main, check=False)  # the oracle wants a value of its own for each call
     assert len(done(site)) == 3
     found = bodies(site, "step.settled", "b")
     assert [one.origin for one in found] == ["fork", "fork", "fork", ""]
@@ -163,7 +163,7 @@ def test_publishing_stops_at_a_denial_and_goes_on_behind_it():
 version: 1
 name: p
 rules:
-  - {id: no, when: {tool: say, args: {text: {in: [%s]}}}, then: deny}
+  - {id: never-so, when: {tool: say, args: {text: {in: [%s]}}}, then: deny}
   - {id: all, when: {effect: [read, world, idempotent, once]}, then: allow}
 """
     site = Site(policy=parse_policy(text % "never", "p"))
@@ -182,7 +182,7 @@ rules:
         later = await site.live()
         first = await publish(later)
         assert [one.result for one in first.done] == [None]
-        assert first.stopped.status == "refused" and "no" in first.stopped.result
+        assert first.stopped.status == "refused" and "never-so" in first.stopped.result
         assert [one.step for one in first.left] == ["b@4"]
         second = await publish(later)
         assert second.complete and len(second.done) == 1

@@ -114,7 +114,7 @@ def settle(
 ) -> Path:
     """Commit the one outcome of a step, with the world after it."""
     told, branch = step.args is not None, pending.branch
-    differs = pending.of is not None and pending.of.preview not in (None, done.value)
+    differs = pending.of is not None and pending.of.differs(done.value)
     body = StepSettled(
         pending.key,
         plan=None if told else pending.plan,
