@@ -57,11 +57,28 @@ class Transaction:
                 self._around.steps.update(self.steps)
             return
         self._over = True
-        left = await self._roll_back()
+        left, stopped = await self._roll_back_whatever_comes()
         if left:
             what = "; ".join(f"{name} (step {key}): {why}" for key, name, why in left)
             text = f"run {self._run.id}: the transaction failed and could not be undone: {what}"
             raise NotUndone(text, left=tuple(left)) from error
+        if stopped is not None:
+            raise stopped
+
+    async def _roll_back_whatever_comes(
+        self,
+    ) -> tuple[list[tuple[str, str, str]], asyncio.CancelledError | None]:
+        """Roll back in a task of its own: being cancelled meanwhile must not leave half of it."""
+        self._lane.transaction = None  # undoing is no part of what is around
+        rolling = asyncio.create_task(self._roll_back())
+        self._lane.transaction = self._around
+        stopped: asyncio.CancelledError | None = None
+        while not rolling.done():
+            try:
+                await asyncio.shield(rolling)
+            except asyncio.CancelledError as error:
+                stopped = error
+        return rolling.result(), stopped
 
     async def _roll_back(self) -> list[tuple[str, str, str]]:
         """INVARIANT E15: a transaction that fails leaves the world as it was and undoes, latest
