@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         wait_for,
     )
     from holdfast.runtime import Runtime, Settings, run
+    from holdfast.tools.explore import Candidate, explore
     from holdfast.values.errors import (
         Conflict,
         Corrupt,
@@ -63,6 +64,7 @@ _HOMES = {
         "merge", "now", "race", "random", "run_id", "sleep", "spawn", "uuid", "wait_for",
     ),
     "holdfast.runtime": ("Runtime", "Settings", "run"),
+    "holdfast.tools.explore": ("Candidate", "explore"),
     "holdfast.values.errors": (
         "Conflict", "Corrupt", "Diverged", "HoldfastError", "LeaseLost", "Misuse", "NotFound",
         "NotUndone", "OutcomeUnknown", "Outside", "Refused", "RunFailed", "Suspended", "TooLarge",
@@ -75,6 +77,7 @@ __all__ = [
     "NOT_DONE",
     "Agent",
     "Branch",
+    "Candidate",
     "Child",
     "Conflict",
     "Corrupt",
@@ -103,6 +106,7 @@ __all__ = [
     "attempt",
     "call",
     "continue_as",
+    "explore",
     "fork",
     "gather",
     "idempotency_key",

@@ -10,7 +10,7 @@ import pytest
 import holdfast
 from holdfast.engine import claims
 from holdfast.engine.fork import fork
-from holdfast.engine.publish import publishing
+from holdfast.engine.publish import publish_held, publishing
 from holdfast.gate import parse_policy
 from holdfast.testing.lives import Life, Site
 from holdfast.tools import world
@@ -225,7 +225,7 @@ def test_two_cannot_publish_at_once():
 
     @holdfast.agent
     async def other() -> Any:
-        return await holdfast.engine.publish.publish_held("b")  # type: ignore[attr-defined]
+        return await publish_held("b")
 
     async def work(life: Life, b: Any) -> Any:
         await b.result()

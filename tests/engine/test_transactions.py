@@ -254,13 +254,14 @@ def test_a_task_that_goes_on_after_the_rollback_is_refused():
             await holdfast.sleep(5)
             await use.charge(2)
 
+        tasks: list[asyncio.Task[None]] = []
         with pytest.raises(KeyError):
             async with holdfast.transaction():
-                task = asyncio.create_task(late())
+                tasks.append(asyncio.create_task(late()))
                 await use.charge(1)
                 raise KeyError
         with pytest.raises(Misuse, match="rolled back"):
-            await task
+            await tasks[0]
         return 1
 
     assert run(site, main) == 1

@@ -10,7 +10,7 @@ import functools
 import hashlib
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
@@ -314,8 +314,23 @@ class Agent(Declared, Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         return self.fn(*args, **kwargs)
 
+    def with_(self, *args: P.args, **kwargs: P.kwargs) -> Bound[R]:
+        """This agent with arguments, not started yet: what `holdfast.explore` is given."""
+        return Bound(self, args, kwargs)
+
     def __repr__(self) -> str:
         return f"<agent {self.name}>"
+
+
+class Bound(Generic[R]):
+    """An agent with its arguments, checked when it is started."""
+
+    def __init__(
+        self, program: Agent[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        self.program = program
+        self.args = args
+        self.kwargs = kwargs
 
 
 def tool(
@@ -362,14 +377,21 @@ def tool(
     return declare
 
 
+@overload
+def agent(fn: Callable[P, R], /) -> Agent[P, R]: ...
+@overload
+def agent(
+    *, name: str | None = None, role: str = "", max_parallel: int = 100, max_runs: int = 0
+) -> Callable[[Callable[P, R]], Agent[P, R]]: ...
 def agent(
     fn: Callable[P, R] | None = None,
+    /,
     *,
     name: str | None = None,
     role: str = "",
     max_parallel: int = 100,
     max_runs: int = 0,
-) -> Any:
+) -> Agent[P, R] | Callable[[Callable[P, R]], Agent[P, R]]:
     """Declare a function as an agent program, with or without parentheses.
 
     ``role`` is what policy sees. ``max_parallel``: steps of one run performed at once.

@@ -8,6 +8,7 @@ outcomes and the rest run again; without, everything from the step on runs again
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -232,6 +233,24 @@ async def merge_runs(
     finally:
         await store.release(into, epoch, (await store.head(into)).pos)
     return merged
+
+
+async def root_at(store: Store, run: str, at: str | None = None) -> str:
+    """The root of a run's world now, after the newest step ``at``, or at its "start"; `NotFound`."""
+    if at is None:
+        return (await store.head(run)).world or EMPTY
+    row = await store.run(run)
+    starts = [*(row.segments or (0,)), None]
+    if at == "start":
+        (first,) = await store.read(run, 0, 1)
+        return first.world or EMPTY
+    for start, stop in reversed(list(pairwise(starts))):
+        past = History()
+        past.extend(await store.read(run, start or 0, stop))
+        step = past.steps.get(at)
+        if step is not None and step.settled is not None:
+            return step.world_after or EMPTY
+    raise NotFound(f"run {run} has no outcome of a step {at!r}; `holdfast show {run}` lists them")
 
 
 async def common_world(store: Store, one: str, other: str) -> str:

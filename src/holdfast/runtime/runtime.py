@@ -11,13 +11,16 @@ from typing import Any
 
 from holdfast.engine.answers import answer
 from holdfast.engine.declare import Agent
+from holdfast.engine.fork import root_at
 from holdfast.engine.host import Handle, Host
+from holdfast.engine.publish import Published
 from holdfast.gate import DEFAULT_POLICY, Policy, load_policy_file
 from holdfast.journal.store import Store
 from holdfast.runtime.programs import Programs
 from holdfast.runtime.settings import Settings, from_environment
 from holdfast.stores.memory import MemoryStore
 from holdfast.stores.sqlite import SqliteStore
+from holdfast.tools.view import View
 from holdfast.values.errors import Misuse
 from holdfast.values.ports import Clock, Dice, SystemClock, SystemDice
 from holdfast.world import Stage, import_dir
@@ -136,6 +139,21 @@ class Runtime:
         root = await asyncio.to_thread(import_dir, stage, directory, ignore)
         await self.store.put(stage.take())
         return root
+
+    async def world(self, run: str, at: str | None = None) -> View:
+        """A run's world, for reading: now, after step ``at``, or at its "start"."""
+        return View(Stage(self.store.get), await root_at(self.store, run, at))
+
+    async def publish(self, run: str) -> Published:
+        """Publish what a run holds (a fork, a child): its effects are performed in order, each a
+        step through the gate, with approvals asked. Waits until that is over. It stops at the first
+        that is denied or fails; publishing again goes on behind it. `RunFailed` says what stood in
+        the way, such as another run that is publishing it."""
+        return await (await self.host.publish(run, by=self.settings.user)).result()
+
+    async def discard(self, run: str) -> None:
+        """Drop what a run holds; it is refused what it waits for."""
+        await self.host.discard(run, by=self.settings.user)
 
     async def resume(self, run: str) -> Handle:
         """Go on with a run that was suspended or whose process died."""
