@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,9 +13,15 @@ from holdfast.engine import claims
 from holdfast.engine.fork import fork
 from holdfast.engine.publish import publish_held, publishing
 from holdfast.gate import parse_policy
+from holdfast.journal.events import Event, body_of
+from holdfast.stores.archive import export_runs, import_archive
+from holdfast.stores.fsck import check
+from holdfast.stores.gc import collect
+from holdfast.stores.sqlite import SqliteStore
 from holdfast.testing.lives import Life, Site
 from holdfast.tools import world
 from holdfast.values.errors import Misuse, Refused
+from holdfast.world import Stage, read_file
 from tests.engine.support import bodies, drive, events, run, until, waits
 
 
@@ -462,3 +469,33 @@ def test_a_child_that_held_is_published_when_it_is_merged():
     site.programs[child.name] = child
     assert run(site, main) == [["held"], ["value"], ["file"]]
     assert done(site) == [("say", "from the child")]
+
+
+def test_what_only_a_branch_holds_is_kept_checked_and_exported(tmp_path: Path):
+    """S6, W7: roots that only the bodies of branch steps name are content like any other."""
+    store = SqliteStore(tmp_path / "store", synchronous="NORMAL")
+    site = Site(store=store)
+
+    @holdfast.agent
+    async def main() -> None:
+        async with holdfast.fork():
+            await world.write("deep/only", "of the branch\n" * 100)
+
+    async def work(life: Life) -> None:
+        await (await life.start(main, name="a")).result()
+        assert collect(store, grace_ms=0).blobs == 0
+        (root,) = [body.root for body in bodies_of(await life.store.read("a")) if body.key == "2"]
+        assert read_file(Stage(store.get), root, "deep/only").startswith(b"of the branch")
+        await export_runs(store, None, tmp_path / "file")
+        other = SqliteStore(tmp_path / "other", create=True)
+        await import_archive(tmp_path / "file", other)
+        assert read_file(Stage(other.get), root, "deep/only").startswith(b"of the branch")
+        await other.close()
+
+    drive(site, work, main)
+    asyncio.run(store.close())
+    assert check(tmp_path / "store").problems == []
+
+
+def bodies_of(events: list[Event]) -> list[Any]:
+    return [body_of(event) for event in events if event.kind == "step.settled"]

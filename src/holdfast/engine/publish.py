@@ -139,6 +139,8 @@ async def _effect(run: Run, held: Held) -> Effect:
 async def discard_held(name: str) -> None:
     """Drop what run ``name`` holds, and stop it if it goes on. A step."""
     run = inside("discarding")
+    if run.leaving:
+        return
     asked = {"act": "discard", "run": name, "branch": ""}
     outcome(await run.take(run.step("publish", name, asked)), run.outer.fetch)
 

@@ -315,6 +315,18 @@ def encode_body(body: Body) -> bytes:
     return _encoder.encode(body)
 
 
+def other_roots(kind: str, body: bytes) -> tuple[str, ...]:
+    """The roots of worlds that a body names, besides the one in the event's header: what a merge
+    met, and a branch inside a run. Whoever keeps or checks content must keep these too."""
+    if kind == "branch.merged":
+        merged: BranchMerged = _decoders[kind].decode(body)
+        return tuple(filter(None, (merged.base, merged.theirs)))
+    if kind == "step.settled" and b'"root":"' in body:
+        settled: StepSettled = _decoders[kind].decode(body)
+        return (settled.root,) if settled.root else ()
+    return ()
+
+
 def payload_hash(payload: bytes | None) -> str:
     """How a payload enters its event's hash: "" if absent, else its SHA-256.
 

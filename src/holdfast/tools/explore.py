@@ -61,7 +61,7 @@ async def explore(
     Without a check, those pass that do not fail. ``limit``: how many at once (0: all). ``first``: stop
     the rest once ``keep`` have passed. Children and checks are durable steps.
     """
-    inside("holdfast.explore()")
+    run = inside("holdfast.explore()")
     if keep < 1:
         raise Misuse("explore(): keep at least one")
     wanted = keep if first else len(calls) + 1
@@ -75,9 +75,10 @@ async def explore(
                 if task in done:
                     task.result()
     except BaseException:
-        trial.over = True
-        await trial.stop(tasks)
-        await trial.discard(trial.found)
+        if not run.leaving:
+            trial.over = True
+            await trial.stop(tasks)
+            await trial.discard(trial.found)
         raise
     trial.over = True
     await trial.stop(tasks)
