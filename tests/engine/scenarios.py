@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import holdfast
-from holdfast.engine.claims import held_by
 from holdfast.engine.fork import fork
+from holdfast.engine.held import held_by
 from holdfast.engine.publish import publishing
 from holdfast.gate import DEFAULT_POLICY
 from holdfast.journal.events import body_of
@@ -23,6 +23,7 @@ from holdfast.testing.faults import Crashed, Plan, never
 from holdfast.testing.lives import Life, Site
 from holdfast.tools import world
 from holdfast.values.errors import Conflict, HoldfastError, Outside
+from tests.engine.support import until
 
 
 @dataclass
@@ -272,8 +273,11 @@ def published(site: Site) -> Any:
         with contextlib.suppress(Conflict):
             await fork(life.store, "a", "0", name="b", now_ms=site.clock.now_ms())
         found = await life.host.resume("b")
-        while len(await held_by(life.store, "b")) < 4 and not (await found.status() == "done"):
-            await asyncio.sleep(0.01)
+
+        async def stands() -> bool:
+            return len(await held_by(life.store, "b")) == 4 or await found.status() == "done"
+
+        await until(stands)
         # a name of their own: a publisher that was begun in another life is gone on with
         first = await ensure(life, publishing, "publish-1", "b")
         result = await found.result()

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 import holdfast
-from holdfast.engine import claims
 from holdfast.engine.fork import fork, root_at
+from holdfast.engine.held import held_by
 from holdfast.journal.store import RunQuery
 from holdfast.testing.lives import Life, Site
 from holdfast.tools import world
@@ -71,7 +71,7 @@ def test_the_best_are_kept_and_only_they_leave_anything(how: str):
 
     async def work(life: Life) -> Any:
         result = await (await life.start(main, name="a")).result()
-        assert await claims.held_by(life.store, "a") == []
+        assert await held_by(life.store, "a") == []
         return result
 
     assert drive(site, work, main) == [5, 0.5, 4, True, "5", ["answer", "base"]]
@@ -102,7 +102,9 @@ def test_the_rest_is_stopped_once_enough_have_passed():
 def test_a_command_judges_in_a_fork_that_is_thrown_away(tmp_path: Path):
     site = Site(virtual=False, caches=str(tmp_path))
     solve, _ = cast(site)
-    code = "import sys; open('litter', 'w'); n = open('answer').read(); print(n); sys.exit(n != '2')"
+    code = (
+        "import sys; open('litter', 'w'); n = open('answer').read(); print(n); sys.exit(n != '2')"
+    )
 
     @holdfast.agent
     async def main() -> Any:
@@ -116,8 +118,6 @@ def test_a_command_judges_in_a_fork_that_is_thrown_away(tmp_path: Path):
 
 
 def test_the_past_of_a_world_can_be_read():
-    site = Site()
-
     @holdfast.agent
     async def main() -> Any:
         await world.write("a/file", "one\n")  # step 1

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 import holdfast
-from holdfast.engine import claims
 from holdfast.engine.fork import fork
+from holdfast.engine.held import held_by
 from holdfast.engine.publish import publish_held, publishing
 from holdfast.gate import parse_policy
 from holdfast.journal.events import Event, body_of
@@ -105,7 +105,7 @@ def test_a_fork_leaves_nothing_outside_until_it_is_published():
     async def work(life: Life, b: Any) -> Any:
         assert await b.result() == [None, 3, 400, None]
         assert done(site) == []
-        names = [(one.name, one.preview) for one in await claims.held_by(life.store, "b")]
+        names = [(one.name, one.preview) for one in await held_by(life.store, "b")]
         assert names == [("shout", None), ("say", None), ("book", "3"), ("book", "400"),
                          ("say", None)]  # fmt: skip
         return await publish(life), await publish(life)
@@ -113,7 +113,8 @@ def test_a_fork_leaves_nothing_outside_until_it_is_published():
     first, again = held(site, main, work)
     assert done(site) == [("shout", "now"), ("say", "hello"), ("book", 1), ("book", 100),
                           ("say", "x")]  # fmt: skip
-    assert first.complete and again == holdfast.Published()
+    assert first.complete
+    assert again == holdfast.Published()
     assert [one.differs for one in first.done] == [False, False, False, True, False]
     assert (first.done[3].preview, first.done[3].result) == (400, 300)
     assert {one.run for one in site.outside.effects} == {"b"}
@@ -134,7 +135,7 @@ def test_what_the_source_recorded_is_served_and_used_once():
         await (await life.host.start(main, name="a")).result()
         await fork(life.store, "a", "0", name="b", now_ms=site.clock.now_ms())
         assert await (await life.host.resume("b")).result() == [2, 2, None, None]
-        assert len(await claims.held_by(life.store, "b")) == 1
+        assert len(await held_by(life.store, "b")) == 1
 
     drive(site, work, main, check=False)  # the oracle wants a value of its own for each call
     assert len(done(site)) == 3
@@ -153,7 +154,8 @@ def test_a_result_that_is_needed_is_waited_for_and_comes_from_publishing():
 
     async def work(life: Life, b: Any) -> Any:
         (wait,) = await waits(site, "b")
-        assert wait.name == "$published:2" and wait.text == "pay"
+        assert wait.name == "$published:2"
+        assert wait.text == "pay"
         await until(lambda: life.host.resident_count() <= 1)
         first = await publish(life)
         assert [one.name for one in first.done] == ["say", "pay"]
@@ -189,10 +191,12 @@ rules:
         later = await site.live()
         first = await publish(later)
         assert [one.result for one in first.done] == [None]
-        assert first.stopped.status == "refused" and "never-so" in first.stopped.result
+        assert first.stopped.status == "refused"
+        assert "never-so" in first.stopped.result
         assert [one.step for one in first.left] == ["b@4"]
         second = await publish(later)
-        assert second.complete and len(second.done) == 1
+        assert second.complete
+        assert len(second.done) == 1
         await later.host.close()
 
     held(site, main, work)
@@ -216,7 +220,7 @@ def test_discarding_refuses_who_waits_and_drops_the_rest():
         dropped = await life.host.discard("b", by="ann")
         assert [one.name for one in dropped] == ["say", "pay"]
         assert "discarded by ann" in await b.result()
-        assert await claims.held_by(life.store, "b") == []
+        assert await held_by(life.store, "b") == []
 
     held(site, main, work)
     assert done(site) == []
@@ -270,7 +274,8 @@ def test_children_of_what_holds_hold_and_are_published_with_it():
 
     found = held(site, main, work)
     assert sorted(done(site)) == [("say", "inner"), ("say", "outer")]
-    assert found.complete and len(found.done) == 2
+    assert found.complete
+    assert len(found.done) == 2
 
 
 # ---- branches --------------------------------------------------------------------------------
@@ -307,7 +312,9 @@ def test_a_branch_has_a_world_of_its_own_until_it_is_merged():
     seen, inner, merged, after, count = run(site, main)
     assert seen == ["base", "beside"]
     assert inner == ["base", "inside"]
-    assert merged and after == ["base", "beside", "inside"] and count == 1
+    assert merged
+    assert after == ["base", "beside", "inside"]
+    assert count == 1
     assert done(site) == [("say", "from inside")]
 
 
@@ -329,7 +336,7 @@ def test_a_branch_that_is_left_leaves_nothing():
 
     async def work(life: Life) -> Any:
         result = await (await life.start(main, name="a")).result()
-        assert await claims.held_by(life.store, "a") == []
+        assert await held_by(life.store, "a") == []
         return result
 
     assert drive(site, work, main) == ["a"]

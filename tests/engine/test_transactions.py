@@ -14,7 +14,7 @@ from holdfast.gate import parse_policy
 from holdfast.testing.lives import Life, Site
 from holdfast.tools import world
 from holdfast.values.errors import Misuse, Outside
-from tests.engine.support import bodies, drive, run
+from tests.engine.support import bodies, drive, run, until, waits
 
 
 def cast(site: Site) -> Any:
@@ -83,7 +83,8 @@ def test_all_that_left_the_world_is_undone_latest_first_and_the_world_is_as_befo
         ("refund", [1, "paid 1"]),
     ]  # fmt: skip
     undone = [one.of for one in bodies(site, "step.settled") if one.of]
-    assert len(undone) == 2 and all(one.startswith("a@") for one in undone)
+    assert len(undone) == 2
+    assert all(one.startswith("a@") for one in undone)
 
 
 def test_nothing_is_undone_if_it_succeeds_and_an_outer_one_undoes_the_inner():
@@ -156,10 +157,8 @@ def test_a_stop_that_is_asked_for_rolls_back():
 
     async def work(life: Life) -> Any:
         started = await life.start(main, name="a")
-        while await started.status() != "waiting":
-            await asyncio.sleep(0.01)
-        await asyncio.sleep(1)
-        assert life.host.resident_count() == 0
+        await waits(site)
+        await until(lambda: life.host.resident_count() == 0)
         assert done(site) == [("charge", 1)]  # waiting is no failure
         await cancel(life.store, "a", by="ann", now_ms=site.clock.now_ms())
         life.host.ring()

@@ -37,6 +37,7 @@ TOPICS: dict[str, dict[str, str]] = {
         "replay": "Check that runs still reproduce under today's code.",
         "diff": "Compare two runs, or the worlds at two steps.",
         "merge": "Merge the world of one run into that of another.",
+        "publish": "Perform what a fork held, in order, or drop it.",
         "restore": "Write the world of a run, at a step, into a directory.",
     },
     "Store": {

@@ -8,9 +8,10 @@ from collections.abc import Iterable
 import msgspec
 
 from holdfast.engine.history import History
-from holdfast.journal.events import Draft, Event, SignalReceived, StepSettled, body_of
-from holdfast.journal.store import Batch
+from holdfast.journal.events import Draft, Event, Failure, SignalReceived, StepSettled, body_of
+from holdfast.journal.store import Batch, RunQuery, Store
 from holdfast.journal.views import PUBLISH, PUBLISH_END, PUBLISHED, place_of
+from holdfast.values.errors import Conflict
 
 LEAVES = ("idempotent", "once")
 """Effects that leave the world."""
@@ -135,3 +136,59 @@ class Ledger:
             of or f"{event.run}@{place}", self._agent, self._role,
             None if value is None else value.decode(), waits, branch, event.seq,
         )  # fmt: skip
+
+
+async def ledger(store: Store, run: str) -> Ledger:
+    """What a run holds, and who is publishing it."""
+    row = await store.run(run)
+    return Ledger().add(await store.read(run, row.segments[0] if row.segments else 0))
+
+
+async def family(store: Store, run: str) -> list[str]:
+    """A run and those that it spawned, and theirs, that hold what leaves the world."""
+    found = [run]
+    for name in found:
+        rows = await store.runs(RunQuery(limit=1_000_000, parent=name))
+        found += [row.run for row in reversed(rows) if row.holds]
+    return found
+
+
+async def held_by(store: Store, run: str, branch: str = "") -> list[Held]:
+    """What a run and its descendants hold, in the order in which it was held. ``branch``: only what
+    is held on that branch of the run. Without it, what branches hold that may yet be merged or left
+    is not listed, but for what the program waits for."""
+    names = [run] if branch else await family(store, run)
+    found = [one for name in names for one in (await ledger(store, name)).held.values()]
+    mine = [one for one in found if one.branch == branch or (not branch and one.waits)]
+    return sorted(mine, key=lambda one: one.seq)
+
+
+async def rival(store: Store, run: str, token: str, by: str) -> str:
+    """The run that is publishing ``run`` already, "" if none that has not ended does."""
+    for other, claimer in (await ledger(store, run)).claims.items():
+        if other == token:
+            return ""
+        if claimer != by and not (await store.run(claimer)).ended:
+            return claimer
+    return ""
+
+
+async def discard(
+    store: Store, run: str, *, by: str, now_ms: int, branch: str = "", token: str = ""
+) -> list[Held]:
+    """Drop what a run holds: programs that wait for it are refused. What was dropped, oldest first.
+    `Conflict` if it is being published."""
+    publisher = await rival(store, run, "", by)
+    if publisher:
+        raise Conflict(f"run {run} is being published by run {publisher}: finish or cancel that")
+    held = await held_by(store, run, branch)
+    batches = []
+    for one in held:
+        error = Failure("Refused", f"{one.name}: what was held was discarded by {by}")
+        body = StepSettled("", status="refused", error=error)
+        batches.append(
+            news(one, f"{token or by}@discard-{one.run}-{one.place}", body, None, now_ms)
+        )
+    if batches:
+        await store.append(tuple(batches), {})
+    return held

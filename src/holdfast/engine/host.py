@@ -8,10 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from holdfast.engine.answers import ending, send
-from holdfast.engine.claims import discard, ledger
 from holdfast.engine.commands import Terms
 from holdfast.engine.declare import Agent
-from holdfast.engine.held import Held
+from holdfast.engine.held import Held, discard, ledger
 from holdfast.engine.history import History, Step
 from holdfast.engine.places import Places
 from holdfast.engine.publish import publishing
@@ -180,7 +179,7 @@ class Host:
         return await self.start(publishing, (run,), by=by)
 
     async def discard(self, run: str, *, by: str) -> list[Held]:
-        """Drop what a run holds; see `holdfast.engine.claims.discard`."""
+        """Drop what a run holds; see `holdfast.engine.held.discard`."""
         self._mine.add(run)
         token = new_id(self.dice)
         held = await discard(self.store, run, by=by, now_ms=self.clock.now_ms(), token=token)
