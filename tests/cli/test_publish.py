@@ -60,15 +60,18 @@ def log(place: Path) -> list[str]:
 def test_a_fork_is_published(place: Path):
     invoke("run", "holding.py:writer", 'texts=["a"]', "--name", "old")
     done = invoke("fork", "old", "--name", "new")
-    assert "held" in done.stderr and done.stdout.strip() == "1"
+    assert "held" in done.stderr
+    assert done.stdout.strip() == "1"
     assert log(place) == []
     assert "holds 2: holdfast publish new" in invoke("ps").stdout
     shown = invoke("show", "new").stdout
-    assert 'new@1  tell(text="a")' in shown and "preview 1" in shown
+    assert 'new@1  tell(text="a")' in shown
+    assert "preview 1" in shown
     assert len(json.loads(invoke("show", "new", "--json").stdout)["held"]) == 2
     said = invoke("publish", "new").stdout
     assert log(place) == ["told a", "booked 1"]
-    assert "published new@1  tell" in said and "preview 1, published 2" in said
+    assert "published new@1  tell" in said
+    assert "preview 1, published 2" in said
     assert "nothing was held" in invoke("publish", "new").stderr
 
 
@@ -89,7 +92,8 @@ def test_publishing_stops_where_something_fails_and_goes_on_behind_it(place: Pat
     invoke("run", "holding.py:writer", 'texts=["a", "bad", "b"]', "--name", "old")
     invoke("fork", "old", "--name", "new")
     said = invoke("publish", "new", code=5).stdout
-    assert "error new@2  tell: no such reader" in said and "still held new@3  tell" in said
+    assert "error new@2  tell: no such reader" in said
+    assert "still held new@3  tell" in said
     assert log(place) == ["told a"]
     invoke("publish", "new")
     assert log(place) == ["told a", "told b", "booked 1"]

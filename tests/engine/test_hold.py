@@ -10,8 +10,9 @@ import pytest
 
 import holdfast
 from holdfast.engine.fork import fork
-from holdfast.engine.held import held_by
+from holdfast.engine.held import discard, held_by
 from holdfast.engine.publish import publish_held, publishing
+from holdfast.engine.publisher import publish_run
 from holdfast.gate import parse_policy
 from holdfast.journal.events import Event, body_of
 from holdfast.stores.archive import export_runs, import_archive
@@ -86,7 +87,7 @@ def held(site: Site, main: Any, work: Any, *, check: bool = True) -> Any:
 
 
 async def publish(life: Life, run: str = "b") -> Any:
-    return await (await life.host.publish(run)).result()
+    return await (await publish_run(life.host, run)).result()
 
 
 def done(site: Site) -> list[Any]:
@@ -217,7 +218,8 @@ def test_discarding_refuses_who_waits_and_drops_the_rest():
 
     async def work(life: Life, b: Any) -> Any:
         await waits(site, "b")
-        dropped = await life.host.discard("b", by="ann")
+        dropped = await discard(life.store, "b", by="ann", now_ms=0, token="t")
+        life.host.ring()
         assert [one.name for one in dropped] == ["say", "pay"]
         assert "discarded by ann" in await b.result()
         assert await held_by(life.store, "b") == []

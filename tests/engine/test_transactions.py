@@ -18,7 +18,7 @@ from tests.engine.support import bodies, drive, run, until, waits
 
 
 def cast(site: Site) -> Any:
-    """charge (undone by refund), tell (no undo), risky (its undo fails), slow (a call that stays)."""
+    """charge (undone by refund), tell (no undo), risky (its undo fails), slow (stays)."""
 
     class Cast:
         @staticmethod
@@ -69,7 +69,7 @@ def test_all_that_left_the_world_is_undone_latest_first_and_the_world_is_as_befo
     async def main() -> Any:
         await world.write("before", "1")
         await use.charge(0)
-        with pytest.raises(KeyError):
+        with pytest.raises(KeyError):  # noqa: PT012 - the block is what is tested
             async with holdfast.transaction():
                 await world.write("after", "1")
                 await use.charge(1)
@@ -95,12 +95,12 @@ def test_nothing_is_undone_if_it_succeeds_and_an_outer_one_undoes_the_inner():
     async def main() -> Any:
         async with holdfast.transaction():
             await use.charge(1)
-        with pytest.raises(RuntimeError):
+        with pytest.raises(RuntimeError):  # noqa: PT012 - the block is what is tested
             async with holdfast.transaction():
                 async with holdfast.transaction():
                     await use.charge(2)
                     await world.write("x", "1")
-                with pytest.raises(KeyError):
+                with pytest.raises(KeyError):  # noqa: PT012 - the block is what is tested
                     async with holdfast.transaction():
                         await use.charge(3)
                         raise KeyError
@@ -207,7 +207,7 @@ rules:
 
     @holdfast.agent
     async def main() -> Any:
-        with pytest.raises(NotUndone, match="refused by keep"):
+        with pytest.raises(NotUndone, match="refused by keep"):  # noqa: PT012 - the block is what is tested
             async with holdfast.transaction():
                 await use.charge(1)
                 raise KeyError
@@ -226,7 +226,7 @@ def test_in_a_branch_it_drops_what_is_held_and_rolls_back_the_branch():
         async with holdfast.fork() as branch:
             await world.write("kept", "1")
             await use.drop(1)
-            with pytest.raises(KeyError):
+            with pytest.raises(KeyError):  # noqa: PT012 - the block is what is tested
                 async with holdfast.transaction():
                     await world.write("gone", "1")
                     await use.drop(2)
@@ -254,7 +254,7 @@ def test_a_task_that_goes_on_after_the_rollback_is_refused():
             await use.charge(2)
 
         tasks: list[asyncio.Task[None]] = []
-        with pytest.raises(KeyError):
+        with pytest.raises(KeyError):  # noqa: PT012 - the block is what is tested
             async with holdfast.transaction():
                 tasks.append(asyncio.create_task(late()))
                 await use.charge(1)

@@ -44,7 +44,7 @@ class Branch:
             raise Misuse(f"branch {self.branch}: is entered already; call holdfast.fork() again")
         root = self._root or run.root_of(lane.branch)
         self._run, self._lane, self._around, self.id = run, lane, lane.branch, run.id
-        self.branch, _ = run.note("fork", "begin", root)
+        self.branch, _ = run.note("fork", "begin", root, opens=True)
         lane.branch = self.branch
         return self
 
@@ -107,9 +107,9 @@ def _conflicts(found: dict[str, Any]) -> tuple[tuple[str, str], ...]:
 def fork() -> Branch:
     """A branch of the run's world from here: ``async with holdfast.fork() as branch``.
 
-    Steps of this task within the block, and of tasks it makes there, see and change the branch; other
-    tasks go on with the world around it. What leaves the world is held. `Branch.merge` brings all of
-    it back; what was not merged when the block is left is discarded. May be nested.
+    Steps of this task within the block, and of tasks it makes there, see and change the branch;
+    other tasks go on with the world around it. What leaves the world is held. `Branch.merge` brings
+    all of it back; what was not merged when the block is left is discarded. May be nested.
     """
     return Branch()
 

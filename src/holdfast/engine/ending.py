@@ -180,7 +180,7 @@ def _news(run: Run, ended: Ending, now: int, blobs: Blobs) -> tuple[Batch, ...]:
     own = dict(blobs)
     plain = None if ended.value is None else unpack(ended.value, own.__getitem__)
     name = CHILD + run.id
-    news = news_of(ended.status, plain, ended.error, run.root)
+    news = news_of(ended.status, plain, ended.error, run.root_of(""))
     body = SignalReceived(name, token=name, by=run.id)
     return (Batch(started.parent, (Draft(body, now, value=pack(news, blobs)),)),)
 

@@ -130,8 +130,8 @@ async def fork(
 
     ``edits``: new values by path: ``result.x`` replaces (part of) the step's outcome, ``args.x``
     what it is performed with, ``input.x`` the program's own arguments. ``reuse``: keep outcomes of
-    later steps that are unchanged (default: if anything is edited). ``live``: what leaves the world is
-    performed; else it is held until the fork is published. Nobody runs it yet: resume it.
+    later steps that are unchanged (default: if anything is edited). ``live``: what leaves the world
+    is performed; else it is held until the fork is published. Nobody runs it yet: resume it.
     """
     edits = dict(edits or {})
     places = {path.partition(".")[0] for path in edits}
@@ -236,7 +236,7 @@ async def merge_runs(
 
 
 async def root_at(store: Store, run: str, at: str | None = None) -> str:
-    """The root of a run's world now, after the newest step ``at``, or at its "start"; `NotFound`."""
+    """The root of a run's world now, after step ``at``, or at its "start"; `NotFound`."""
     if at is None:
         return (await store.head(run)).world or EMPTY
     row = await store.run(run)

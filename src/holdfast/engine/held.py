@@ -8,7 +8,15 @@ from collections.abc import Iterable
 import msgspec
 
 from holdfast.engine.history import History
-from holdfast.journal.events import Draft, Event, Failure, SignalReceived, StepSettled, body_of
+from holdfast.journal.events import (
+    Draft,
+    Event,
+    Failure,
+    SignalReceived,
+    Status,
+    StepSettled,
+    body_of,
+)
 from holdfast.journal.store import Batch, RunQuery, Store
 from holdfast.journal.views import PUBLISH, PUBLISH_END, PUBLISHED, place_of
 from holdfast.values.errors import Conflict
@@ -18,12 +26,12 @@ LEAVES = ("idempotent", "once")
 
 
 class Held(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An effect that is held, or that its tool's preview stood in for: at step ``place`` of ``run``.
+    """An effect that is held, or that a preview stood in for, at step ``place`` of ``run``.
 
-    ``args``: the skeleton of its arguments; ``preview``: that of the preview's result; ``waits``: its
-    program waits for the outcome; ``first``: the step (``RUN@STEP``) that asked for it first, under
-    whose idempotency key it is published; ``agent``, ``role``: as whom it is judged; ``branch``: of
-    that run; ``seq``: its order in the store.
+    ``args``: the skeleton of its arguments; ``preview``: that of the preview's result; ``waits``:
+    its program waits for the outcome; ``first``: the step (``RUN@STEP``) that asked for it first,
+    under whose idempotency key it is published; ``agent``, ``role``: as whom it is judged;
+    ``branch``: of that run; ``seq``: its order in the store.
     """
 
     run: str
@@ -47,7 +55,7 @@ class Held(msgspec.Struct, frozen=True, omit_defaults=True):
 class Told(msgspec.Struct, frozen=True):
     """What a run is told of an effect that it held: its outcome. ``value``: a skeleton."""
 
-    status: str
+    status: Status
     type: str = ""
     text: str = ""
     value: msgspec.Raw = msgspec.Raw(b"null")
@@ -62,7 +70,7 @@ def read_told(signal: bytes | None) -> Told:
 
 
 def news(held: Held, by: str, body: StepSettled, value: bytes | None, at: int) -> Batch:
-    """The signal that tells the run what became of an effect; ``by``: the step that published it."""
+    """The signal that tells a run what became of an effect; ``by``: the step that published it."""
     error = body.error
     told = Told(body.status, error.type if error else "", error.text if error else "",
                 msgspec.Raw(value or b"null"))  # fmt: skip

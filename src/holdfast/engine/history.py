@@ -71,9 +71,9 @@ class History:
 
     ``order``: steps in the order they settled (but those that complete on the spot); ``cursor``:
     how many of them the program was given; ``forked_at``: when the newest fork was made, after
-    ``shared`` of these; ``edits``: arguments that forks replaced; ``first``: the root at the beginning;
-    ``branches``: their roots by key, ``bases``: the roots of what is around them, as last merged;
-    ``shared_steps``: keys settled in the past that the newest fork shares.
+    ``shared`` of these; ``edits``: arguments that forks replaced; ``first``: the root at the
+    beginning; ``branches``: their roots by key, ``bases``: the roots of what is around them, as
+    last merged; ``shared_steps``: keys settled in the past that the newest fork shares.
     """
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The path of an effect that is held: served from the record, previewed, or kept to be published."""
+"""The path of an effect that is held: served from the record, previewed, or kept for publishing."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def hold(run: Run, pending: Pending, settings: Terms, step: Step, verdict: Verdi
     done = Done(value=None if error else bytes(told.value), error=error)
     yield from settle(
         run, pending, settings, step, done,
-        status=told.status, origin="publish", cause=signal.pos,  # type: ignore[arg-type]
+        status=told.status, origin="publish", cause=signal.pos,
     )  # fmt: skip
 
 

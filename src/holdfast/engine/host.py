@@ -10,7 +10,6 @@ from typing import Any
 from holdfast.engine.answers import ending, send
 from holdfast.engine.commands import Terms
 from holdfast.engine.declare import Agent
-from holdfast.engine.held import Held, discard, ledger
 from holdfast.engine.history import History, Step
 from holdfast.engine.places import Places
 from holdfast.engine.publish import publishing
@@ -27,7 +26,7 @@ from holdfast.journal.events import (
     encode_body,
 )
 from holdfast.journal.store import Batch, RunQuery, Store
-from holdfast.journal.views import RunRow
+from holdfast.journal.views import PUBLISHED, RunRow
 from holdfast.values import limits
 from holdfast.values.canon import Blobs, unpack
 from holdfast.values.errors import (
@@ -91,7 +90,7 @@ class Host:
         self.linger = linger
         self.serve = serve
         self.settings = Terms(policy, clock.now_ms)
-        self._given_find = find
+        self.find = _with_own(find)
         self._residents: dict[str, Resident] = {}
         self._loading: set[str] = set()
         self._mine: set[str] = set()
@@ -105,10 +104,6 @@ class Host:
         self.ref_of = ref_of
         self.now_ms = clock.now_ms
         self.fetch = store.get
-
-    def find(self, name: str, ref: str) -> Agent[..., Any]:
-        """The program of a run: one of Holdfast's own, or what the given ``find`` says."""
-        return publishing if name == publishing.name else self._given_find(name, ref)
 
     # Starting and resuming ---
 
@@ -167,25 +162,6 @@ class Host:
                 await self._load(row)
         return Handle(self, run)
 
-    async def publish(self, run: str, *, by: str = "") -> Handle:
-        """Publish what a run holds, as a run of its own: `Published` is its result. Goes on with one
-        that began before and has not ended. The run itself goes on here if it waited for that."""
-        await self.store.run(run)
-        self._mine.add(run)
-        for claimer in (await ledger(self.store, run)).claims.values():
-            row = await self.store.run(claimer)
-            if row.agent == publishing.name and not row.ended:
-                return await self.resume(claimer)
-        return await self.start(publishing, (run,), by=by)
-
-    async def discard(self, run: str, *, by: str) -> list[Held]:
-        """Drop what a run holds; see `holdfast.engine.held.discard`."""
-        self._mine.add(run)
-        token = new_id(self.dice)
-        held = await discard(self.store, run, by=by, now_ms=self.clock.now_ms(), token=token)
-        self.watch.ring()
-        return held
-
     async def _load(self, row: RunRow) -> None:
         run = row.run
         self._loading.add(run)
@@ -237,6 +213,8 @@ class Host:
                 self.watch.spawn(self._begin_child(event))
             elif event.kind == "signal.received":
                 self._tell(event)
+                if PUBLISHED.encode() in event.body:
+                    self._mine.add(event.run)  # it goes on here, if it waited for that
 
     async def _begin_child(self, event: Event) -> None:
         body: RunStarted = body_of(event)
@@ -348,6 +326,11 @@ class Host:
     def resident_count(self) -> int:
         """How many runs are in memory."""
         return len(self._residents)
+
+
+def _with_own(find: Find) -> Find:
+    """``find``, which also knows Holdfast's own agents."""
+    return lambda name, ref: publishing if name == publishing.name else find(name, ref)
 
 
 async def _with_carried(store: Store, run: str, events: list[Event]) -> list[Event]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
@@ -12,11 +13,12 @@ from pydantic import ValidationError
 from holdfast.engine import scope
 from holdfast.engine.commands import Done, Perform, text_of, too_long
 from holdfast.engine.declare import NOT_DONE, Tool
+from holdfast.engine.history import History
 from holdfast.engine.run import Pending, Run
 from holdfast.journal.events import BranchMerged, Failure
 from holdfast.journal.views import place_of
 from holdfast.values.canon import Blobs, pack
-from holdfast.values.errors import HoldfastError, Misuse, Outside
+from holdfast.values.errors import HoldfastError, Misuse, NotFound, Outside
 from holdfast.values.ports import Clock
 from holdfast.world import EMPTY, merge
 
@@ -36,8 +38,18 @@ def open_call(run: Run, pending: Pending, attempt: int) -> scope.Call:
         root=run.root_of(pending.branch),
         caches=run.outer.caches,
         epoch=run.epoch,
-        root_at=run.root_at,
+        root_at=partial(root_after, run.history),
     )
+
+
+def root_after(history: History, key: str) -> str:
+    """The root after a step, "start" being the beginning of the segment; `NotFound`."""
+    if key == "start":
+        return history.first or EMPTY
+    step = history.steps.get(key)
+    if step is None or step.settled is None:
+        raise NotFound(f"step {key!r} has no outcome yet, so there is no world after it")
+    return step.world_after or EMPTY
 
 
 async def perform(run: Run, pending: Pending, command: Perform, clock: Clock) -> Done:

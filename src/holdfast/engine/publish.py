@@ -13,7 +13,7 @@ from holdfast.engine import scope
 from holdfast.engine.declare import agent
 from holdfast.engine.held import Held
 from holdfast.engine.run import Run
-from holdfast.engine.steps import outcome
+from holdfast.engine.steps import outcome, publication
 from holdfast.values.canon import unpack
 from holdfast.values.errors import Misuse
 
@@ -124,7 +124,7 @@ async def _perform(run: Run, held: list[Held]) -> Published:
 
 
 async def _effect(run: Run, held: Held) -> Effect:
-    step = await run.take(run.publication(held))
+    step = await run.take(publication(run, held))
     settled = step.settled
     assert settled is not None
     fetch = run.outer.fetch

@@ -22,7 +22,6 @@ from holdfast.values.canon import Blobs, pack
 from holdfast.values.errors import (
     Diverged,
     Misuse,
-    NotFound,
     OutcomeUnknown,
     Refused,
     Suspended,
@@ -108,8 +107,8 @@ class Steps:
     history does not answer; ``dropped``: those that the program gave up; ``buffer``: drafts that
     wait for the next append; ``broken``: why the run cannot go on; ``leaving``: it leaves memory;
     ``holding``: steps that hold their effects, by key; ``closed``: branches that were left;
-    ``record``: the run forked from (``record_of``), whose outcomes stand for held effects, but those
-    ``used``; ``borrowed``: held steps of other runs that this one publishes.
+    ``record``: the run forked from (``record_of``), whose outcomes stand for held effects, but
+    those ``used``; ``borrowed``: held steps of other runs that this one publishes.
     """
 
     def __init__(self, name: str, outer: Outer, events: Iterable[Event]) -> None:
@@ -138,23 +137,9 @@ class Steps:
         self.clock_ms = self.history.at
         self.stage = Stage(outer.fetch)
 
-    @property
-    def root(self) -> str:
-        """The root of the run's world now (after everything recorded)."""
-        return self.history.world or EMPTY
-
     def root_of(self, branch: str) -> str:
-        """The root of a branch now, "" being the run's own world."""
+        """The root of a branch now, "" being the run's own world (after everything recorded)."""
         return self.history.root_of(branch) or EMPTY
-
-    def root_at(self, key: str) -> str:
-        """The root after an earlier step, "start" being the beginning; `NotFound`."""
-        if key == "start":
-            return self.history.first or EMPTY
-        step = self.history.steps.get(key)
-        if step is None or step.settled is None:
-            raise NotFound(f"run {self.id}: step {key!r} has no outcome yet, so no world after it")
-        return step.world_after or EMPTY
 
     def call(self, tool: Tool[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Take a step that calls ``tool``; for an asynchronous tool, a coroutine that does."""
@@ -164,10 +149,15 @@ class Steps:
         return self._result(tool, self._inline(pending))
 
     async def call_async(
-        self, tool: Tool[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+        self,
+        tool: Tool[..., Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        about: str = "",
     ) -> Any:
-        """Take a step that calls a tool, without blocking."""
+        """Take a step that calls a tool, without blocking. ``about``: the step that it undoes."""
         pending = self._tool_step(tool, args, kwargs)
+        pending.about = about
         step = self.history.steps.get(pending.key)
         if step is None or step.args != pending.args or not self._replays(step, tool):
             step = await self.take(pending)
@@ -198,36 +188,7 @@ class Steps:
             skeleton = tool.pack_args(bound, blobs)
         pending = Pending(key, tool.plan, skeleton, blobs)
         pending.tool, pending.bound = tool, bound
-        return self._placed(pending)
-
-    def _placed(self, pending: Pending) -> Pending:
-        """A step where it is taken: on a branch, in a transaction, holding what leaves the world."""
-        here = scope.lane.get()
-        assert here is not None
-        pending.branch = here.branch
-        if here.branch in self.closed:
-            raise Misuse(f"run {self.id}: branch {here.branch} was left, nothing happens on it now")
-        if pending.plan.effect in LEAVES:
-            started = self.history.started
-            pending.hold = bool(here.branch) or (started is not None and started.holds)
-            if pending.hold:
-                self.holding[pending.key] = pending
-            if here.transaction is not None:
-                here.transaction.add(pending)
-        return pending
-
-    def publication(self, held: Held) -> Pending:
-        """A step that publishes an effect. Its tool is found when it is carried out."""
-        plan = Plan(held.name, "tool", held.effect)
-        pending = Pending(self.next_key(), plan, held.args.encode(), {})
-        pending.of, pending.about = held, held.first
-        return self._placed(pending)
-
-    async def undo(self, tool: Tool[..., Any], bound: dict[str, Any], key: str) -> Any:
-        """Take the step that undoes step ``key``."""
-        pending = self._tool_step(tool, (), bound)
-        pending.about = f"{self.id}@{key}"
-        return self._result(tool, await self.take(pending))
+        return placed(self, pending)
 
     def _result(self, tool: Tool[..., Any], step: Step) -> Any:
         plain = outcome(step, self.outer.fetch)
@@ -248,7 +209,7 @@ class Steps:
         blobs: Blobs = {}
         pending = Pending(self.next_key(), Plan(name, kind, effect), pack(args, blobs), blobs)
         pending.bound = dict(args)
-        return self._placed(pending) if kind in ("spawn", "merge", "transaction") else pending
+        return placed(self, pending) if kind in ("spawn", "merge", "transaction") else pending
 
     async def take(self, pending: Pending) -> Step:
         """Wait for the outcome of a step: from history if it is there, else from the outside."""
@@ -317,44 +278,31 @@ class Steps:
             self.move_clock(step)
         return step
 
-    def note(self, kind: str, name: str, root: str, branch: str = "") -> tuple[str, str]:
-        """Record at the spot that a branch or transaction begins at ``root``, or that branch
-        ``branch`` is left; its key and the recorded root."""
+    def note(
+        self, kind: str, name: str, value: Any, branch: str = "", *, opens: bool = False
+    ) -> tuple[str, Any]:
+        """Record a value at the spot where it is taken, or return the recorded; with its key. Kind
+        "dice": of clock or chance; "fork", "transaction": a root. ``branch``: which is left, or
+        with ``opens`` begun, here."""
         pending = self.step(kind, name, {})
         step = self._look(pending)
         if step is not None:
-            return pending.key, str(outcome(step, self.outer.fetch))
+            return pending.key, outcome(step, self.outer.fetch)
         if self.leaving:
             raise Suspended("the run leaves memory")
-        opens = kind == "fork" and not branch
+        old = self.donor.steps.get(pending.key) if self.donor is not None else None
+        same = kind == "dice" and old is not None and old.plan == pending.plan
+        if old is not None and same and old.value is not None:
+            value = outcome(old, self.outer.fetch)
         if opens:
             branch = pending.key
-            self.history.branches[branch] = self.history.bases[branch] = root
+            self.history.branches[branch] = self.history.bases[branch] = value
         body = StepSettled(
-            pending.key, pending.plan, inline=True, branch=branch, root=root if opens else ""
-        )
-        draft = Draft(body, self.outer.now_ms(), value=pack(root, self.buffer_blobs))
-        self.buffer.append(draft)
-        return pending.key, root
-
-    def dice(self, name: str, value: Any) -> Any:
-        """Record a value of clock or chance at the spot where it is taken; or return the
-        recorded."""
-        pending = self.step("dice", name, {})
-        step = self._look(pending)
-        if step is None:
-            if self.leaving:
-                raise Suspended("the run leaves memory")
-            old = self.donor.steps.get(pending.key) if self.donor is not None else None
-            same = old is not None and old.plan == pending.plan and old.value is not None
-            if old is not None and same:
-                value = outcome(old, self.outer.fetch)
-            origin = "fork" if same else ""
-            body = StepSettled(pending.key, pending.plan, inline=True, origin=origin)
-            draft = Draft(body, self.outer.now_ms(), value=pack(value, self.buffer_blobs))
-            self.buffer.append(draft)
-            return value
-        return outcome(step, self.outer.fetch)
+            pending.key, pending.plan, inline=True, origin="fork" if same else "", branch=branch,
+            root=value if opens else "",
+        )  # fmt: skip
+        self.buffer.append(Draft(body, self.outer.now_ms(), value=pack(value, self.buffer_blobs)))
+        return pending.key, value
 
     def _now(self) -> float:
         history = self.history
@@ -386,6 +334,31 @@ class Steps:
     def move_clock(self, step: Step) -> None:
         """The run's time becomes that of an outcome that is given to it."""
         self.clock_ms = max(self.clock_ms, step.settled_at)
+
+
+def placed(run: Steps, pending: Pending) -> Pending:
+    """A step where it is taken: on a branch, in a transaction, where effects are held."""
+    here = scope.lane.get()
+    assert here is not None
+    pending.branch = here.branch
+    if here.branch in run.closed:
+        raise Misuse(f"run {run.id}: branch {here.branch} was left, nothing happens on it now")
+    if pending.plan.effect in LEAVES:
+        started = run.history.started
+        pending.hold = bool(here.branch) or (started is not None and started.holds)
+        if pending.hold:
+            run.holding[pending.key] = pending
+        if here.transaction is not None:
+            here.transaction.add(pending)
+    return pending
+
+
+def publication(run: Steps, held: Held) -> Pending:
+    """A step that publishes an effect. Its tool is found when it is carried out."""
+    plan = Plan(held.name, "tool", held.effect)
+    pending = Pending(run.next_key(), plan, held.args.encode(), {})
+    pending.of, pending.about = held, held.first
+    return placed(run, pending)
 
 
 def outcome(step: Step, fetch: Callable[[str], bytes]) -> Any:

@@ -104,7 +104,8 @@ class Transaction:
         plain = None if step.value is None else unpack(step.value, run.outer.fetch)
         result = done.tool.returns.fit(plain, f"tool {done.plan.name}, recorded result")
         try:
-            await run.undo(done.tool.undo, {**done.bound, "result": result}, key)
+            given = {**done.bound, "result": result}
+            await run.call_async(done.tool.undo, (), given, f"{run.id}@{key}")
         except HoldfastError as error:
             return f"undoing it failed: {error}"
         return ""

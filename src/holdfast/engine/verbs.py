@@ -40,7 +40,7 @@ def _outcome(run: Run, step: Step) -> Any:
 def now() -> dt.datetime:
     """The time, in UTC. A step: a replayed run sees the time that it saw before."""
     run = scope.current_run()
-    ms = SystemClock().now_ms() if run is None else run.dice("now", run.outer.now_ms())
+    ms = SystemClock().now_ms() if run is None else run.note("dice", "now", run.outer.now_ms())[1]
     return dt.datetime.fromtimestamp(ms / 1000, dt.UTC)
 
 
@@ -49,7 +49,7 @@ def random() -> float:
     run = scope.current_run()
     dice = SystemDice() if run is None else run.outer.dice
     value = int.from_bytes(dice.take(7)) >> 3
-    return (value if run is None else run.dice("random", value)) / (1 << 53)
+    return (value if run is None else run.note("dice", "random", value)[1]) / (1 << 53)
 
 
 def uuid() -> str:
@@ -60,7 +60,7 @@ def uuid() -> str:
     taken[8] = taken[8] & 0x3F | 0x80
     digits = taken.hex()
     text = "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
-    return text if run is None else run.dice("uuid", text)
+    return text if run is None else str(run.note("dice", "uuid", text)[1])
 
 
 async def sleep(seconds: float) -> None:
@@ -151,8 +151,8 @@ async def merge(child: Child, check: Check | None = None) -> Merge:
     """Merge what a finished child did to its world into this run's world, three ways; then publish
     what it held, in order. Steps.
 
-    All or nothing: conflicts are returned, not raised, and leave the world as it was. ``check`` runs
-    on the candidate before the world moves, as in `Branch.merge`.
+    All or nothing: conflicts are returned, not raised, and leave the world as it was. ``check``
+    runs on the candidate before the world moves, as in `Branch.merge`.
     """
     run = _run("holdfast.merge()")
     if not child.end:

@@ -22,8 +22,7 @@ FORMAT = 1
 """Version of everything that is hashed. A store of a newer format is refused, never guessed at."""
 
 Status = Literal["value", "error", "refused", "unknown", "held"]
-"""How a step ended: with a value, an error, a refusal, nobody knows; or it is held, to be published.
-"""
+"""How a step ended: with a value, an error, a refusal, nobody knows; or held, to be published."""
 
 Decision = Literal["allow", "verify", "escalate", "deny"]
 """``allow``: go on. ``verify``: checks must pass first. ``escalate``: a person must say yes.
@@ -60,8 +59,8 @@ class Failure(_Body, frozen=True):
 
 
 class Plan(_Body, frozen=True):
-    """What a step asks for: ``kind`` (tool, wait, signal, ask, spawn, merge, dice, fork, transaction,
-    publish), name, effect."""
+    """What a step asks for: ``kind`` (tool, wait, signal, ask, spawn, merge, dice, fork,
+    transaction, publish), name, effect."""
 
     name: str
     kind: str = "tool"
@@ -106,8 +105,8 @@ class StepPlanned(_Body, frozen=True):
     """Intent, durable before an effect may leave the world; or a wait that may outlive memory.
 
     ``attempt`` counts from 1; from the second on, ``failed`` says how the one before ended.
-    ``due`` (ms since 1970, 0 = none): when a timer rings or the attempt may start. ``held``: it waits
-    to be published. ``branch``, ``of``: see `StepSettled`.
+    ``due`` (ms since 1970, 0 = none): when a timer rings or the attempt may start. ``held``: it
+    waits to be published. ``branch``, ``of``: see `StepSettled`.
     """
 
     key: str
@@ -125,15 +124,16 @@ class StepSettled(_Body, frozen=True):
     """The one outcome of a step. Payload ``value``: the result; ``args`` if it was not planned.
 
     ``took``: microseconds. ``origin``: who supplied the outcome if it was not performed here:
-    "person", "reconcile", "fork" (reused from the run forked from), "edit", "preview" (a stand-in, to
-    be published) or "publish". ``cause``: position
+    "person", "reconcile", "fork" (reused from the run forked from), "edit", "preview" (a stand-in,
+    to be published) or "publish". ``cause``: position
     of the event that a wait was waiting for. ``inline``: it completed at the spot where it was
     called (chance, the clock, blocking tools), so it has no place in the order of completions.
     ``looked``: it looked at the world, so its outcome depends on its root: the one before
     this event, or ``saw`` if another step changed it meanwhile.
-    ``branch``: key of the step that opened the branch it was taken on; ``root``: of that branch after
-    it, "" if unchanged. ``of``: the step (``RUN@STEP``) that it publishes, undoes or was served from;
-    ``differs``: that one's preview was another. ``drops``: held steps that are dropped by this one.
+    ``branch``: key of the step that opened the branch it was taken on; ``root``: of that branch
+    after it, "" if unchanged. ``of``: the step (``RUN@STEP``) that it publishes, undoes or was
+    served from; ``differs``: that one's preview was another. ``drops``: held steps that this one
+    drops.
     """
 
     key: str
@@ -190,8 +190,8 @@ class SignalReceived(_Body, frozen=True):
 
 class BranchMerged(_Body, frozen=True):
     """The world of run ``source`` (root ``theirs``) was merged into this one's; ``base`` is their
-    common root. With ``conflicts`` (how many), nothing was changed. ``into``: the branch of this run
-    that it was merged into, "" for its own world; ``source`` "@KEY": a branch of this run."""
+    common root. With ``conflicts`` (how many), nothing was changed. ``into``: the branch of this
+    run that it was merged into, "" for its own world; ``source`` "@KEY": a branch of this run."""
 
     key: str
     source: str

@@ -12,8 +12,10 @@ from typing import Any
 from holdfast.engine.answers import answer
 from holdfast.engine.declare import Agent
 from holdfast.engine.fork import root_at
+from holdfast.engine.held import discard
 from holdfast.engine.host import Handle, Host
 from holdfast.engine.publish import Published
+from holdfast.engine.publisher import publish_run
 from holdfast.gate import DEFAULT_POLICY, Policy, load_policy_file
 from holdfast.journal.store import Store
 from holdfast.runtime.programs import Programs
@@ -22,6 +24,7 @@ from holdfast.stores.memory import MemoryStore
 from holdfast.stores.sqlite import SqliteStore
 from holdfast.tools.view import View
 from holdfast.values.errors import Misuse
+from holdfast.values.ids import new_id
 from holdfast.values.ports import Clock, Dice, SystemClock, SystemDice
 from holdfast.world import Stage, import_dir
 
@@ -149,11 +152,13 @@ class Runtime:
         step through the gate, with approvals asked. Waits until that is over. It stops at the first
         that is denied or fails; publishing again goes on behind it. `RunFailed` says what stood in
         the way, such as another run that is publishing it."""
-        return await (await self.host.publish(run, by=self.settings.user)).result()
+        return await (await publish_run(self.host, run, by=self.settings.user)).result()
 
     async def discard(self, run: str) -> None:
         """Drop what a run holds; it is refused what it waits for."""
-        await self.host.discard(run, by=self.settings.user)
+        token, now = new_id(self._dice), self._clock.now_ms()
+        await discard(self.store, run, by=self.settings.user, now_ms=now, token=token)
+        self.host.ring()
 
     async def resume(self, run: str) -> Handle:
         """Go on with a run that was suspended or whose process died."""

@@ -17,14 +17,14 @@ from holdfast.values.errors import Misuse
 R = TypeVar("R")
 
 Score = Sequence[str] | Agent[..., Any] | Callable[[Any], Awaitable[float]]
-"""What judges a candidate: a command (exit 0 passes), or an agent or an async function that is given
-the candidate's result and sees its world: true or false, or a number (above 0 passes)."""
+"""What judges a candidate: a command (exit 0 passes), or an agent or an async function that is
+given the candidate's result and sees its world: true or false, or a number (above 0 passes)."""
 
 
 class Candidate(Generic[R]):
     """One way that was tried. ``id``: its run; ``result``: what it returned (None if it failed);
-    ``score``: of the check, the higher the better; ``passed``; ``why``: what the check or the failure
-    said."""
+    ``score``: of the check, the higher the better; ``passed``; ``why``: what the check or the
+    failure said."""
 
     def __init__(self, child: Child) -> None:
         self.child = child
@@ -54,12 +54,12 @@ async def explore(
     limit: int = 0,
     first: bool = False,
 ) -> list[Candidate[R]]:
-    """Try each of ``calls`` (such as ``solve.with_(3)``) in a child run of its own, on a fork of the
-    world as it is, where what leaves the world is held; return the best ``keep`` that passed ``check``,
-    best first, for the caller to merge. The others are discarded.
+    """Try each of ``calls`` (such as ``solve.with_(3)``) in a child run of its own, on a fork of
+    the world as it is, where what leaves the world is held; return the best ``keep`` that passed
+    ``check``, best first, for the caller to merge. The others are discarded.
 
-    Without a check, those pass that do not fail. ``limit``: how many at once (0: all). ``first``: stop
-    the rest once ``keep`` have passed. Children and checks are durable steps.
+    Without a check, those pass that do not fail. ``limit``: how many at once (0: all). ``first``:
+    stop the rest once ``keep`` have passed. Children and checks are durable steps.
     """
     run = inside("holdfast.explore()")
     if keep < 1:

@@ -1,4 +1,4 @@
-"""Reading a snapshot of a world: what the tools on files, and looks into the past, have in common."""
+"""Reading a snapshot of a world: what tools on files and looks into the past have in common."""
 
 from __future__ import annotations
 

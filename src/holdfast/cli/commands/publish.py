@@ -38,12 +38,13 @@ def command(
     from holdfast.cli.attend import Manner
     from holdfast.cli.refs import find_run
     from holdfast.cli.running import execute, runtime_of
+    from holdfast.engine.publisher import publish_run
 
     begun: list[str] = []
 
     async def begin(runtime: Any, _: Any) -> list[str]:
         row = await find_run(runtime.store, run)
-        handle = await runtime.host.publish(row.run, by=desk.user)
+        handle = await publish_run(runtime.host, row.run, by=desk.user)
         desk.screen.note((f"run {handle.id}", "bold"), f"  publishes {row.run}")
         begun.append(handle.id)
         return [handle.id] if row.ended else [handle.id, row.run]
