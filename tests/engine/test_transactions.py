@@ -207,7 +207,7 @@ rules:
 
     @holdfast.agent
     async def main() -> Any:
-        with pytest.raises(NotUndone, match="refused by keep"):  # noqa: PT012 - the block is what is tested
+        with pytest.raises(NotUndone, match="refused by keep"):  # noqa: PT012 - a block
             async with holdfast.transaction():
                 await use.charge(1)
                 raise KeyError
