@@ -13,7 +13,7 @@ from holdfast.engine.fork import fork
 from holdfast.engine.held import discard, held_by
 from holdfast.engine.publish import publish_held, publishing
 from holdfast.engine.publisher import publish_run
-from holdfast.gate import parse_policy
+from holdfast.gate import DEFAULT_POLICY, parse_policy
 from holdfast.journal.events import Event, body_of
 from holdfast.stores.archive import export_runs, import_archive
 from holdfast.stores.fsck import check
@@ -21,7 +21,7 @@ from holdfast.stores.gc import collect
 from holdfast.stores.sqlite import SqliteStore
 from holdfast.testing.lives import Life, Site
 from holdfast.tools import world
-from holdfast.values.errors import Misuse, Refused
+from holdfast.values.errors import Diverged, Misuse, Refused
 from holdfast.world import Stage, read_file
 from tests.engine.support import bodies, drive, events, run, until, waits
 
@@ -508,3 +508,185 @@ def test_what_only_a_branch_holds_is_kept_checked_and_exported(tmp_path: Path):
 
 def bodies_of(events: list[Event]) -> list[Any]:
     return [body_of(event) for event in events if event.kind == "step.settled"]
+
+
+# ---- edges -----------------------------------------------------------------------------------
+
+
+def test_nobody_is_asked_when_it_is_held_but_when_it_is_published():
+    site = Site(policy=DEFAULT_POLICY)
+    use = cast(site)
+
+    async def main() -> None:
+        await use.say("x")
+
+    async def work(life: Life, b: Any) -> Any:
+        await b.result()
+        publisher = await publish_run(life.host, "b")
+        (wait,) = await waits(site, publisher.id, "person")
+        assert wait.text.startswith("May main say(text='x')?")
+        assert done(site) == []
+        await life.answer_all(lambda row, wait: ("approve", None))
+        return await publisher.result()
+
+    assert held(site, main, work).complete
+    assert done(site) == [("say", "x")]
+
+
+def test_a_blocking_tool_waits_to_be_published_too():
+    site = Site(linger=0)
+    use = cast(site)
+
+    @holdfast.tool(effect="once")
+    def draw(n: int) -> int:
+        site.outside.did("once", "draw", n)
+        return n * 5
+
+    @holdfast.tool(effect="once", preview=lambda n: n)
+    def guess(n: int) -> int:
+        site.outside.did("once", "guess", n)
+        return n
+
+    async def main() -> list[int]:
+        await use.say("before")
+        return [guess(1), draw(2), guess(3)]
+
+    async def work(life: Life, b: Any) -> Any:
+        await waits(site, "b")
+        assert (await publish(life)).complete
+        assert await b.result() == [1, 10, 3]
+        assert (await publish(life)).complete
+
+    held(site, main, work)
+    assert done(site) == [("say", "before"), ("guess", 1), ("draw", 2), ("guess", 3)]
+
+
+def test_what_earlier_segments_held_is_published_too():
+    """E13: a step of another segment than the first is named by both."""
+    site = Site(linger=0)
+    use = cast(site)
+
+    @holdfast.agent(name="main")
+    async def main(n: int) -> int:
+        if holdfast.run_id() == "a":
+            await holdfast.sleep(1e6)
+        await use.say(f"segment {n}")
+        if n:
+            holdfast.continue_as(n - 1)
+        return await use.pay(7)
+
+    async def work(life: Life) -> Any:
+        await life.host.start(main, (2,), name="a")
+        await fork(life.store, "a", "0", name="b", now_ms=site.clock.now_ms())
+        b = await life.host.resume("b")
+        (wait,) = await waits(site, "b", "signal")
+        assert wait.name == "$published:3:2"
+        found = await publish(life)
+        assert [one.step for one in found.done] == ["b@1", "b@2:1", "b@3:1", "b@3:2"]
+        return await b.result()
+
+    assert drive(site, work, main) == 14
+    assert [one[1] for one in done(site)] == ["segment 2", "segment 1", "segment 0", 7]
+    assert len({one.key for one in site.outside.effects}) == 4
+
+
+def test_who_waits_is_told_of_a_failure_and_a_preview_that_fails_is_not_published():
+    site = Site()
+    use = cast(site)
+
+    def refuse(n: int) -> int:
+        raise ValueError("no such seat")
+
+    @holdfast.tool(effect="once", preview=refuse)
+    async def seat(n: int) -> int:
+        site.outside.did("once", "seat", n)
+        return n
+
+    async def main() -> list[str]:
+        said: list[str] = []
+        for call in (seat(1), use.pay(-1)):
+            try:
+                await call
+            except ValueError as error:
+                said.append(str(error))
+        return said
+
+    async def work(life: Life, b: Any) -> Any:
+        await waits(site, "b")
+        found = await publish(life)
+        assert found.stopped.name == "pay"
+        assert found.done == found.left == ()
+        return await b.result()
+
+    assert held(site, main, work) == ["no such seat", "negative"]
+    assert done(site) == [("pay", -1)]
+
+
+def test_what_the_program_gave_up_is_not_published():
+    site = Site()
+    use = cast(site)
+
+    async def main() -> str:
+        try:
+            async with asyncio.timeout(5):
+                await use.pay(1)
+        except TimeoutError:
+            return "gave up"
+        return ""
+
+    async def work(life: Life, b: Any) -> Any:
+        result = await b.result()
+        assert await held_by(life.store, "b") == []
+        return result
+
+    assert held(site, main, work) == "gave up"
+    assert done(site) == []
+
+
+def test_a_fork_of_what_holds_leaves_the_shared_past_to_it():
+    site = Site()
+    use = cast(site)
+
+    async def main() -> None:
+        await use.say("shared")
+        await use.book(5)
+
+    async def work(life: Life, b: Any) -> Any:
+        await b.result()
+        await fork(life.store, "b", "2", name="c", now_ms=site.clock.now_ms())
+        await (await life.host.resume("c")).result()
+        mine = [(one.run, one.name) for one in await held_by(life.store, "c")]
+        assert mine == [("c", "book")]
+        await publish(life, "b")
+        await publish(life, "c")
+
+    held(site, main, work)
+    assert [(one.run, one.name) for one in site.outside.effects] == [
+        ("b", "say"), ("b", "book"), ("c", "book"),
+    ]  # fmt: skip
+
+
+def test_a_program_that_changed_cannot_publish_what_it_no_longer_asks_for():
+    site = Site()
+    use = cast(site)
+
+    async def main() -> None:
+        await use.say("x")
+
+    async def other() -> None:
+        await use.say("y")
+
+    async def work(life: Life, b: Any) -> Any:
+        await b.result()
+        site.programs["main"] = standing(other)
+        with pytest.raises(Diverged, match="does not ask for say"):
+            await publish(life)
+        site.programs["main"] = standing(main)
+        later = await site.live()
+        await later.resume_all()
+        found = await publish(later)
+        await later.host.close()
+        return found
+
+    assert held(site, main, work).complete
+    assert done(site) == [("say", "x")]
