@@ -42,7 +42,8 @@ def cast(site: Site) -> Any:
 
 
 async def forked(life: Life, key: str, name: str = "b", **options: Any) -> Any:
-    await fork(life.store, "a", key, name=name, now_ms=life.site.clock.now_ms(), **options)
+    now = life.site.clock.now_ms()
+    await fork(life.store, "a", key, name=name, now_ms=now, live=True, **options)
     return await (await life.host.resume(name)).result()
 
 

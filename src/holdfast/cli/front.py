@@ -43,6 +43,7 @@ TOPICS: dict[str, dict[str, str]] = {
         "fork": "Branch a run off before a step, with something changed or nothing.",
         "replay": "Check that runs still reproduce under today's code.",
         "diff": "Compare two runs, step by step.",
+        "publish": "Perform what a fork held, in order, or drop it.",
     },
     "Store": {
         "fsck": "Check the integrity of a store, without a running system.",

@@ -11,7 +11,11 @@ from typing import Any
 
 from holdfast.engine.answers import answer
 from holdfast.engine.declare import Agent
+from holdfast.engine.fork import root_at
+from holdfast.engine.held import discard
 from holdfast.engine.host import Handle, Host
+from holdfast.engine.publish import Published
+from holdfast.engine.publisher import publish_run
 from holdfast.gate import DEFAULT_POLICY, Policy, load_policy_file
 from holdfast.journal.store import Store
 from holdfast.runtime.programs import Programs
@@ -20,7 +24,9 @@ from holdfast.stores.behind import Behind
 from holdfast.stores.memory import MemoryStore
 from holdfast.stores.sqlite import SqliteStore
 from holdfast.tools import workplace
+from holdfast.tools.view import View
 from holdfast.values.errors import Misuse
+from holdfast.values.ids import new_id
 from holdfast.values.ports import Clock, Dice, SystemClock, SystemDice
 from holdfast.world import Stage, import_dir
 
@@ -150,6 +156,23 @@ class Runtime:
             return root
 
         return await asyncio.to_thread(work)
+
+    async def world(self, run: str, at: str | None = None) -> View:
+        """A run's world, for reading: now, after step ``at``, or at its "start"."""
+        return View(Stage(self.store.get), await root_at(self.store, run, at))
+
+    async def publish(self, run: str) -> Published:
+        """Publish what a run holds (a fork, a child): its effects are performed in order, each a
+        step through the gate, with approvals asked. Waits until that is over. It stops at the first
+        that is denied or fails; publishing again goes on behind it. `RunFailed` says what stood in
+        the way, such as another run that is publishing it."""
+        return await (await publish_run(self.host, run, by=self.settings.user)).result()
+
+    async def discard(self, run: str) -> None:
+        """Drop what a run holds; it is refused what it waits for."""
+        token, now = new_id(self._dice), self._clock.now_ms()
+        await discard(self.store, run, by=self.settings.user, now_ms=now, token=token)
+        self.host.ring()
 
     async def resume(self, run: str) -> Handle:
         """Go on with a run that was suspended or whose process died."""

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from holdfast.journal.events import KINDS, body_of
+from holdfast.journal.events import other_roots
 from holdfast.journal.like import is_short
 from holdfast.journal.proof import Chain, raw, references
 from holdfast.journal.views import RunRow
@@ -33,7 +33,6 @@ from holdfast.world import reachable
 
 _PAGE = 2_000
 _BYTES = "SELECT coalesce(size,length(data)) FROM blob WHERE id=?"
-_MERGED = KINDS.index("branch.merged")
 
 
 class Collected(msgspec.Struct, frozen=True):
@@ -236,11 +235,7 @@ class _Sweep:
         while True:
             page = reading.read_tail(conn, self._newest, _PAGE)
             for event in page:
-                roots = [event.world]
-                if KINDS.index(event.kind) == _MERGED:
-                    merged = body_of(event)
-                    roots += [merged.base, merged.theirs]
-                for root in filter(None, roots):
+                for root in filter(None, (event.world, *other_roots(event.kind, event.body))):
                     self._needed.update(reachable(_Reader(conn, self._path), root, self._worlds))
                 short = event.args is not None and is_short(event.args)
                 whole = self._whole(conn, event.run, event.pos) if short else event.args
