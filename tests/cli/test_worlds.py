@@ -113,12 +113,17 @@ def test_what_is_ignored_stays_out_and_stays_there(project: Path):
     assert (project / "project" / "big" / "x").exists()
 
 
-def test_a_mount_is_dropped_unless_kept(project: Path):
+def test_a_mount_is_dropped_unless_kept(project: Path, monkeypatch: pytest.MonkeyPatch):
     invoke("world", "init", "project", "--name", "main")
     assert invoke("world", "mount", "main", "--", "sh", "-c", "rm base.txt; exit 3", code=3)
     assert files("main") == ["base.txt"]
     assert not list((project / ".holdfast" / "checkouts").glob("*"))
-    assert "not found" in invoke("world", "mount", "main", "--", "no-such-x", code=2).stderr
+    assert invoke("world", "mount", "main", "--", "no-such-x", code=127)
+    (project / "shell").write_text("#!/bin/sh\nls; echo new > new.txt; exit 4\n")
+    (project / "shell").chmod(0o755)
+    monkeypatch.setenv("SHELL", str(project / "shell"))
+    assert "no sandbox" in invoke("world", "mount", "main", "--keep", code=4).stderr
+    assert files("main") == ["base.txt", "new.txt"]
 
 
 def conflicting() -> None:

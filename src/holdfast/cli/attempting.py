@@ -50,7 +50,7 @@ async def show(desk: Desk, store: Any, row: RunRow) -> int:
             {"run": child.run, "number": one.number, "status": child.status, "exit": one.exit,
              "check": one.check, "score": one.score, "files": one.changed.files,
              "added": one.changed.added, "removed": one.changed.removed, "seconds": one.seconds,
-             "timed_out": one.timed_out, "tier": one.tier, "error": one.error}
+             "timed_out": one.timed_out, "sandbox": one.sandbox, "error": one.error}
             for one, child in found
         ]  # fmt: skip
         desk.screen.document({"run": row.run, "status": row.status, "attempts": documents})
@@ -62,7 +62,7 @@ async def show(desk: Desk, store: Any, row: RunRow) -> int:
 def _table(desk: Desk, found: list[tuple[Attempt, RunRow]]) -> None:
     scored = any(one.score is not None for one, _ in found)
     titles = ["FORK", "EXIT", "CHECK", *(["SCORE"] if scored else []), "FILES", "LINES", "TIME",
-              "WALLS", ""]  # fmt: skip
+              "SANDBOX", ""]  # fmt: skip
     desk.screen.table(titles, [_line(one, child, scored=scored) for one, child in found], fold=2)
 
 
@@ -79,7 +79,7 @@ def _line(one: Attempt, child: RunRow, *, scored: bool) -> list[Part]:
     return [
         (child.run, "bold"), (end, "red" if one.exit else "green"),
         (tested, "red" if one.check else "green"), *score, str(changed.files), lines,
-        telling.took(int(one.seconds * 1e6)), one.tier, "",
+        telling.took(int(one.seconds * 1e6)), one.sandbox, "",
     ]  # fmt: skip
 
 
@@ -136,17 +136,20 @@ async def merge_home(
     desk: Desk,
     store: Any,
     row: RunRow,
-    check: tuple[str, ...] = (),
+    check: tuple[str, ...] | None = None,
     seconds: float = limits.COMMAND_SECONDS,
 ) -> int:
-    """Merge what a run did into the directory that its world was taken in from."""
+    """Merge what a run did into the directory that its world was taken in from; without ``check``
+    with the one of the try."""
     home = await home_of(store, row)
     if home is None:
         raise NotFound(
             f"run {row.run}: its world was not taken in by `try` or `world init`, so there is no "
             "directory to write to: say INTO, or use `holdfast world export`"
         )
-    goal = Goal(home.run, home, check, seconds)
+    goal = Goal(home.run, home, home.check, home.seconds, home.reach)
+    if check is not None:
+        goal = Goal(home.run, home, check, seconds)
     done = await bring(desk, store, goal, await change_of(store, row.run, home.run))
     return tell(desk, store, done, row.run, goal)
 

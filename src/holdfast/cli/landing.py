@@ -13,8 +13,8 @@ import msgspec
 from holdfast.cli.desk import WRITING, Desk
 from holdfast.cli.failing import complain
 from holdfast.cli.text import one_line
-from holdfast.cli.worlds import Home, not_taken
-from holdfast.engine.landing import Change, Check, Landed, land
+from holdfast.cli.worlds import Home, not_taken, part_of
+from holdfast.engine.landing import Change, Check, Landed, label, land
 from holdfast.values import limits
 from holdfast.values.errors import Conflict, Misuse, NotFound, Refused
 from holdfast.world import EMPTY, Stage, diff, import_dir, write_back
@@ -31,6 +31,7 @@ class Goal(msgspec.Struct, frozen=True):
     home: Home | None = None
     check: tuple[str, ...] = ()
     seconds: float = limits.COMMAND_SECONDS
+    reach: dict[str, Any] = {}
 
 
 def words(text: str, option: str) -> tuple[str, ...]:
@@ -47,7 +48,9 @@ def words(text: str, option: str) -> tuple[str, ...]:
 async def bring(desk: Desk, store: Any, goal: Goal, change: Change) -> Landed:
     """Let a change land. Into a directory: what people changed in it since is taken in first; a
     path that is changed once more while it is being written makes it begin again."""
-    note = {**change.note, "by": desk.user, "check": list(goal.check), "seconds": goal.seconds}
+    note = {**change.note, "by": desk.user}
+    if goal.check:
+        note |= {"check": list(goal.check), "seconds": goal.seconds, "reach": goal.reach}
     if goal.home is not None:
         note["directory"] = goal.home.directory
     change = msgspec.structs.replace(change, note=note)
@@ -99,14 +102,16 @@ async def take_in(desk: Desk, store: Any, run: str, home: Home) -> None:
 def _checker(desk: Desk, goal: Goal) -> Check:
     async def check(root: str) -> None:
         from holdfast.cli.running import runtime_of
-        from holdfast.tools.attempts import checked
+        from holdfast.tools.attempts import Reach, checked
 
         command = " ".join(goal.check)
+        reach = Reach(**{name: tuple(some) for name, some in goal.reach.items()})
         async with runtime_of(desk) as runtime:
             host = runtime.host
             handle = await host.start(
-                checked, (list(goal.check), goal.seconds), world=root, by=desk.user
-            )
+                checked, (list(goal.check), goal.seconds, reach), world=root, by=desk.user,
+                name=part_of(goal.run, "check"),
+            )  # fmt: skip
             desk.screen.live(f"checking with {command} (run {handle.id})")
             result = await _ended(runtime.store, handle)
         desk.screen.erase()
@@ -144,7 +149,7 @@ def tell(
     """Say what became of a merge (or of what else a ``verb`` says was done); the exit code."""
     stage = Stage(store.get)
     target = goal.home.directory if goal.home is not None else goal.run
-    conflicts = [{"path": one.path, "kind": one.kind} for one in done.merged.conflicts]
+    conflicts = [{"path": label(one), "kind": one.kind} for one in done.merged.conflicts]
     changes = [] if conflicts else diff(stage, done.before, done.root)
     if desk.screen.json:
         desk.screen.document({

@@ -1,53 +1,57 @@
-"""A version's files in a directory of their own, for a shell or a command of the person here."""
+"""A version's files for a command in a sandbox, or for the shell of the person here."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
 from holdfast.cli.desk import Desk
-from holdfast.values.errors import Misuse, NotFound
-from holdfast.world import CopyCheckout, Stage
+from holdfast.cli.running import runtime_of
+from holdfast.cli.worlds import Version, part_of
+from holdfast.tools.attempts import mounted
+from holdfast.values.errors import Misuse
+from holdfast.world import EMPTY, CopyCheckout, Stage
 
 
-class Opened(CopyCheckout):
-    """A checkout with the stage that its new content goes to."""
+async def run_inside(desk: Desk, store: Any, found: Version, words: list[str]) -> tuple[int, str]:
+    """Run a command in a sandbox on a world, as a run; its exit code, and the world it left."""
+    async with runtime_of(desk) as runtime:
+        handle = await runtime.host.start(
+            mounted, (words,), world=found.root, by=desk.user,
+            name=part_of(found.row.run, "mount"),
+        )  # fmt: skip
+        desk.screen.note((f"run {handle.id}", "dim"))
+        result = await handle.result()
+    if not desk.screen.json:
+        for text, tell in ((result.stdout, desk.screen.say), (result.stderr, desk.screen.note)):
+            if text:
+                tell(text.removesuffix("\n"))
+    code = result.exit if result.exit >= 0 else 128 - result.exit
+    return code, (await store.head(handle.id)).world or EMPTY
 
-    def __init__(self, stage: Stage, place: Path) -> None:
-        super().__init__(stage, place / "world", place / "index")
-        self.stage = stage
 
-
-@contextlib.contextmanager
-def opened(store: Any, root: str) -> Generator[Opened]:
-    """A checkout of a version, gone afterwards."""
+async def shell_inside(desk: Desk, store: Any, root: str) -> tuple[int, str]:
+    """The person's shell in a copy of a world; its exit code, and the world it left."""
+    shell = os.environ.get("SHELL") or "/bin/sh"
     checkouts = store.directory.resolve() / "checkouts"
     checkouts.mkdir(exist_ok=True, mode=0o700)
     place = Path(tempfile.mkdtemp(prefix="mount-", dir=checkouts))
     try:
-        checkout = Opened(Stage(store.get, store.put_now), place)
+        stage = Stage(store.get, store.put_now)
+        checkout = CopyCheckout(stage, place / "world", place / "index")
         checkout.sync(root)
-        yield checkout
+        desk.screen.note(f"a copy in {checkout.path}, no sandbox; leave with exit")
+        try:
+            process = await asyncio.create_subprocess_exec(shell, cwd=checkout.path)
+        except OSError as error:
+            raise Misuse(f"{shell!r} cannot be started: {error}") from None
+        code = await process.wait()
+        after = await asyncio.to_thread(checkout.snapshot)
+        await store.put(stage.take())
+        return (code if code >= 0 else 128 - code), after
     finally:
         shutil.rmtree(place, ignore_errors=True)
-
-
-async def run_inside(desk: Desk, directory: Path, words: tuple[str, ...]) -> tuple[int, list[str]]:
-    """Run a command, or the person's shell, there, at this terminal; its exit code and words."""
-    command = list(words) or [os.environ.get("SHELL") or "/bin/sh"]
-    if not words:
-        desk.screen.note(f"a copy in {directory}; leave with exit")
-    try:
-        process = await asyncio.create_subprocess_exec(*command, cwd=directory)
-    except FileNotFoundError:
-        raise NotFound(f"command {command[0]!r} is not found") from None
-    except (OSError, ValueError) as error:
-        raise Misuse(f"{command[0]!r} cannot be started: {error}") from None
-    code = await process.wait()
-    return (code if code >= 0 else 128 - code), command

@@ -15,8 +15,11 @@ from holdfast.cli.past import world_at
 from holdfast.cli.refs import find, find_run
 from holdfast.journal.store import RunQuery, Store
 from holdfast.journal.views import RunRow
+from holdfast.values import limits
 from holdfast.values.canon import unpack
 from holdfast.values.errors import Misuse, NotFound
+from holdfast.values.ids import new_id
+from holdfast.values.ports import SystemDice
 
 
 class Version(msgspec.Struct, frozen=True):
@@ -28,11 +31,15 @@ class Version(msgspec.Struct, frozen=True):
 
 
 class Home(msgspec.Struct, frozen=True):
-    """The directory that a branch was taken in from, by the ``run`` that stands for it."""
+    """The directory that a branch was taken in from, by the ``run`` that stands for it. ``check``,
+    ``seconds``, ``reach``: how a try checks."""
 
     run: str
     directory: str
     ignore: tuple[str, ...] = ()
+    check: tuple[str, ...] = ()
+    seconds: float = limits.COMMAND_SECONDS
+    reach: dict[str, Any] = {}
 
 
 async def find_version(store: Store, text: str) -> Version:
@@ -70,7 +77,11 @@ async def home_of(store: Store, row: RunRow) -> Home | None:
     directory = said.get("directory") if isinstance(said, dict) else None
     if not isinstance(directory, str) or not directory:
         return None
-    return Home(row.run, directory, tuple(said.get("ignore") or ()))
+    return Home(
+        row.run, directory, tuple(said.get("ignore") or ()),
+        tuple(said.get("check_command") or ()), said.get("seconds") or limits.COMMAND_SECONDS,
+        said.get("reach") or {},
+    )  # fmt: skip
 
 
 def not_taken(directory: Path, store: Path, ignore: tuple[str, ...]) -> tuple[str, ...]:
@@ -80,6 +91,11 @@ def not_taken(directory: Path, store: Path, ignore: tuple[str, ...]) -> tuple[st
     except ValueError:
         return ignore
     return ignore if inside in (".", ".holdfast") else (*ignore, f"/{inside}")
+
+
+def part_of(run: str, what: str) -> str:
+    """An id for a run that only serves another: it goes when that is discarded."""
+    return f"{run[:50]}.{what}-{new_id(SystemDice())}"
 
 
 async def every_run(store: Store) -> list[RunRow]:
@@ -95,7 +111,10 @@ async def every_run(store: Store) -> list[RunRow]:
 async def family(store: Store, row: RunRow) -> list[RunRow]:
     """A run, and all that it spawned or that fork from these."""
     known = {row.run}
-    for one in await every_run(store):
-        if one.parent in known or one.fork_of in known:
+    rows = await every_run(store)
+    for one in rows:
+        head, dot, tail = one.run.rpartition(".")
+        serves = bool(dot) and head in known and tail.startswith(("check-", "mount-"))
+        if serves or one.parent in known or one.fork_of in known:
             known.add(one.run)
-    return [one for one in await every_run(store) if one.run in known]
+    return [one for one in rows if one.run in known]

@@ -32,7 +32,7 @@ from holdfast.journal.views import BRANCH
 from holdfast.values import limits
 from holdfast.values.canon import Blobs, pack, unpack
 from holdfast.values.errors import LeaseLost, Misuse, NotFound
-from holdfast.world import EMPTY, Conflict, Entry, Merged, Stage, merge, put_file, resolve
+from holdfast.world import EMPTY, Conflict, Merged, Stage, merge, put_file, resolve
 
 Check = Callable[[str], Awaitable[None]]
 """Looks at a candidate's root before the branch moves; raises to forbid it."""
@@ -49,15 +49,31 @@ class Choice(msgspec.Struct, frozen=True):
     take: str
     content: bytes = b""
 
-    def entry(self, stage: Stage) -> Entry | None:
-        """What is to stand at the path."""
-        if self.take == "file":
-            sides = (self.conflict.ours, self.conflict.theirs)
-            executable = any(one is not None and one.executable for one in sides)
-            return put_file(stage, self.content, executable)
-        return {
-            "ours": self.conflict.ours, "theirs": self.conflict.theirs, "base": self.conflict.base
-        }[self.take]  # fmt: skip
+    def place(self) -> Any:
+        """Where it counts, as `holdfast.world.resolve` names it."""
+        row = self.conflict.row
+        if row is None or self.take == "file":
+            return self.conflict.path
+        return self.conflict.path, row.table, tuple(row.key.values())
+
+    def taken(self, stage: Stage) -> Any:
+        """What is to stand there."""
+        if self.take == "base":
+            row = self.conflict.row
+            return self.conflict.base if row is None else row.base
+        if self.take != "file":
+            return self.take
+        sides = (self.conflict.ours, self.conflict.theirs)
+        executable = any(one is not None and one.executable for one in sides)
+        return put_file(stage, self.content, executable)
+
+
+def label(conflict: Conflict) -> str:
+    """What people call a conflict: its path, or ``path:table:key`` for a row of a database."""
+    row = conflict.row
+    if row is None:
+        return conflict.path
+    return f"{conflict.path}:{row.table}:{','.join(str(part) for part in row.key.values())}"
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -150,9 +166,10 @@ async def _prepare(
     stage = Stage(store.get)
     merged = merge(stage, change.base, before, change.theirs)
     decided = {
-        one.path: choice.entry(stage)
+        choice.place(): choice.taken(stage)
         for one in merged.conflicts
-        if (choice := change.choices.get(one.path)) is not None and choice.conflict == one
+        if (choice := change.choices.get(label(one))) is not None
+        and _sides(choice.conflict) == _sides(one)
     }
     merged = resolve(stage, merged, decided)
     blobs = stage.take()
@@ -167,7 +184,7 @@ async def _append(
 ) -> int:
     (merged, staged), (epoch, now_ms) = ready, when
     blobs = dict(staged)
-    found = [{"path": one.path, "kind": one.kind} for one in merged.conflicts]
+    found = [{"path": label(one), "kind": one.kind} for one in merged.conflicts]
     body = BranchMerged("", change.source, change.base, change.theirs, len(found))
     value = pack({**change.note, "conflicts": found}, blobs)
     draft = Draft(body, now_ms, world="" if found else merged.root, value=value)
@@ -241,8 +258,8 @@ class Open(msgspec.Struct, frozen=True):
 
     def settled(self, conflict: Conflict) -> bool:
         """Whether this very conflict was decided."""
-        choice = self.change.choices.get(conflict.path)
-        return choice is not None and choice.conflict == conflict
+        choice = self.change.choices.get(label(conflict))
+        return choice is not None and _sides(choice.conflict) == _sides(conflict)
 
 
 async def open_merge(store: Store, run: str) -> Open:
@@ -283,17 +300,17 @@ async def _open(store: Store, run: str, event: Event, events: list[Event]) -> Op
     same = {one.pos for one in events if _merged(one) and _told(one) == _told(event)}
     stage = Stage(store.get)
     merged = merge(stage, body.base, await _world(store, run), body.theirs)
-    by_path = {one.path: one for one in merged.conflicts}
+    named = {label(one): one for one in merged.conflicts}
     choices: dict[str, Choice] = {}
     for one in events:
         if one.kind == "finding.added" and one.value is not None:
             finding: FindingAdded = body_of(one)
             if finding.type == RESOLVED and finding.about in same:
                 said = unpack(one.value, store.get)
-                conflict = by_path.get(said["path"])
+                conflict = named.get(said["path"])
                 if conflict is not None and said["sides"] == _sides(conflict):
                     content = said.get("content", b"")
-                    choices[conflict.path] = Choice(conflict, said["take"], content)
+                    choices[label(conflict)] = Choice(conflict, said["take"], content)
     note = {} if event.value is None else unpack(event.value, store.get)
     note.pop("conflicts", None)
     change = Change(body.base, body.theirs, body.source, note, choices)
@@ -302,6 +319,9 @@ async def _open(store: Store, run: str, event: Event, events: list[Event]) -> Op
 
 def _sides(conflict: Conflict) -> list[str]:
     """What the three sides are, for comparing: a decision about others is none about these."""
+    if conflict.row is not None:
+        rows = (conflict.row.base, conflict.row.ours, conflict.row.theirs)
+        return ["" if one is None else repr(sorted(one.items())) for one in rows]
     sides = (conflict.base, conflict.ours, conflict.theirs)
     return ["" if one is None else "|".join(map(str, one)) for one in sides]
 
@@ -317,24 +337,31 @@ async def decide(
     now_ms: int,
     content: bytes = b"",
 ) -> Open:
-    """Record what is to stand at the path of a conflict; the merge with that decision added.
+    """Record what is to stand where a conflict is; the merge with that decision added.
 
-    ``take``: ours, theirs, base, or file (then ``content`` counts). `Misuse` for a path that is not
-    in conflict.
+    ``path``: as `label` says, or that of a database for all rows of it that are in conflict.
+    ``take``: ours, theirs, base, or file (then ``content`` counts). `Misuse` for what is not in
+    conflict.
     """
-    conflict = next((one for one in about.conflicts if one.path == path), None)
-    if conflict is None:
-        known = ", ".join(one.path for one in about.conflicts[:5]) or "none"
+    meant = [one for one in about.conflicts if path in (label(one), one.path)]
+    if not meant:
+        known = ", ".join(label(one) for one in about.conflicts[:5]) or "none"
         raise Misuse(f"{path}: is not in conflict; in conflict are: {known}")
     if take not in ("ours", "theirs", "base", "file"):
         raise Misuse(f"{path}: take ours, theirs, base or file, not {take!r}")
+    if take == "file" and any(one.row is not None for one in meant) and path != meant[0].path:
+        raise Misuse(f"{path}: a file cannot stand for a row; say the path of the database")
     blobs: Blobs = {}
-    said: dict[str, Any] = {"path": path, "take": take, "sides": _sides(conflict)}
-    if take == "file":
-        said["content"] = content
-    draft = Draft(FindingAdded(about.pos, RESOLVED, by), now_ms, value=pack(said, blobs))
-    await store.append((Batch(run, (draft,)),), blobs)
-    choices = {**about.change.choices, path: Choice(conflict, take, content)}
+    drafts: list[Draft] = []
+    choices = dict(about.change.choices)
+    for one in meant:
+        said: dict[str, Any] = {"path": label(one), "take": take, "sides": _sides(one)}
+        if take == "file":
+            said["content"] = content
+        body = FindingAdded(about.pos, RESOLVED, by)
+        drafts.append(Draft(body, now_ms, value=pack(said, blobs)))
+        choices[label(one)] = Choice(one, take, content)
+    await store.append((Batch(run, tuple(drafts)),), blobs)
     return msgspec.structs.replace(
         about, change=msgspec.structs.replace(about.change, choices=choices)
     )

@@ -38,8 +38,8 @@ class Tally:
 @dataclass(frozen=True)
 class Attempt:
     """How one attempt went. ``exit``: of the command, ``check``: of the check command, if there was
-    one; ``score``: the last number that the check printed, if asked for; ``tier``: the walls around
-    the command; ``error``: why it came to no end of its own."""
+    one; ``score``: the last number that the check printed, if asked for; ``sandbox``: the walls
+    around the command; ``error``: why it came to no end of its own."""
 
     number: int
     run: str
@@ -49,7 +49,7 @@ class Attempt:
     changed: Tally = Tally()
     seconds: float = 0.0
     timed_out: bool = False
-    tier: str = ""
+    sandbox: str = ""
     error: str = ""
 
 
@@ -71,16 +71,30 @@ async def tally(since: str) -> Tally:
     return Tally(len(changes), added, removed)
 
 
+@dataclass(frozen=True)
+class Reach:
+    """What commands may see beyond their world; the words are those of `holdfast.tools.world.run`:
+    host paths to read, hosts on the network, names of variables whose values are secrets."""
+
+    readable: tuple[str, ...] = ()
+    network: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = ()
+
+
 @tool(effect="world", name="world.check")
 async def check(
     command: Sequence[str],
     seconds: float = limits.COMMAND_SECONDS,
     environment: dict[str, str] | None = None,
+    reach: Reach = Reach(),  # noqa: B008 - a value that cannot change
 ) -> Result:
     """Run a command as `world.run` does, and drop what it changes: the world stays as it is."""
     here = _here()
     before = here.root
-    result = await world.run.fn(command, seconds, environment)
+    result = await world.run.fn(
+        command, seconds, environment,
+        readable=reach.readable, network=reach.network, secrets=reach.secrets,
+    )  # fmt: skip
     here.root = before
     return result
 
@@ -93,9 +107,19 @@ def _here() -> scope.Call:
 
 
 @agent(name="check")
-async def checked(command: list[str], seconds: float = limits.COMMAND_SECONDS) -> Result:
+async def checked(
+    command: list[str],
+    seconds: float = limits.COMMAND_SECONDS,
+    reach: Reach = Reach(),  # noqa: B008 - as above
+) -> Result:
     """Run a check in a world, such as a candidate of a merge, and change nothing."""
-    return await check(command, seconds)
+    return await check(command, seconds, None, reach)
+
+
+@agent(name="mount")
+async def mounted(command: list[str], seconds: float = limits.COMMAND_SECONDS) -> Result:
+    """Run one command in a world, which then is what it left."""
+    return await world.run(command, seconds)
 
 
 @agent(name="attempt")
@@ -105,19 +129,23 @@ async def attempt(
     check_command: list[str],
     seconds: float = limits.COMMAND_SECONDS,
     score: bool = False,
+    reach: Reach = Reach(),  # noqa: B008 - as above
 ) -> Attempt:
     """One attempt: the command, then the check, in this run's own world."""
     start = await version()
     environment = {ATTEMPT: str(number)}
-    ran = await world.run(command, seconds=seconds, environment=environment)
+    ran = await world.run(
+        command, seconds, environment,
+        readable=reach.readable, network=reach.network, secrets=reach.secrets,
+    )  # fmt: skip
     changed = await tally(start)
     tested = None
     if check_command:
-        tested = await check(check_command, seconds, environment)
+        tested = await check(check_command, seconds, environment, reach)
     return Attempt(
         number, "", ran.exit, tested.exit if tested else None,
         last_number(tested.stdout) if tested and score else None,
-        changed, ran.seconds, ran.timed_out, getattr(ran, "tier", ""),
+        changed, ran.seconds, ran.timed_out, ran.sandbox,
     )  # fmt: skip
 
 
@@ -129,6 +157,7 @@ async def attempts(
     *,
     seconds: float = limits.COMMAND_SECONDS,
     score: bool = False,
+    reach: Reach = Reach(),  # noqa: B008 - as above
     directory: str = "",
     ignore: list[str] = [],  # noqa: B006 - as above
 ) -> list[Attempt]:
@@ -138,7 +167,7 @@ async def attempts(
     writes there if nothing else is said. Each attempt sees its number in HOLDFAST_ATTEMPT.
     """
     children = [
-        await spawn(attempt, number, command, check_command, seconds, score)
+        await spawn(attempt, number, command, check_command, seconds, score, reach)
         for number in range(1, count + 1)
     ]
     done = await gather(*(_outcome(number, one) for number, one in enumerate(children, 1)))
@@ -152,7 +181,7 @@ async def _outcome(number: int, child: Child) -> Attempt:
         return Attempt(number, child.id, error=str(error).partition(": ")[2] or str(error))
     return Attempt(
         number, child.id, found.exit, found.check, found.score, found.changed, found.seconds,
-        found.timed_out, found.tier,
+        found.timed_out, found.sandbox,
     )  # fmt: skip
 
 

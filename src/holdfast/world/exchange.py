@@ -15,7 +15,7 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from holdfast.world import disk, nodes
+from holdfast.world import chunks, disk
 from holdfast.world.nodes import EMPTY_DIR, Entry
 from holdfast.world.objects import Objects
 
@@ -99,8 +99,8 @@ class Tree:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         opened = os.open(name, flags, dir_fd=folder)
         try:
-            chunks = nodes.file_chunks(self.objects, entry)
-            return all(_next(opened, len(chunk)) == chunk for chunk in chunks)
+            found = chunks.file_chunks(self.objects, entry)
+            return all(_next(opened, len(chunk)) == chunk for chunk in found)
         finally:
             os.close(opened)
 
@@ -115,7 +115,7 @@ class Tree:
                 return
             opened = os.open(side, _WRITE, 0o600, dir_fd=folder)
             try:
-                for chunk in nodes.file_chunks(self.objects, op.after):
+                for chunk in chunks.file_chunks(self.objects, op.after):
                     rest = memoryview(chunk)
                     while rest:
                         rest = rest[os.write(opened, rest) :]

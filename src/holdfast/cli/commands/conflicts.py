@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 import click
 
 from holdfast.cli.desk import Desk, shared
+from holdfast.cli.text import cut, one_line
 
 
 @click.command()
@@ -66,10 +68,13 @@ async def _conflicts(desk: Desk, ref: str, show: str) -> None:
 
 
 def _document(stage: Any, one: Any, found: Any) -> dict[str, Any]:
-    choice = found.change.choices.get(one.path)
+    from holdfast.engine.landing import label
+
+    choice = found.change.choices.get(label(one))
+    where = one if one.row is None else one.row
     return {
-        "path": one.path, "kind": one.kind, "base": _side(one.base), "ours": _side(one.ours),
-        "theirs": _side(one.theirs),
+        "path": label(one), "kind": one.kind, "base": _side(where.base), "ours": _side(where.ours),
+        "theirs": _side(where.theirs), "why": one.why,
         "decided": choice.take if choice is not None and found.settled(one) else "",
     }  # fmt: skip
 
@@ -77,6 +82,9 @@ def _document(stage: Any, one: Any, found: Any) -> dict[str, Any]:
 def _side(entry: Any) -> str:
     if entry is None:
         return "nothing"
+    if isinstance(entry, Mapping):  # a row of a database
+        row: Mapping[str, Any] = entry
+        return cut(one_line(", ".join(f"{name}={value}" for name, value in row.items())), 60)
     if entry.is_file:
         return f"{entry.size:,} bytes{' *' if entry.executable else ''}"
     return f"-> {entry.target}" if entry.kind == "link" else "directory"
@@ -86,7 +94,7 @@ def _text(stage: Any, one: Any) -> str:
     """The file with conflict markers, if its sides are text."""
     from holdfast.values.errors import Misuse
     from holdfast.world import conflict_text
-    from holdfast.world.nodes import file_bytes
+    from holdfast.world.chunks import file_bytes
 
     sides = (one.base, one.ours, one.theirs)
     if any(side is not None and not side.is_file for side in sides):

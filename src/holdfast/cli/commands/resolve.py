@@ -22,7 +22,8 @@ from holdfast.cli.desk import Desk, shared
 def command(ref: str, path: str, *, take: str | None, file: str, desk: Desk) -> int:
     """Decide a conflict of a refused merge; after the last one it goes through.
 
-    The decision is recorded, and counts as long as the sides are what they are now. When none is
+    PATH is what `holdfast conflicts` lists: path:table:key for a row of a database, whose path alone
+    means all of its rows. The decision is recorded, and counts as long as the sides are what they are now. When none is
     open, the merge is made again, with its check, and written into the directory if it was meant
     for one.
 
@@ -45,7 +46,7 @@ async def _resolve(desk: Desk, ref: str, path: str, take: str, content: bytes) -
     from holdfast.cli.landing import Goal, bring, tell
     from holdfast.cli.refs import find_run
     from holdfast.cli.worlds import home_of
-    from holdfast.engine.landing import decide, open_merge
+    from holdfast.engine.landing import decide, label, open_merge
 
     async with desk.store() as store:
         row = await find_run(store, ref)
@@ -56,12 +57,13 @@ async def _resolve(desk: Desk, ref: str, path: str, take: str, content: bytes) -
         left = found.left
         if left:
             if desk.screen.json:
-                desk.screen.document({"run": row.run, "left": [one.path for one in left]})
+                desk.screen.document({"run": row.run, "left": [label(one) for one in left]})
             else:
-                desk.screen.note(f"{path}: {take}; still open: {len(left)}, next {left[0].path}")
+                desk.screen.note(f"{path}: {take}; still open: {len(left)}, next {label(left[0])}")
             return 0
         note = found.change.note
         home = await home_of(store, row) if note.get("directory") else None
-        goal = Goal(row.run, home, tuple(note.get("check") or ()), note.get("seconds") or 600.0)
+        check, seconds = tuple(note.get("check") or ()), note.get("seconds") or 0.0
+        goal = Goal(row.run, home, check, seconds, note.get("reach") or {})
         done = await bring(desk, store, goal, found.change)
         return tell(desk, store, done, found.change.source or "changes", goal)

@@ -19,6 +19,11 @@ from holdfast.values import limits
 @click.option("--score", is_flag=True, help="Rank by the last number that the check prints.")
 @click.option("--seconds", type=click.FloatRange(0.1), default=limits.COMMAND_SECONDS,
               show_default=True, help="Time limit of the command, and of the check.")  # fmt: skip
+@click.option("--network", multiple=True, metavar="HOST", help="A host that it may reach.")
+@click.option("--read", "readable", multiple=True, metavar="PATH",
+              help="A path outside that it may read.")  # fmt: skip
+@click.option("--secret", "secrets", multiple=True, metavar="NAME",
+              help="A variable that it may see; its value is not recorded.")  # fmt: skip
 @click.option("--ignore", multiple=True, metavar="GLOB", help="Leave such paths out of the forks.")
 @click.option("--name", default=None, metavar="ID", help="The run's id (default: a new one).")
 @click.option("--policy", default="", metavar="FILE", help="Policy file (or HOLDFAST_POLICY).")
@@ -32,17 +37,20 @@ def command(
     check: str,
     score: bool,
     seconds: float,
+    network: tuple[str, ...],
+    readable: tuple[str, ...],
+    secrets: tuple[str, ...],
     ignore: tuple[str, ...],
     name: str | None,
-    policy: str,
-    no_input: bool,
     desk: Desk,
+    **manner: Any,
 ) -> int:
     """Run a command in forks of this directory, side by side, and keep the best.
 
     Each fork is a copy of the directory as it is now, with untracked and ignored files; the
     directory itself stays untouched until you merge a fork into it. The command (a coding agent, a
-    script, a build) sees in HOLDFAST_ATTEMPT which fork it is in, from 1.
+    script, a build) sees in HOLDFAST_ATTEMPT which fork it is in, from 1. It runs in a sandbox: its
+    fork and the system's programs, no network but --network, none of your variables but --secret.
 
     Forks whose --check ends with exit code 0 rank first; then those with a higher --score, then
     those that changed fewer lines. The check is split into words, there is no shell: for one, say
@@ -57,12 +65,14 @@ def command(
       holdfast try -n 3 --check 'pytest -q' -- my-agent 'fix the failing test'
     """
     from holdfast.cli.landing import words as split
+    from holdfast.tools.attempts import Reach
 
     plan: dict[str, Any] = {
         "command": list(words), "count": count, "check_command": list(split(check, "--check")),
         "seconds": seconds, "score": score, "directory": str(Path.cwd()), "ignore": list(ignore),
+        "reach": Reach(tuple(str(Path(one).absolute()) for one in readable), network, secrets),
     }  # fmt: skip
-    return asyncio.run(_try(desk, plan, name, policy, may_ask=not no_input))
+    return asyncio.run(_try(desk, plan, name, manner["policy"], may_ask=not manner["no_input"]))
 
 
 async def _try(

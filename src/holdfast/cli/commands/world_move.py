@@ -66,12 +66,12 @@ async def _init(desk: Desk, directory: Path, name: str | None, ignore: tuple[str
 @click.command()
 @click.argument("source", metavar="SOURCE")
 @click.argument("into", metavar="[INTO]", default="")
-@click.option("--check", default="", metavar="COMMAND",
+@click.option("--check", default=None, metavar="COMMAND",
               help="Run this in the candidate first; it must exit 0.")  # fmt: skip
 @click.option("--seconds", type=click.FloatRange(0.1), default=limits.COMMAND_SECONDS,
               show_default=True, help="Time limit of the check.")  # fmt: skip
 @shared
-def merge(source: str, into: str, *, check: str, seconds: float, desk: Desk) -> int:
+def merge(source: str, into: str, *, check: str | None, seconds: float, desk: Desk) -> int:
     """Merge the world of one run into that of another, or into a directory.
 
     Three ways, from the world that both share: where one forked from the other or was spawned by
@@ -80,6 +80,8 @@ def merge(source: str, into: str, *, check: str, seconds: float, desk: Desk) -> 
 
     With conflicts nothing changes; they are listed and the exit code is 4 (`holdfast resolve`). The
     check is split into words, there is no shell; if it fails nothing moves, and the exit code is 3.
+    A fork of a try is checked as the try says, unless you say --check COMMAND, or --check '' for
+    none.
 
     \b
     Examples:
@@ -89,19 +91,19 @@ def merge(source: str, into: str, *, check: str, seconds: float, desk: Desk) -> 
     return asyncio.run(_merge(desk, source, into, check, seconds))
 
 
-async def _merge(desk: Desk, source: str, into: str, check: str, seconds: float) -> int:
+async def _merge(desk: Desk, source: str, into: str, check: str | None, seconds: float) -> int:
     from holdfast.cli.attempting import merge_home
     from holdfast.cli.landing import Goal, bring, tell, words
     from holdfast.cli.refs import find_run
     from holdfast.engine.landing import change_of
 
-    command = words(check, "--check")
+    command = None if check is None else words(check, "--check")
     async with desk.store() as store:
         row = await find_run(store, source)
         if not into:
             return await merge_home(desk, store, row, command, seconds)
         other = await find_run(store, into)
-        goal = Goal(other.run, None, command, seconds)
+        goal = Goal(other.run, None, command or (), seconds)
         done = await bring(desk, store, goal, await change_of(store, row.run, other.run))
         return tell(desk, store, done, row.run, goal)
 

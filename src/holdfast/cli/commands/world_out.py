@@ -18,8 +18,9 @@ from holdfast.cli.desk import Desk, shared
 def mount(version: str, words: tuple[str, ...], *, keep: bool, desk: Desk) -> int:
     """Open a shell, or run a command, in a version's files.
 
-    They are a copy: what changes in it is dropped, unless --keep. Without COMMAND: your shell
-    (SHELL). The exit code is the command's.
+    They are a copy: what changes in it is dropped, unless --keep. A command runs in a sandbox, as a
+    run of its own. Without COMMAND it is your shell (SHELL), at this terminal and with your rights.
+    The exit code is the command's.
 
     \b
     Examples:
@@ -31,23 +32,22 @@ def mount(version: str, words: tuple[str, ...], *, keep: bool, desk: Desk) -> in
 
 async def _mount(desk: Desk, text: str, words: tuple[str, ...], keep: bool) -> int:
     from holdfast.cli.landing import Goal, bring, tell
-    from holdfast.cli.mounting import opened, run_inside
+    from holdfast.cli.mounting import run_inside, shell_inside
     from holdfast.cli.worlds import find_version
     from holdfast.engine.landing import Change
 
     async with desk.store() as store:
         found = await find_version(store, text)
-        with opened(store, found.root) as checkout:
-            code, command = await run_inside(desk, checkout.path, words)
-            if keep:
-                after = await asyncio.to_thread(checkout.snapshot)
-                await store.put(checkout.stage.take())
-                note = {"how": "mount", "command": command, "exit": code}
-                goal = Goal(found.row.run)
-                change = Change(found.root, after, found.row.run, note)
-                done = await bring(desk, store, goal, change)
-                wrong = tell(desk, store, done, f"{goal.run} from {text}", goal, verb="changed")
-                return wrong or code
+        if words:
+            code, after = await run_inside(desk, store, found, list(words))
+        else:
+            code, after = await shell_inside(desk, store, found.root)
+        if keep:
+            note = {"how": "mount", "command": list(words) or ["shell"], "exit": code}
+            goal = Goal(found.row.run)
+            change = Change(found.root, after, found.row.run, note)
+            done = await bring(desk, store, goal, change)
+            return tell(desk, store, done, f"{goal.run} from {text}", goal, verb="changed") or code
         if desk.screen.json:
             desk.screen.document({"run": found.row.run, "world": found.root, "exit": code})
         return code
