@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,9 @@ def test_a_branch_without_a_program(project: Path):
     invoke("world", "merge", "side")  # into the directory that the branch was taken in from
     assert (project / "project" / "new.txt").read_text() == "new\n"
     tree = documents(invoke("world", "tree", "--json").stdout)
-    assert [(one["run"], one["depth"]) for one in tree] == [("main", 0), ("side", 1)]
+    assert [one["depth"] for one in tree] == [0, 1, 2]
+    assert [one["run"] for one in tree[:2]] == ["main", "side"]
+    assert tree[2]["run"].startswith("side.mount-")
     assert "side" in invoke("world", "tree", "main").stdout
     assert "main" in invoke("world", "ls").stdout
     assert "is a part of main" in invoke("world", "discard", "side", code=2).stderr
@@ -189,3 +192,25 @@ def test_merges_that_cannot_be(project: Path):
     assert "share no past" in invoke("world", "merge", "one", "two", code=2).stderr
     assert "into itself" in invoke("world", "merge", "one", "one", code=2).stderr
     assert "no directory to write to" in invoke("world", "merge", "one", code=2).stderr
+
+
+def test_versions_become_commits_and_commits_worlds(project: Path):
+    edited("w", "one\n", "two\n")
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", "--git-dir", "repo", *words], check=True, capture_output=True, text=True
+        ).stdout
+
+    done = said("world", "export", "w@2", "--git", "repo")
+    assert done["commits"] == 3
+    done = said("world", "export", "w", "--git", "repo", "--branch", "w")
+    assert done["commits"] == 2
+    assert git("show", "w:src/file.txt") == "two\n"
+    assert git("show", "w~2:src/file.txt") == "one\n"
+    assert "Run: w\nStep: 4" in git("log", "-1", "--format=%B", "w")
+    invoke("world", "init", "repo", "--git", "w~2", "--name", "back")
+    assert files("back") == files("w@2")
+    assert "no directory" in invoke("world", "merge", "back", code=2).stderr
+    for wrong in (["w"], ["w", "d", "--git", "r"], ["w", "d", "--branch", "b"]):
+        invoke("world", "export", *wrong, code=2)

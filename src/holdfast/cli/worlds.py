@@ -11,7 +11,8 @@ from typing import Any
 
 import msgspec
 
-from holdfast.cli.past import world_at
+from holdfast.cli import lines, telling
+from holdfast.cli.past import Moment, chain, find_step, moments, world_at
 from holdfast.cli.refs import find, find_run
 from holdfast.journal.store import RunQuery, Store
 from holdfast.journal.views import RunRow
@@ -23,11 +24,26 @@ from holdfast.values.ports import SystemDice
 
 
 class Version(msgspec.Struct, frozen=True):
-    """One version of a branch: its run, its root, and the text that names it."""
+    """One version of a branch: its run, its root, the text that names it, and the position of the
+    event that it is after."""
 
     row: RunRow
     root: str
     text: str
+    pos: int
+
+
+class Past(msgspec.Struct, frozen=True):
+    """A version as a log shows it: ``moved``: the world changed; ``key``: of the step that did it;
+    ``what`` and who, ``by``."""
+
+    pos: int
+    root: str
+    moved: bool
+    key: str
+    at: int
+    what: str
+    by: str
 
 
 class Home(msgspec.Struct, frozen=True):
@@ -47,7 +63,12 @@ async def find_version(store: Store, text: str) -> Version:
     name, hash_mark, place = text.partition("#")
     if not hash_mark:
         row, key = await find(store, text)
-        return Version(row, await world_at(store, row, key), text)
+        root = await world_at(store, row, key)
+        if key in ("", "0", "start"):
+            pos = 0 if key else (await store.head(row.run)).pos
+        else:
+            pos = (await find_step(store, row.run, key))[1][-1].event.pos
+        return Version(row, root, text, pos)
     row = await find_run(store, name)
     if not place.isdecimal():
         raise Misuse(f"{text!r}: say REF, REF@STEP or REF#N with the number of an event")
@@ -56,7 +77,44 @@ async def find_version(store: Store, text: str) -> Version:
         raise NotFound(f"run {row.run} has no event #{place}; `holdfast world log {row.run}`")
     from holdfast.world import EMPTY
 
-    return Version(row, found[0].world or EMPTY, text)
+    return Version(row, found[0].world or EMPTY, text, int(place))
+
+
+async def versions_of(store: Store, row: RunRow) -> list[Past]:
+    """The beginning of a branch, each change of its world, and refused merges; oldest first."""
+    from holdfast.world import EMPTY
+
+    found: list[Past] = []
+    before = EMPTY
+    for moment in moments(await chain(store, row.run)):
+        event = moment.event
+        root = event.world or EMPTY
+        if root != before or event.kind == "branch.merged" or not event.pos:
+            what, by = _what(moment, store)
+            key = getattr(moment.body, "key", "")
+            found.append(Past(event.pos, root, root != before, key, event.at, what, by))
+        before = root
+    return found
+
+
+def _what(moment: Moment, store: Store) -> tuple[str, str]:
+    """What made a version, and who."""
+    event, body = moment.event, moment.body
+    if event.kind != "branch.merged":
+        plan = moment.step.plan if moment.step is not None else None
+        about = lines.subject(event, body, moment.args, store.get, 60)
+        return about or (telling.action(plan) if plan is not None else event.kind), ""
+    note: dict[str, Any] = {} if event.value is None else unpack(event.value, store.get)
+    by = str(note.get("by") or "")
+    if note.get("how") == "directory":
+        return f"changes in {note['directory']}", ""
+    if note.get("how") == "rewind":
+        return f"rewind to {note['to']}", by
+    if note.get("how") == "mount":
+        return f"command {' '.join(note['command'])}", by
+    refused = f" refused: {body.conflicts} conflicts" if body.conflicts else ""
+    into = f" into {note['directory']}" if note.get("directory") else ""
+    return f"merge of {body.source}{into}{refused}", by
 
 
 async def beginning(store: Store, row: RunRow) -> str:
@@ -98,6 +156,13 @@ def part_of(run: str, what: str) -> str:
     return f"{run[:50]}.{what}-{new_id(SystemDice())}"
 
 
+def above(row: RunRow) -> str:
+    """The run that a run came from: forked, spawned, or served; "" for one of its own."""
+    head, dot, tail = row.run.rpartition(".")
+    serves = bool(dot) and tail.startswith(("check-", "mount-"))
+    return row.fork_of or row.parent or (head if serves else "")
+
+
 async def every_run(store: Store) -> list[RunRow]:
     """All runs, oldest first."""
     found: list[RunRow] = []
@@ -113,8 +178,6 @@ async def family(store: Store, row: RunRow) -> list[RunRow]:
     known = {row.run}
     rows = await every_run(store)
     for one in rows:
-        head, dot, tail = one.run.rpartition(".")
-        serves = bool(dot) and head in known and tail.startswith(("check-", "mount-"))
-        if serves or one.parent in known or one.fork_of in known:
+        if above(one) in known:
             known.add(one.run)
     return [one for one in rows if one.run in known]

@@ -99,15 +99,15 @@ def tree(ref: str, *, desk: Desk) -> None:
 async def _tree(desk: Desk, ref: str) -> None:
     from holdfast.cli import telling
     from holdfast.cli.refs import find_run
-    from holdfast.cli.worlds import every_run, family
+    from holdfast.cli.worlds import above, every_run, family
 
     async with desk.store() as store:
         rows = await family(store, await find_run(store, ref)) if ref else await every_run(store)
         names = {row.run for row in rows}
         below: dict[str, list[Any]] = {}
         for row in rows:
-            above = row.fork_of or row.parent
-            below.setdefault(above if above in names else "", []).append(row)
+            origin = above(row)
+            below.setdefault(origin if origin in names else "", []).append(row)
         stack = [(row, 0) for row in reversed(below.get("", []))]
         while stack:
             row, depth = stack.pop()
@@ -143,57 +143,31 @@ def log(ref: str, *, desk: Desk) -> None:
 
 async def _log(desk: Desk, ref: str) -> None:
     from holdfast.cli import telling
-    from holdfast.cli.past import chain, moments
     from holdfast.cli.refs import find_run
     from holdfast.cli.screen import Part
+    from holdfast.cli.worlds import versions_of
     from holdfast.world import EMPTY, Stage, diff
 
     async with desk.store() as store:
         row = await find_run(store, ref)
         stage, before = Stage(store.get), EMPTY
         lines: list[list[Part]] = []
-        for moment in moments(await chain(store, row.run)):
-            event = moment.event
-            moved = (event.world or EMPTY) != before
-            if not moved and event.kind != "branch.merged" and event.pos:
-                continue
-            changed = len(diff(stage, before, event.world or EMPTY)) if moved else 0
-            what, key = _what(moment, store), getattr(moment.body, "key", "")
-            before = event.world or EMPTY
+        for one in await versions_of(store, row):
+            changed = len(diff(stage, before, one.root)) if one.moved else 0
+            before = one.root
+            name = f"{row.run}#{one.pos}"
             if desk.screen.json:
                 desk.screen.document({
-                    "version": f"{row.run}#{event.pos}", "step": key, "what": what,
-                    "at": event.at, "world": before, "files": changed,
+                    "version": name, "step": one.key, "what": one.what, "at": one.at,
+                    "by": one.by, "world": one.root, "files": changed,
                 })  # fmt: skip
+            by = f" by {one.by}" if one.by else ""
             lines.append([
-                (f"{row.run}#{event.pos}", "bold"), (f"@{key}" if key else "", ""),
-                (telling.clock(event.at), "dim"), str(changed), what,
+                (name, "bold"), (f"@{one.key}" if one.key else "", ""),
+                (telling.clock(one.at), "dim"), str(changed), one.what + by,
             ])  # fmt: skip
         if not desk.screen.json:
             desk.screen.table(["VERSION", "STEP", "WHEN", "FILES", "WHAT"], lines, fold=2)
-
-
-def _what(moment: Any, store: Any) -> str:
-    """What made a version."""
-    from holdfast.cli import lines, telling
-    from holdfast.values.canon import unpack
-
-    event, body = moment.event, moment.body
-    if event.kind != "branch.merged":
-        plan = moment.step.plan if moment.step is not None else None
-        about = lines.subject(event, body, moment.args, store.get, 60)
-        return about or (telling.action(plan) if plan is not None else event.kind)
-    note = {} if event.value is None else unpack(event.value, store.get)
-    by = f" by {note['by']}" if note.get("by") else ""
-    if note.get("how") == "directory":
-        return f"changes in {note['directory']}"
-    if note.get("how") == "rewind":
-        return f"rewind to {note['to']}{by}"
-    if note.get("how") == "mount":
-        return f"command {' '.join(note['command'])}{by}"
-    refused = f" refused: {body.conflicts} conflicts" if body.conflicts else ""
-    into = f" into {note['directory']}" if note.get("directory") else ""
-    return f"merge of {body.source}{into}{refused}{by}"
 
 
 @click.command()

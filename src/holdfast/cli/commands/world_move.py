@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -16,20 +17,28 @@ from holdfast.values import limits
 @click.argument("directory", metavar="[DIR]", default=".")
 @click.option("--name", default=None, metavar="ID", help="The branch's id (default: a new one).")
 @click.option("--ignore", multiple=True, metavar="GLOB", help="Leave such paths out.")
+@click.option("--git", "commit", default="", metavar="COMMIT",
+              help="Instead of its files: a commit of the git repository DIR.")  # fmt: skip
 @shared
-def init(directory: str, *, name: str | None, ignore: tuple[str, ...], desk: Desk) -> None:
+def init(
+    directory: str, *, name: str | None, ignore: tuple[str, ...], commit: str, desk: Desk
+) -> None:
     """Take a directory in as a branch that no program runs.
 
     All that it holds but .holdfast, with untracked and ignored files; the directory is not changed.
     Runs can be merged into the branch, and from it into the directory.
 
     \b
-    Example: holdfast world init --name main --ignore node_modules
+    Examples:
+      holdfast world init --name main --ignore node_modules
+      holdfast world init --git v1.2
     """
-    asyncio.run(_init(desk, Path(directory).absolute(), name, ignore))
+    asyncio.run(_init(desk, Path(directory).absolute(), name, ignore, commit))
 
 
-async def _init(desk: Desk, directory: Path, name: str | None, ignore: tuple[str, ...]) -> None:
+async def _init(
+    desk: Desk, directory: Path, name: str | None, ignore: tuple[str, ...], commit: str
+) -> None:
     from holdfast.cli.refs import naming, run_name
     from holdfast.cli.worlds import not_taken
     from holdfast.engine.landing import begin_branch
@@ -37,7 +46,7 @@ async def _init(desk: Desk, directory: Path, name: str | None, ignore: tuple[str
     from holdfast.values.errors import NotFound
     from holdfast.values.ids import new_id
     from holdfast.values.ports import SystemDice
-    from holdfast.world import Stage, import_dir, walk
+    from holdfast.world import Stage, import_dir, import_git, walk
 
     wanted = run_name(name) or new_id(SystemDice())
     if not os.path.isdir(directory):  # noqa: PTH112, ASYNC240 - a look, no wait
@@ -47,10 +56,14 @@ async def _init(desk: Desk, directory: Path, name: str | None, ignore: tuple[str
         stage = Stage(store.get, store.put_now)
         desk.screen.live(f"reading {directory}")
         leave = not_taken(directory, store.directory, ignore)
-        root = await asyncio.to_thread(import_dir, stage, directory, leave)
+        note: dict[str, Any] = {"directory": str(directory), "ignore": list(ignore)}
+        if commit:
+            root = await asyncio.to_thread(import_git, stage, directory, commit)
+            note = {"repository": str(directory), "commit": commit}
+        else:
+            root = await asyncio.to_thread(import_dir, stage, directory, leave)
         desk.screen.erase()
         await store.put(stage.take())
-        note = {"directory": str(directory), "ignore": list(ignore)}
         with naming(wanted):
             await begin_branch(store, wanted, root, now_ms=desk.now_ms(), by=desk.user, note=note)
         files = sum(1 for _ in walk(stage, root))

@@ -55,17 +55,31 @@ async def _mount(desk: Desk, text: str, words: tuple[str, ...], keep: bool) -> i
 
 @click.command()
 @click.argument("version", metavar="REF[@STEP]")
-@click.argument("directory", metavar="DIR")
+@click.argument("directory", metavar="[DIR]", default="")
+@click.option("--git", "repository", default="", metavar="REPO",
+              help="Instead: a git repository, which may be new.")  # fmt: skip
+@click.option("--branch", default="", metavar="NAME", help="Its branch (default: the run's id).")
 @shared
-def export(version: str, directory: str, *, desk: Desk) -> None:
-    """Write a version's files into a directory, which must be new or empty.
+def export(version: str, directory: str, *, repository: str, branch: str, desk: Desk) -> None:
+    """Write a version's files into a directory, which must be new or empty; or to git.
 
-    Without @STEP it is the world as it is now; @0 is the one that the run began with.
+    Without @STEP it is the world as it is now; @0 is the one that the run began with. With --git,
+    each version of REF up to this one becomes a commit of a branch of its own, whose message names
+    run and step; saying it again adds what is new.
 
     \b
-    Example: holdfast world export 7k3@4 /tmp/before-the-edit
+    Examples:
+      holdfast world export 7k3@4 /tmp/before-the-edit
+      holdfast world export main --git . --branch agents
     """
-    asyncio.run(_export(desk, version, directory))
+    from holdfast.values.errors import Misuse
+
+    if bool(directory) == bool(repository) or (branch and not repository):
+        raise Misuse("say a DIR, or --git REPO (with --branch NAME)")
+    if repository:
+        asyncio.run(_to_git(desk, version, Path(repository), branch))
+    else:
+        asyncio.run(_export(desk, version, directory))
 
 
 async def _export(desk: Desk, text: str, directory: str) -> None:
@@ -86,3 +100,27 @@ async def _export(desk: Desk, text: str, directory: str) -> None:
         })  # fmt: skip
     else:
         desk.screen.note(f"wrote {files} paths of world {found.root[:12]} to {directory}")
+
+
+async def _to_git(desk: Desk, text: str, repository: Path, branch: str) -> None:
+    from holdfast.cli.worlds import find_version, versions_of
+    from holdfast.world import Stage, Version, export_git
+
+    async with desk.store() as store:
+        found = await find_version(store, text)
+        history: list[Version] = []
+        for one in await versions_of(store, found.row):
+            message = f"{one.what}\n\nRun: {found.row.run}\nStep: {one.key or f'#{one.pos}'}\n"
+            if one.pos <= found.pos and (one.moved or not history):
+                history.append(Version(one.root, message, one.by or "holdfast", one.at // 1000))
+        name = branch or found.row.run
+        done = export_git(Stage(store.get), repository, name, history)
+    if desk.screen.json:
+        desk.screen.document({
+            "run": found.row.run, "branch": name, "head": done.head, "commits": done.commits,
+            "left_out": list(done.left_out),
+        })  # fmt: skip
+        return
+    for why in done.left_out:
+        desk.screen.note((f"left out: {why}", "yellow"))
+    desk.screen.note(f"branch {name} of {repository}: {done.commits} new commits, {done.head[:12]}")
