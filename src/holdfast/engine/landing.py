@@ -140,14 +140,14 @@ async def land(
     while True:
         try:
             if races >= limits.LANDING_ATTEMPTS:
-                async with _held(store, into, owner) as epoch:
+                async with _held(store, into, owner, patience.look) as epoch:
                     before = await _world(store, into)
                     ready = await _prepare(store, change, before, check)
                     pos = await _append(store, into, change, ready, (epoch, now_ms()))
                     return Landed(pos, before, ready[0], races)
             before = await _world(store, into)
             ready = await _prepare(store, change, before, check)
-            async with _held(store, into, owner) as epoch:
+            async with _held(store, into, owner, patience.look) as epoch:
                 if await _world(store, into) == before:
                     pos = await _append(store, into, change, ready, (epoch, now_ms()))
                     return Landed(pos, before, ready[0], races)
@@ -205,13 +205,15 @@ _turns: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary
 
 
 @asynccontextmanager
-async def _held(store: Store, run: str, owner: str) -> AsyncGenerator[int]:
+async def _held(store: Store, run: str, owner: str, look: bool = False) -> AsyncGenerator[int]:
     """The lease of a run, for a moment. Between processes the store decides who has it; within
-    this one, where it would be handed out twice, whoever came first."""
+    this one, where it would be handed out twice, whoever came first. ``look``: only look whether it
+    is free, which costs no transaction, before asking for it."""
     lock = _turns.setdefault((owner, run), asyncio.Lock())
     async with lock:
-        if (await store.run(run)).owner == owner:
-            raise LeaseLost(f"run {run}: this process is running it")
+        holder = (await store.run(run)).owner
+        if holder == owner or (holder and look):
+            raise LeaseLost(f"run {run}: a process is running it, or merging into it, now")
         epoch = await store.claim(run, owner)
         try:
             yield epoch
@@ -230,6 +232,11 @@ class _Patience:
         self._epoch = -1
         self._waits = 0
 
+    @property
+    def look(self) -> bool:
+        """Whether looking is enough: now and then it is asked for, for its holder may be dead."""
+        return self._waits % 10 != 9
+
     async def wait(self, error: LeaseLost) -> None:
         """Wait a little, or raise what stands in the way."""
         row = await self._store.run(self._run)
@@ -239,7 +246,7 @@ class _Patience:
         runs = row.status in ("running", "waiting")
         if runs and self._waits > limits.LANDING_LOOK_ATTEMPTS:
             raise error
-        await asyncio.sleep(min(0.001 * 2 ** min(self._waits, 6), 0.05))
+        await asyncio.sleep(min(0.002 * 2 ** min(self._waits, 6), 0.1))
 
 
 # Refused merges -------------------------------------------------------------------------------
