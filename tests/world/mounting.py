@@ -39,10 +39,10 @@ def child() -> None:
                 if upper:
                     words += f",upperdir={upper},workdir={work}"
                 if libc.mount(b"overlay", at.encode(), b"overlay", 0, words.encode()):
-                    raise OSError(ctypes.get_errno(), "mount")  # noqa: TRY301
+                    raise OSError(ctypes.get_errno(), "mount")
             elif "umount" in asked:
                 if libc.umount2(asked["umount"].encode(), 0):
-                    raise OSError(ctypes.get_errno(), "umount")  # noqa: TRY301
+                    raise OSError(ctypes.get_errno(), "umount")
             else:
                 exec(asked["do"], {"at": Path(asked["at"]), "os": os, "Path": Path})
             print(json.dumps(asked.get("show") and shown(Path(asked["show"]))), flush=True)
@@ -58,7 +58,7 @@ def shown(directory: Path) -> list[list[Any]]:
             path = Path(folder) / name
             said = str(path.relative_to(directory))
             if path.is_symlink():
-                found.append([said, "link", os.readlink(path)])
+                found.append([said, "link", str(path.readlink())])
             elif path.is_dir():
                 if not any(path.iterdir()):
                     found.append([said, "dir"])

@@ -14,7 +14,8 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from weakref import WeakKeyDictionary
@@ -40,7 +41,7 @@ class Asked:
     secrets: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     readable: tuple[str, ...] = ()
     network: tuple[str, ...] = ()
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(eq=False)
@@ -324,12 +325,17 @@ def interpreter() -> tuple[str, ...]:
 # One for each directory of caches -------------------------------------------------------------
 _places: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Workplace]] = WeakKeyDictionary()
 _wishes: dict[str, str] = {}
+_users: Counter[str] = Counter()
 
 
-def choose(caches: str, wanted: str) -> None:
-    """Say which walls commands with these caches get (a setting, "" for the best); `Misuse`."""
+def enlist(caches: str, wanted: str) -> None:
+    """A user of these caches: its commands get the walls of a setting ("" is the best). `Misuse`.
+
+    Several users on one loop share one workplace; the last one that leaves closes it.
+    """
     _tiers(wanted)
     _wishes[caches] = wanted
+    _users[caches] += 1
 
 
 def workplace(caches: str) -> Workplace:
@@ -347,9 +353,18 @@ def ended(caches: str, run: str) -> None:
         found.ended(run)
 
 
-async def close(wanted: Callable[[str], bool] = lambda caches: True) -> None:
-    """Close the running loop's workplaces: all, or those whose caches are ``wanted``."""
-    here = _places.get(asyncio.get_running_loop(), {})
-    for caches in [one for one in here if wanted(one)]:
-        await here.pop(caches).close()
+async def leave(caches: str) -> None:
+    """A user of these caches, which it had enlisted for, is done with them."""
+    _users[caches] -= 1
+    if _users[caches] <= 0:
+        del _users[caches]
         _wishes.pop(caches, None)
+        await close(caches)
+
+
+async def close(*wanted: str) -> None:
+    """Close the running loop's workplaces with these caches (none named: all)."""
+    here = _places.get(asyncio.get_running_loop(), {})
+    for caches in wanted or tuple(here):
+        if caches in here:
+            await here.pop(caches).close()
