@@ -21,9 +21,10 @@ from typing import Any
 
 from holdfast.sandbox.output import Output
 from holdfast.sandbox.plan import OnOutput, clean_environment, inside, plan_of, with_proxy
+from holdfast.sandbox.probe import probe
 from holdfast.sandbox.proxy import Proxy
-from holdfast.sandbox.spec import Ended, Folder, Limits, Overlay, Spec, Tier
-from holdfast.values.errors import Outside
+from holdfast.sandbox.spec import TIERS, Ended, Folder, Limits, Overlay, Spec, Tier
+from holdfast.values.errors import Outside, Refused
 
 _PACKAGES = str(Path(__file__).parents[2])
 _START = (
@@ -180,7 +181,7 @@ class Sandbox:
 
         Returns before the walls stand: that they could not be made is told by the first command.
         """
-        tier = self._tier()
+        tier = await self.tier()
         proxy = Proxy(network) if network else None
         plan = plan_of(
             world, tier=tier, at=at, readable=readable, network=bool(network),
@@ -208,8 +209,24 @@ class Sandbox:
                 raise
         return opened
 
-    def _tier(self) -> Tier:
-        return self._most
+    async def tier(self) -> Tier:
+        """The tier that commands get here. Refused: this host has none that is strong enough."""
+        rank = TIERS.index
+        host = await asyncio.to_thread(probe)
+        found = max(host.tier, self._most, key=rank)
+        lacking = host.lacking(self._least)
+        reason = f"{lacking.name}: {lacking.found}; {lacking.fix}" if lacking else "not asked for"
+        if rank(found) > rank(self._least):
+            raise Refused(
+                f"walls of tier {self._least!r} do not stand on this host ({reason}); "
+                "`holdfast doctor` says more", rule="sandbox",
+            )  # fmt: skip
+        if found == "none" and not self._unsafe:
+            raise Refused(
+                "no walls stand on this host, so nothing is run: fix what `holdfast doctor` names, "
+                "or say unsafe=True to run without any", rule="sandbox",
+            )  # fmt: skip
+        return found
 
     def _helped(self) -> socket.socket:
         """The socket to a living helper."""

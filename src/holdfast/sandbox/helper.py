@@ -18,7 +18,7 @@ from typing import Any
 from holdfast.sandbox import box, calls, cgroup, landlock, root, syscalls
 from holdfast.values import limits
 
-OVERFLOW_UID = 65534
+NOBODY = 65534
 """Whom root's commands are outside: a user who owns nothing."""
 
 
@@ -48,16 +48,13 @@ class Helper:
             self._above = {}
         try:
             if is_root:
-                self._names = _mapping(OVERFLOW_UID)
-            calls.unshare(calls.CLONE_NEWNS | (0 if is_root else calls.CLONE_NEWUSER))
-            if not is_root:
-                _write_maps("self", self._user, self._user)
-            calls.mount("", "/", "", calls.MS_REC | calls.MS_SLAVE)
+                self._names = mapping(NOBODY)
+            own_mounts(*self._user)
             self._shelf = root.prepare()
         except OSError as error:
             self._unable = error.strerror or str(error)
         if self._names >= 0:
-            self._user = OVERFLOW_UID, OVERFLOW_UID
+            self._user = NOBODY, NOBODY
 
     def serve(self) -> None:
         """Fork a sandbox for each order, and clear away the control groups of those that ended."""
@@ -143,6 +140,17 @@ class Helper:
         return pid
 
 
+def own_mounts(uid: int, gid: int) -> None:
+    """Move this process to a mount namespace where it may mount, which still follows the host's.
+
+    Root needs no more; anyone else becomes the master of a user namespace for it.
+    """
+    calls.unshare(calls.CLONE_NEWNS | (0 if uid == 0 else calls.CLONE_NEWUSER))
+    if uid != 0:
+        _write_maps("self", (uid, gid), (uid, gid))
+    calls.mount("", "/", "", calls.MS_REC | calls.MS_SLAVE)
+
+
 def _write_maps(pid: str, inside: tuple[int, int], outside: tuple[int, int]) -> None:
     for name, text in (
         ("setgroups", "deny"),
@@ -153,7 +161,7 @@ def _write_maps(pid: str, inside: tuple[int, int], outside: tuple[int, int]) -> 
             file.write(text)
 
 
-def _mapping(uid: int) -> int:
+def mapping(uid: int) -> int:
     """A user namespace in which ``uid`` is root: what mounts are mapped by. -1: cannot be made."""
     gate, opener = os.pipe()
     pid = calls.fork(calls.CLONE_NEWUSER)
