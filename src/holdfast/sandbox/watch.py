@@ -145,6 +145,7 @@ class Watch:
         if self._exit is not None:
             self.over = True
         elif now >= self._deadline:
+            self._sweep()  # it may have stood at another limit all the while
             self._stop("time")
         elif now >= self._next:
             self._sweep()
