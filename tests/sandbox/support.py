@@ -25,7 +25,10 @@ QUICK = Limits(seconds=60)
 def _works(python: str, user: int | None) -> bool:
     check = "import sys; sys.exit(sys.version_info < (3, 11))"
     try:
-        return subprocess.run([python, "-I", "-S", "-c", check], user=user, check=False).returncode == 0
+        return (
+            subprocess.run([python, "-I", "-S", "-c", check], user=user, check=False).returncode
+            == 0
+        )
     except OSError:
         return False
 
@@ -116,7 +119,9 @@ class Walls:
 def unwalled(script: str, *arguments: object, user: int | None = None) -> str:
     """What the same script does without walls: tests that it could get through."""
     command = [python_inside(), "-c", script, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, user=user)
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=60, user=user
+    )
     return done.stdout
 
 

@@ -89,7 +89,9 @@ for path in sys.argv[1:]:
 
 
 async def test_no_mount_changes(walls: Walls):
-    script = CALL + """
+    script = (
+        CALL
+        + """
 assert call("mount", b"tmpfs", b"/tmp", b"tmpfs", 0, None) == errno.EPERM
 assert call("mount", b"", b"/usr", b"", 32 | 4096, None) == errno.EPERM
 assert call("umount2", b"/usr", 2) == errno.EPERM
@@ -99,6 +101,7 @@ assert call("syscall", 428, -100, b"/", 1) == errno.EPERM
 assert call("syscall", 430, b"tmpfs", 0) == errno.EPERM
 assert call("syscall", 442, -100, b"/", 0, b"\\0" * 32, 32) == errno.EPERM
 """
+    )
     ended = await walls.attack(script)
     assert ended.exit == 0, ended
     told = ("mount", "umount2", "chroot", "open_tree", "fsopen", "mount_setattr")
@@ -146,7 +149,9 @@ print(sorted(os.environ))
 
 
 async def test_no_devices(walls: Walls):
-    script = CALL + """
+    script = (
+        CALL
+        + """
 for name in ("mem", "kmem", "kmsg", "sda", "vda", "nvme0n1", "fuse", "kvm", "vhost-vsock", "loop0"):
     if os.path.exists("/dev/" + name):
         print("ESCAPED", name)
@@ -154,6 +159,7 @@ for kind, number in ((0o060600, 0x0800), (0o020600, 0x0101), (0o020600, 0)):
     assert call("mknod", b"device", kind, number) == errno.EPERM
 os.mkfifo("honest")
 """
+    )
     ended = await walls.attack(script)
     assert ended.exit == 0, ended
     assert "mknod of a device" in ended.refused
@@ -178,7 +184,9 @@ async def test_setuid_gives_nothing(walls: Walls):
 
 
 async def test_no_tracing(walls: Walls):
-    script = CALL + """
+    script = (
+        CALL
+        + """
 import time
 child = os.fork()
 if child == 0:
@@ -196,6 +204,7 @@ except OSError:
     pass
 sys.exit(0 if problem == other == errno.EPERM else 1)
 """
+    )
     assert "ESCAPED ptrace" in unwalled(script)
     ended = await walls.attack(script)
     assert ended.exit == 0, ended
@@ -203,7 +212,9 @@ sys.exit(0 if problem == other == errno.EPERM else 1)
 
 
 async def test_no_new_namespaces(walls: Walls):
-    script = CALL + """
+    script = (
+        CALL
+        + """
 flags = 0x10000000
 problems = [call("unshare", flags)]
 if os.uname().machine == "x86_64":
@@ -216,6 +227,7 @@ except OSError:
     problems.append(1)
 sys.exit(0 if set(problems) == {errno.EPERM} else 1)
 """
+    )
     assert "ESCAPED unshare" in unwalled(script)
     ended = await walls.attack(script)
     assert ended.exit == 0, ended
@@ -223,7 +235,9 @@ sys.exit(0 if set(problems) == {errno.EPERM} else 1)
 
 
 async def test_the_kernel_s_dangerous_parts_are_closed(walls: Walls):
-    script = CALL + """
+    script = (
+        CALL
+        + """
 x86 = os.uname().machine == "x86_64"
 number = lambda first, second: first if x86 else second
 told = {"bpf": (321, 280), "perf_event_open": (298, 241), "userfaultfd": (323, 282), "add_key": (248, 217),
@@ -234,6 +248,7 @@ for name in (425, 435, 999):  # io_uring, clone3, one that does not exist yet
     assert call("syscall", name, 0, 0, 0, 0, 0) == errno.ENOSYS, name
 print(*told)
 """
+    )
     ended = await walls.attack(script)
     assert ended.exit == 0, ended
     assert set(ended.stdout.decode().split()) <= set(ended.refused)
@@ -273,13 +288,12 @@ async def test_signals_do_not_get_out(walls: Walls):
     victim = subprocess.Popen([python_inside(), "-c", "input()"], stdin=subprocess.PIPE, user=user)
     script = """
 import os, signal, sys
-for pid in (int(sys.argv[1]), 1):
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+for pid, number in ((int(sys.argv[1]), signal.SIGKILL), (1, signal.SIGKILL), (-1, signal.SIGTERM)):
     try:
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, number)
     except OSError as error:
         print(type(error).__name__)
-signal.signal(signal.SIGTERM, signal.SIG_IGN)
-os.kill(-1, signal.SIGTERM)
 """
     try:
         async with await walls.sandbox.open(walls.world) as opened:
@@ -289,7 +303,7 @@ os.kill(-1, signal.SIGTERM)
         assert victim.poll() is None
     finally:
         victim.kill()
-        victim.wait()
+        victim.communicate()
 
 
 def _named(mark: str) -> list[str]:
@@ -410,7 +424,11 @@ with socket.socket(family) as client:
 
 @pytest.mark.parametrize("kind", ["tcp", "abstract", "path"])
 async def test_the_host_s_servers_are_not_reached(walls: Walls, kind: str):
-    path = str(walls.place.path / "server") if kind == "path" else f"@holdfast-{os.getpid()}-{id(walls)}"
+    path = (
+        str(walls.place.path / "server")
+        if kind == "path"
+        else f"@holdfast-{os.getpid()}-{id(walls)}"
+    )
     if kind == "tcp":
         listener = Listener(socket.AF_INET, ("127.0.0.1", 0))
         address: str = str(listener.socket.getsockname()[1])

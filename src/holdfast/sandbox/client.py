@@ -61,7 +61,7 @@ class Opened:
     async def let_out(self, proxy: Proxy) -> None:
         """Serve the sandbox's only way out, on a socket that its first process has made."""
         await _readable(self._channel.fileno())
-        message, fds, _, _ = socket.recv_fds(self._channel, _MESSAGE, 1)
+        message, fds, _, _ = socket.recv_fds(self._channel, _MESSAGE, 1, socket.MSG_CMSG_CLOEXEC)
         told = _told(message)
         listening = socket.socket(fileno=fds[0])
         listening.setblocking(False)
@@ -281,12 +281,11 @@ def _send(channel: socket.socket, order: Mapping[str, Any], fds: tuple[int, ...]
 async def _process(control: socket.socket) -> int:
     """The descriptor of a process that the helper has forked."""
     await _readable(control.fileno())
-    message, fds, _, _ = socket.recv_fds(control, _MESSAGE, 1)
+    message, fds, _, _ = socket.recv_fds(control, _MESSAGE, 1, socket.MSG_CMSG_CLOEXEC)
     if not message:
         raise Outside("the helper of the sandbox ended", retryable=True)
     if not fds:
         raise Outside(f"no sandbox could be made: {json.loads(message)['failed']}")
-    os.set_inheritable(fds[0], False)
     return fds[0]
 
 

@@ -79,7 +79,7 @@ class Helper:
 
     def _order(self) -> int | None:
         """Take one order. Returns a descriptor of a process to wait for, -1, or None at the end."""
-        message, fds, _, _ = socket.recv_fds(self._control, 64, 4)
+        message, fds, _, _ = socket.recv_fds(self._control, 64, 4, socket.MSG_CMSG_CLOEXEC)
         if not message:
             return None
         with open(fds[0], "rb") as file:

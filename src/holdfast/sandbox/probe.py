@@ -66,7 +66,9 @@ def probe(directory: str = "") -> Host:
     system matters), the system's temporary one if not given."""
     if not sys.platform.startswith("linux"):
         fix = "use Linux, or a virtual machine with it"
-        return Host("none", (Fact("linux", ok=False, found=sys.platform, fix=fix, tier="landlock"),))
+        return Host(
+            "none", (Fact("linux", ok=False, found=sys.platform, fix=fix, tier="landlock"),)
+        )
     with tempfile.TemporaryDirectory(prefix=".holdfast-probe-", dir=directory or None) as place:
         done = subprocess.run(
             [sys.executable, "-I", "-S", "-c", _START, _PACKAGES, place],

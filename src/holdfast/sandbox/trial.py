@@ -19,7 +19,9 @@ _FICLONE = 0x40049409
 def main(place: str) -> None:
     """Try everything on the file system of ``place``, an empty directory."""
     seen = {
-        "landlock": f"version {landlock.version()}" if landlock.version() else "!not in this kernel",
+        "landlock": f"version {landlock.version()}"
+        if landlock.version()
+        else "!not in this kernel",
         "seccomp": "" if syscalls.available() else "!no filters with a listener here",
         "control groups": _groups(),
         "reflink": _tried(lambda: _reflink(place)),
