@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +27,10 @@ QUICK = Limits(seconds=60)
 def _works(python: str, user: int | None) -> bool:
     check = "import sys; sys.exit(sys.version_info < (3, 11))"
     try:
-        return (
-            subprocess.run([python, "-I", "-S", "-c", check], user=user, check=False).returncode
-            == 0
-        )
+        done = subprocess.run([python, "-I", "-S", "-c", check], user=user, check=False)
     except OSError:
         return False
+    return done.returncode == 0
 
 
 def python_for(user: int | None) -> str:
@@ -119,10 +119,43 @@ class Walls:
 def unwalled(script: str, *arguments: object, user: int | None = None) -> str:
     """What the same script does without walls: tests that it could get through."""
     command = [python_inside(), "-c", script, *map(str, arguments)]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, timeout=60, user=user
-    )
-    return done.stdout
+    return subprocess.run(command, capture_output=True, text=True, check=False, user=user).stdout
+
+
+def start(*command: str, user: int | None = None) -> subprocess.Popen[bytes]:
+    """A process without walls; its input is a pipe."""
+    return subprocess.Popen(command, stdin=subprocess.PIPE, user=user)
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.communicate()
+
+
+def text(path: str) -> str:
+    return Path(path).read_text()
+
+
+def named(mark: str) -> list[str]:
+    """Processes with this word among their arguments."""
+    found = []
+    for line in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if mark.encode() in line.read_bytes().split(b"\0"):
+                found.append(line.parent.name)
+        except OSError:
+            continue
+    return found
+
+
+def groups_of(pid: int) -> list[Path]:
+    """Control groups that a helper has made."""
+    return list(Path("/sys/fs/cgroup").glob(f"**/holdfast-{pid}-*"))
+
+
+async def until(condition: Callable[[], object]) -> None:
+    while not condition():
+        await asyncio.sleep(0.01)
 
 
 def need(tier: Tier) -> None:

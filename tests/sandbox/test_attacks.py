@@ -3,11 +3,10 @@ leaves a trace where the kernel tells."""
 
 from __future__ import annotations
 
-import asyncio
 import os
+import shutil
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -17,7 +16,17 @@ import pytest
 
 from holdfast.sandbox import Limits
 from holdfast.values.errors import Misuse
-from tests.sandbox.support import ESCAPED, Walls, python_inside, unwalled
+from tests.sandbox.support import (
+    ESCAPED,
+    NOBODY,
+    Walls,
+    named,
+    python_inside,
+    start,
+    stop,
+    until,
+    unwalled,
+)
 
 CALL = """
 import ctypes, errno, os, sys
@@ -59,11 +68,9 @@ async def test_dots_lead_nowhere(walls: Walls):
 
 
 async def test_roots_in_proc_lead_nowhere(walls: Walls):
-    script = READ.replace(
-        "sys.argv[1:]",
-        "[f'/proc/{pid}/{way}{sys.argv[1]}' for pid in [*__import__('os').listdir('/proc'), 'self/task/1']"
-        " for way in ('root', 'cwd/../..', 'fd/3/../..')]",
-    )
+    paths = "[f'/proc/{pid}/{way}{sys.argv[1]}' for pid in pids for way in ways]"
+    ways = "import os\npids = os.listdir('/proc')\nways = ('root', 'cwd/../..', 'fd/3/../..')\n"
+    script = ways + READ.replace("sys.argv[1:]", paths)
     assert ESCAPED in unwalled(READ, f"/proc/self/root{walls.place.secret}")
     await walls.attack(script, walls.place.secret)
 
@@ -111,8 +118,8 @@ assert call("syscall", 442, -100, b"/", 0, b"\\0" * 32, 32) == errno.EPERM
 async def test_the_system_cannot_be_written(walls: Walls):
     script = """
 import os
-for path in ("/usr/x", "/bin/x", "/etc/x", "/x", "/etc/passwd", "/usr/bin/env", "/proc/sys/kernel/core_pattern",
-             "/dev/x", "/proc/sysrq-trigger", "/proc/sys/kernel/hostname"):
+for path in ("/usr/x", "/bin/x", "/etc/x", "/x", "/etc/passwd", "/usr/bin/env", "/dev/x",
+             "/proc/sysrq-trigger", "/proc/sys/kernel/core_pattern", "/proc/sys/kernel/hostname"):
     try:
         open(path, "a").write("x")
         print("ESCAPED", path)
@@ -167,12 +174,12 @@ os.mkfifo("honest")
 
 async def test_setuid_gives_nothing(walls: Walls):
     copy = walls.place.path / "base/id"
-    copy.write_bytes(Path("/usr/bin/id").resolve().read_bytes())
+    shutil.copyfile("/usr/bin/id", copy)
     if os.geteuid() == 0:
         os.chown(copy, 0, 0)
         copy.chmod(0o4755)
-        seen = subprocess.run([copy, "-u"], user=65534, capture_output=True, check=True).stdout
-        if seen != b"0\n":
+        script = "import subprocess, sys; subprocess.run([sys.argv[1], '-u'])"
+        if unwalled(script, copy, user=NOBODY) != "0\n":
             pytest.skip("the temporary directory is mounted nosuid")
     else:
         copy.chmod(0o4755)
@@ -240,8 +247,9 @@ async def test_the_kernel_s_dangerous_parts_are_closed(walls: Walls):
         + """
 x86 = os.uname().machine == "x86_64"
 number = lambda first, second: first if x86 else second
-told = {"bpf": (321, 280), "perf_event_open": (298, 241), "userfaultfd": (323, 282), "add_key": (248, 217),
-        "keyctl": (250, 219), "request_key": (249, 218), "kexec_load": (246, 104), "init_module": (175, 105)}
+told = {"bpf": (321, 280), "perf_event_open": (298, 241), "userfaultfd": (323, 282),
+        "add_key": (248, 217), "keyctl": (250, 219), "request_key": (249, 218),
+        "kexec_load": (246, 104), "init_module": (175, 105)}
 for name, numbers in told.items():
     assert call("syscall", number(*numbers), 0, 0, 0, 0, 0) == errno.EPERM, name
 for name in (425, 435, 999):  # io_uring, clone3, one that does not exist yet
@@ -284,8 +292,7 @@ except OSError as error:
 
 
 async def test_signals_do_not_get_out(walls: Walls):
-    user = walls.place.user
-    victim = subprocess.Popen([python_inside(), "-c", "input()"], stdin=subprocess.PIPE, user=user)
+    victim = start(python_inside(), "-c", "input()", user=walls.place.user)
     script = """
 import os, signal, sys
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -302,20 +309,7 @@ for pid, number in ((int(sys.argv[1]), signal.SIGKILL), (1, signal.SIGKILL), (-1
             assert (await opened.run(("/bin/true",))).exit == 0
         assert victim.poll() is None
     finally:
-        victim.kill()
-        victim.communicate()
-
-
-def _named(mark: str) -> list[str]:
-    """Processes with this word among their arguments."""
-    found = []
-    for line in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            if mark.encode() in line.read_bytes().split(b"\0"):
-                found.append(line.parent.name)
-        except OSError:
-            continue
-    return found
+        stop(victim)
 
 
 DAEMON = """
@@ -339,7 +333,7 @@ async def test_daemons_end_with_their_command(walls: Walls):
     async with await walls.sandbox.open(walls.world) as opened:
         ended = await opened.run((python_inside(), "-c", DAEMON, mark))
         assert ended.exit == 0, ended
-        assert not _named(mark)
+        assert not named(mark)
     assert "1 processes left running were ended" in ended.refused
 
 
@@ -512,7 +506,7 @@ async def test_a_wild_fork_bomb_ends(walls: Walls):
     ended = await walls.attack(script, mark, limits=Limits(seconds=1, processes=40))
     assert ended.exit == -signal.SIGKILL
     assert ended.limit in ("time", "processes")
-    assert not _named(mark)
+    assert not named(mark)
 
 
 async def test_filling_the_disk(walls: Walls):
@@ -598,7 +592,7 @@ async def test_a_flood_of_output(walls: Walls):
     assert b"bytes cut" in ended.stdout
 
 
-# ---- without namespaces --------------------------------------------------------------------------
+# ---- without namespaces ------------------------------------------------------------------------
 
 
 async def test_landlock_alone_holds_files(lower: Walls):
@@ -607,8 +601,10 @@ async def test_landlock_alone_holds_files(lower: Walls):
     lower.place.own()
     assert ESCAPED in unwalled(READ, link)
     dots = "../" * 20 + str(lower.place.secret)[1:]
-    ended = await lower.attack(READ, "out", dots, lower.place.secret, "/etc/shadow", "/proc/1/environ",
-                               f"/proc/{os.getpid()}/environ", f"/proc/self/root{lower.place.secret}")  # fmt: skip
+    ended = await lower.attack(
+        READ, "out", dots, lower.place.secret, "/etc/shadow", "/proc/1/environ",
+        f"/proc/{os.getpid()}/environ", f"/proc/self/root{lower.place.secret}",
+    )  # fmt: skip
     assert ended.exit == 0, ended
     script = """
 import os
@@ -647,7 +643,7 @@ async def test_landlock_alone_leaves_no_process(lower: Walls):
     ended = await lower.run(python_inside(), "-c", DAEMON, mark)
     assert ended.exit == 0, ended
     assert ended.tier == "landlock"
-    assert not _named(mark)
+    assert not named(mark)
 
 
 async def test_nothing_survives_the_one_who_asked(walls: Walls):
@@ -658,19 +654,16 @@ import asyncio, sys
 from holdfast.sandbox import Folder, Sandbox, Spec
 async def main():
     async with Sandbox() as sandbox:
-        await sandbox.run(Spec(({python_inside()!r}, "-c", "import time; time.sleep(600)", {mark!r}),
-                               Folder({str(walls.place.path / "folder")!r})))
+        command = ({python_inside()!r}, "-c", "import time; time.sleep(600)", {mark!r})
+        await sandbox.run(Spec(command, {walls.place.folder!r}))
 asyncio.run(main())
 """
     if walls.place.user is not None:
         pytest.skip("the same as root's: the helper is told by its socket")
-    client = subprocess.Popen([sys.executable, "-c", program])
+    client = start(sys.executable, "-c", program)
     try:
-        while not _named(mark):
-            assert client.poll() is None
-            await asyncio.sleep(0.01)
+        await until(lambda: named(mark) or client.poll() is not None)
+        assert client.poll() is None
     finally:
-        client.kill()
-        client.wait()
-    while _named(mark):
-        await asyncio.sleep(0.01)
+        stop(client)
+    await until(lambda: not named(mark))

@@ -86,8 +86,8 @@ async def _asked(patterns: tuple[str, ...], request: bytes) -> tuple[bytes, tupl
 
 @pytest.mark.parametrize(
     "address",
-    ["127.0.0.1", "10.1.2.3", "169.254.169.254", "::1", "fe80::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1",
-     "2002:7f00:1::", "224.0.0.1", "0.0.0.0", "100.64.0.1", "fd00::1"],
+    ["127.0.0.1", "10.1.2.3", "169.254.169.254", "::1", "fe80::1", "::ffff:127.0.0.1",
+     "64:ff9b::7f00:1", "2002:7f00:1::", "224.0.0.1", "0.0.0.0", "100.64.0.1", "fd00::1"],
 )  # fmt: skip
 async def test_a_name_that_leads_to_a_private_address_is_refused(
     address: str, monkeypatch: pytest.MonkeyPatch

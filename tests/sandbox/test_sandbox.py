@@ -17,7 +17,17 @@ from holdfast.sandbox import client as client_module
 from holdfast.sandbox.output import Kept
 from holdfast.sandbox.probe import Host
 from holdfast.values.errors import Misuse, Outside, Refused
-from tests.sandbox.support import NOBODY, QUICK, Place, Walls, need, python_for, python_inside
+from tests.sandbox.support import (
+    NOBODY,
+    QUICK,
+    Place,
+    Walls,
+    groups_of,
+    need,
+    python_for,
+    python_inside,
+    text,
+)
 
 # ---- what a command gets ---------------------------------------------------------------------
 
@@ -81,7 +91,7 @@ async def test_readable_paths_are_seen_and_not_changed(walls: Walls):
     script = f"cat {extra}/file; echo x >> {extra}/file || echo no; echo x > {extra}/new || echo no"
     ended = await walls.run("/bin/sh", "-c", script, readable=(str(extra),))
     assert ended.stdout == b"extra\nno\nno\n"
-    assert os.listdir(extra) == ["file"]
+    assert [path.name for path in extra.iterdir()] == ["file"]
 
 
 async def test_the_environment_is_clean(walls: Walls, monkeypatch: pytest.MonkeyPatch):
@@ -114,7 +124,7 @@ threading.Thread(target=print, args=("fine",)).start()
     assert (ended.exit, ended.stdout, ended.refused) == (0, b"fine\n", ()), ended
 
 
-# ---- what is told ------------------------------------------------------------------------------
+# ---- what is told ----------------------------------------------------------------------------
 
 
 async def test_exits_and_signals(walls: Walls):
@@ -173,7 +183,11 @@ async def test_an_error_of_the_listener_is_raised(walls: Walls):
 
 
 async def test_what_was_used_is_told(walls: Walls):
-    script = "import time; x = bytearray(50 << 20); t = time.process_time()\nwhile time.process_time() < t + 0.2: pass"
+    script = """
+import time
+x = bytearray(50 << 20)
+while time.process_time() < 0.2: pass
+"""
     ended = await walls.run(python_inside(), "-c", script)
     assert ended.exit == 0, ended
     assert ended.cpu_seconds > 0.15
@@ -181,7 +195,7 @@ async def test_what_was_used_is_told(walls: Walls):
     assert ended.peak_bytes > 50 << 20
 
 
-# ---- worlds that stay open -----------------------------------------------------------------------
+# ---- worlds that stay open -------------------------------------------------------------------
 
 
 async def test_an_open_world_keeps_files_between_commands(walls: Walls):
@@ -194,8 +208,8 @@ async def test_an_open_world_keeps_files_between_commands(walls: Walls):
 
 async def test_a_closed_world_can_be_opened_again(walls: Walls):
     for number in range(3):
-        ended = await walls.run("/bin/sh", "-c", f"echo {number} >> log; cat log")
-    assert ended.stdout == b"0\n1\n2\n"
+        ended = await walls.run("/bin/sh", "-c", f"echo {number} >> log; wc -l < log")
+        assert ended.stdout == b"%d\n" % (number + 1)
 
 
 async def test_commands_of_one_world_take_turns_and_worlds_do_not(walls: Walls):
@@ -222,7 +236,7 @@ async def test_cancelling_ends_the_command(walls: Walls):
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    with pytest.raises(Outside):
+    with pytest.raises(Misuse, match="closed"):
         await opened.run(("/bin/true",))
     assert (await walls.run("/bin/true")).exit == 0
 
@@ -246,19 +260,18 @@ async def test_a_world_that_cannot_be_opened_says_why(walls: Walls):
 
 
 async def test_nothing_is_left_mounted_or_grouped(walls: Walls):
-    before = Path("/proc/self/mountinfo").read_text()
+    before = text("/proc/self/mountinfo")
     async with await walls.sandbox.open(walls.world) as opened:
         await opened.run(("/bin/true",))
-        assert Path("/proc/self/mountinfo").read_text() == before
-    assert Path("/proc/self/mountinfo").read_text() == before
+        assert text("/proc/self/mountinfo") == before
+    assert text("/proc/self/mountinfo") == before
     helper = walls.sandbox._helper
     assert helper is not None
     await walls.sandbox.close()
-    left = [str(path) for path in Path("/sys/fs/cgroup").glob(f"**/holdfast-{helper.pid}-*")]
-    assert left == []
+    assert groups_of(helper.pid) == []
 
 
-# ---- tiers -----------------------------------------------------------------------------------------
+# ---- tiers -----------------------------------------------------------------------------------
 
 
 async def test_weaker_walls_are_never_used_silently(monkeypatch: pytest.MonkeyPatch):
@@ -266,7 +279,7 @@ async def test_weaker_walls_are_never_used_silently(monkeypatch: pytest.MonkeyPa
     try:
         monkeypatch.setattr(client_module, "probe", lambda: Host("landlock", ()))
         async with Sandbox() as sandbox:
-            with pytest.raises(Refused, match="namespaces.*doctor"):
+            with pytest.raises(Refused, match="doctor"):
                 await sandbox.run(Spec(("/bin/true",), place.folder))
         monkeypatch.setattr(client_module, "probe", lambda: Host("none", ()))
         async with Sandbox(least="none") as sandbox:
@@ -300,8 +313,7 @@ def test_an_ordinary_user_alone(tmp_path: Path):
         pytest.skip("the other tests are an ordinary user's already")
     place = Place(NOBODY)
     script = f"""
-import os, sys
-import asyncio
+import asyncio, concurrent.futures.thread, os
 from holdfast.sandbox import *
 os.setgroups([]); os.setresgid(*[{NOBODY}] * 3); os.setresuid(*[{NOBODY}] * 3)
 async def main():
@@ -309,9 +321,8 @@ async def main():
         assert await sandbox.tier() == "namespaces"
         ended = await sandbox.run(Spec(("/bin/sh", "-c", "id -u; echo x > new"), {place.overlay!r}))
         print(ended.exit, ended.stdout, ended.stderr)
-from holdfast.sandbox.probe import judge
-from holdfast.sandbox import client, spec
-client.probe = lambda: Host("namespaces", ())
+from holdfast.sandbox import client
+client.probe = lambda: Host("namespaces", ())  # trying needs a Python that this user may run
 asyncio.run(main())
 """
     try:
