@@ -89,7 +89,7 @@ COMMAND_OUTPUT_BYTES = 1024 * 1024
 COMMAND_SECONDS = 600.0
 """Default time limit of ``world.run``."""
 COMMAND_MEMORY_BYTES = 4 * 1024**3
-"""Memory of a command's processes together, unless asked otherwise: builds fit, a bomb ends soon."""
+"""Memory of a command's processes together, unless asked otherwise: builds fit, bombs end soon."""
 COMMAND_PROCESSES_ITEMS = 512
 """Processes and threads of a command at once: parallel builds fit, a fork bomb does no harm."""
 COMMAND_DISK_BYTES = 8 * 1024**3
