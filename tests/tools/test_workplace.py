@@ -16,9 +16,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, rule
 
+from holdfast.sandbox.client import Sandbox
 from holdfast.tools import workplace
 from holdfast.values import limits
-from holdfast.values.errors import HoldfastError, Misuse
+from holdfast.values.errors import HoldfastError, Misuse, Refused
 from holdfast.world import EMPTY, CopyCheckout, write_file
 from tests.tools.support import Site, can, names, needs, site, until
 from tests.world.support import build, in_world, on_disk
@@ -367,6 +368,7 @@ sys.path.insert(0, {str(Path(__file__).parents[2])!r})
 from pathlib import Path
 from tests.tools.support import Site
 from tests.world.support import build, in_world
+from holdfast.sandbox.client import Sandbox
 from holdfast.tools import workplace
 from holdfast.values.errors import Outside
 async def main():
@@ -411,3 +413,23 @@ async def test_errors_of_the_walls_are_errors_of_the_step(monkeypatch):
         with pytest.raises(HoldfastError):
             await here.run(EMPTY, ["true"], readable=["relative"])
         assert await here.sh(EMPTY, "true") == EMPTY
+
+
+@pytest.mark.parametrize("wanted", ["", "namespaces", "landlock"])
+async def test_weaker_walls_than_asked_for_are_never_used_w25(monkeypatch, wanted):
+    """INVARIANT W25: one line says what is missing, where more is said, and what to set."""
+    real = Sandbox.__init__
+
+    def nothing(self, *, least, most, **more):
+        """As on a host that has no walls at all."""
+        real(self, least=least, most="none", **more)
+
+    monkeypatch.setattr(Sandbox, "__init__", nothing)
+    async with site(wanted) as here:
+        with pytest.raises(Refused) as refused:
+            await here.run(EMPTY, ["true"])
+        text = str(refused.value)
+        assert "holdfast doctor" in text
+        assert f"HOLDFAST_SANDBOX={wanted!r}" in text
+        assert "\n" not in text
+        assert names(Path(here.caches)) == []

@@ -24,7 +24,7 @@ from holdfast.engine import scope
 from holdfast.sandbox.client import Opened, Sandbox
 from holdfast.sandbox.spec import TIERS, Ended, Folder, Limits, Overlay, Spec, Tier
 from holdfast.values import limits as most
-from holdfast.values.errors import HoldfastError, Misuse, Outside
+from holdfast.values.errors import HoldfastError, Misuse, Outside, Refused
 from holdfast.world import CopyCheckout, Stage
 from holdfast.world.disk import Row
 from holdfast.world.layers import Layers, Stack
@@ -70,6 +70,7 @@ class Workplace:
         least, strongest = _tiers(wanted)
         unsafe = least == "none"
         self._sandbox = Sandbox(least=least, most=strongest, unsafe=unsafe)
+        self._wanted = wanted
         self._layers: Layers | None = None
         self._overlays: bool | None = None
         self._open: dict[str, _World] = {}
@@ -98,8 +99,16 @@ class Workplace:
         """Whether worlds can be mounted here: tried once, for some file systems cannot hold it."""
         async with self._first:
             if self._overlays is None:
-                self._overlays = await self._try(here)
+                self._overlays = await self._tier() == "namespaces" and await self._try(here)
         return self._overlays
+
+    async def _tier(self) -> Tier:
+        """INVARIANT W25: the walls are those that the setting allows, or nothing is run."""
+        try:
+            return await self._sandbox.tier()
+        except Refused as error:
+            text = f"world.run: {error} (the setting is HOLDFAST_SANDBOX={self._wanted!r})"
+            raise Refused(text, rule=error.rule) from None
 
     async def _try(self, here: scope.Call) -> bool:
         try:

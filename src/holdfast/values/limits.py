@@ -123,6 +123,22 @@ READ_TEXT_BYTES = 10 * 1024 * 1024
 GREP_MATCHES = 1_000
 """Matches returned by ``world.grep``; the result says when there were more."""
 
+# Databases in a world -------------------------------------------------------------------------
+PAGE_CACHE_BYTES = 64 * 1024 * 1024
+"""Pages of databases kept by hash for the whole process: versions share nearly all of them."""
+PAGE_DIRTY_BYTES = 16 * 1024 * 1024
+"""Changed pages of one open database in memory; more are put into the objects early."""
+SQL_CACHE_BYTES = 4 * 1024 * 1024
+"""SQLite's own cache of an open database."""
+SQL_MEMORY_BYTES = 1024 * 1024 * 1024
+"""Memory of all open databases together at which the statement that runs is ended."""
+SQL_SECONDS = 30.0
+"""Default time limit of one statement."""
+SQL_ROWS = 1_000
+"""Rows that a query returns unless ``limit`` says otherwise; the result says when there were more.
+"""
+SQL_RESULT_BYTES = 8 * 1024 * 1024
+"""Values of one result, about; further rows are left out, and said to be."""
 # Checkouts of worlds --------------------------------------------------------------------------
 LAYER_LEVELS = 8
 """A stack of more layers is made shorter in the background: a cold look-up costs 0.4 us a layer."""
