@@ -113,9 +113,9 @@ def heal(store: Path) -> None:
         return  # this host has copies
     layers = Layers(Nothing(), store / "worlds")
     layers._worker.submit(int).result()
-    marked = {Path(name).name for name in names(layers._marks)}
-    assert len(names(layers._trees)) == len(marked)
-    assert names(layers._home / "own") == [layers._owner]
+    marked = {Path(name).name for name in names(layers._shelf.marks)}
+    assert len(names(layers._shelf.trees)) == len(marked)
+    assert names(layers._shelf.home / "own") == [layers._shelf.owner]
     layers.close()
 
 

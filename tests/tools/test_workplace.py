@@ -201,7 +201,7 @@ async def test_worlds_nobody_uses_are_closed(monkeypatch):
         while here.place._going:
             await asyncio.wait(list(here.place._going))
         assert here.place._open == {}
-        assert names(here.place._cache._own) == []
+        assert names(here.place._cache._shelf.own) == []
         for number, root in enumerate(roots):
             assert await here.sh(root, f"test $(cat f) = {number}", run="other") == root
 

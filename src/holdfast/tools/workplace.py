@@ -175,7 +175,7 @@ class Workplace:
             same = world.epoch == here.epoch and world.root == root and world.walls == walls
             if same and len(world.rows) <= most.UPPER_ENTRIES and self._is_sound(world):
                 return world
-            # INVARIANT W8: an upper belongs to one lease
+            # an upper belongs to one lease (W8)
             world.whole = world.whole and world.epoch == here.epoch and self._is_sound(world)
             await self._leave(world)
         near = [] if world is None else [world.root, world.stack.root]
@@ -303,8 +303,8 @@ class Workplace:
     def _checkout(self, here: scope.Call) -> CopyCheckout:
         """The run's own copy of its world. It is a cache: anything there may be deleted.
 
-        INVARIANT W8: it belongs to one lease. A command that outlived its killed process may still
-        write into the copy of the lease before, so that is never used again.
+        It belongs to one lease (W8): a command that outlived its killed process may still write
+        into the copy of the lease before, so that is never used again.
         """
         place = self._caches / "checkouts" / here.run
         for stale in place.glob("*"):

@@ -147,6 +147,8 @@ OVERLAY_LEVELS_MAX = 60
 shorter at once; the kernel accepts 500, but each costs time with every mount and cold look-up."""
 COMPACT_MIN_ITEMS = 4
 """Layers that are made one at least, so that making a stack shorter is worth its walk."""
+SHELF_ATTEMPTS = 20
+"""How often a stack is put together again when somebody deletes parts of it meanwhile."""
 NEAR_MIN_ENTRIES = 32
 """A difference of up to this many entries is written as a layer, however small the world is."""
 NEAR_MAX_PERCENT = 10
