@@ -82,16 +82,10 @@ class Workplace:
     async def run(self, here: scope.Call, asked: Asked) -> tuple[Ended, tuple[str, ...]]:
         """Run a command in the world of a call and give the call what it made of it. Also returns
         what the command left that no world can hold. Errors: `Outside`, `Refused`, `Misuse`."""
-        self._check(asked.readable)
+        _check(self._caches, asked.readable)
         if await self._can_overlay(here):
             return await self._run_open(here, asked)
         return await self._run_copy(here, asked)
-
-    def _check(self, readable: tuple[str, ...]) -> None:
-        store = os.path.realpath(self._caches)
-        for path in readable:
-            if f"{store}/".startswith(os.path.realpath(path).rstrip("/") + "/"):
-                raise Misuse(f"readable path {path!r} holds the store: commands never see that")
 
     # As an overlay ---
 
@@ -324,6 +318,13 @@ def _tiers(wanted: str) -> tuple[Tier, Tier]:
         if tier == wanted:
             return tier, tier
     raise Misuse(f"HOLDFAST_SANDBOX={wanted!r}: say {', '.join(TIERS)}, or nothing for the best")
+
+
+def _check(caches: Path, readable: tuple[str, ...]) -> None:
+    store = os.path.realpath(caches)
+    for path in readable:
+        if f"{store}/".startswith(os.path.realpath(path).rstrip("/") + "/"):
+            raise Misuse(f"readable path {path!r} holds the store: commands never see that")
 
 
 def interpreter() -> tuple[str, ...]:

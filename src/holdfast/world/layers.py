@@ -151,24 +151,25 @@ class Layers:
     def _build(self, layer: Layer, objects: Objects) -> None:
         """Write a layer unless it is there. When the disk is full, what nobody uses makes room."""
         with self._shelf.alone(layer) as there:
-            for last in (False, True):
-                if there:
-                    return
-                draft = self._shelf.draft()
-                try:
-                    before = layer.below or EMPTY
-                    size = write_layer(_Watched(objects, self), before, layer.root, draft)
-                    self._shelf.install(layer, draft, size)
-                    self._wrote(size.bytes)
-                    there = True
-                except Outside as error:
-                    delete(draft)
-                    if last or not _is_full(error):
-                        raise
-                    self._evict(everything=True)
-                except BaseException:
-                    delete(draft)
+            if there:
+                return
+            try:
+                self._write(layer, objects)
+            except Outside as error:
+                if not _is_full(error):
                     raise
+                self._evict(everything=True)
+                self._write(layer, objects)
+
+    def _write(self, layer: Layer, objects: Objects) -> None:
+        draft = self._shelf.draft()
+        try:
+            size = write_layer(_Watched(objects, self), layer.below or EMPTY, layer.root, draft)
+            self._shelf.install(layer, draft, size)
+        except BaseException:
+            delete(draft)
+            raise
+        self._wrote(size.bytes)
 
     def _wrote(self, taken: int) -> None:
         self._news += taken

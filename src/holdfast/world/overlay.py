@@ -196,7 +196,7 @@ class _Reading:
             with _opened(folder, name, _READ_FLAGS, 0o400) as opened:
                 executable = bool(status.st_mode & 0o100)
                 entry = chunks.put_chunks(self.objects.put, disk.pieces(opened, status), executable)
-            # INVARIANT W5: see `disk.Scan`: only what was old when the reading began is trusted
+            # as in `disk.Scan` (W5): only what was old when the reading began is trusted
             status = os.lstat(name, dir_fd=folder)
             settled = status.st_ctime_ns < self.now
             row = Row(entry, disk.signature(status) if settled else None)
