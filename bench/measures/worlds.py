@@ -17,7 +17,7 @@ from bench.report import Figure, median
 from holdfast.engine import scope
 from holdfast.tools import workplace, world
 from holdfast.values.ports import SystemDice
-from holdfast.world import CopyCheckout, Stage, import_dir
+from holdfast.world import CopyCheckout, Stage
 
 READ = """
 import os, sys, time
@@ -87,6 +87,10 @@ def took(work: Callable[[], object]) -> float:
     return (time.perf_counter() - start) * 1e3
 
 
+def said(*words: str) -> str:
+    return subprocess.run(words, check=True, capture_output=True, text=True).stdout
+
+
 async def measure(ground: Ground) -> list[Figure]:
     figures: list[Figure] = []
     sizes = [
@@ -132,7 +136,7 @@ async def forks(ground: Ground, runtime, name: str, tree: Path) -> list[Figure]:
         await asyncio.to_thread(shutil.rmtree, copy)
         git = ["git", "-C", str(tree), "-c", "user.name=b", "-c", "user.email=b@b"]
         for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "x"]):
-            subprocess.run([*git, *words], check=True)
+            took(lambda: subprocess.run([*git, *words], check=True))  # noqa: B023
         peers["git worktree"] = took(
             lambda: subprocess.run([*git, "worktree", "add", "-q", copy], check=True)
         )
@@ -164,13 +168,13 @@ async def changes(ground: Ground, runtime, name: str, tree: Path) -> list[Figure
             read.append((time.perf_counter() - start) * 1e3)
             return found
 
-        place._read = timed  # type: ignore[method-assign]
+        place._read = timed
         for turn in range(ground.size(20, 8)):
             branch = Branch(runtime, root, f"change{count}-{turn}")
             files = " ".join(f"d0000/f{number}" for number in range(count))
             await branch.run("sh", "-c", f"for f in {files}; do echo {turn} > $f; done")
             branch.end()
-        place._read = real  # type: ignore[method-assign]
+        place._read = real
         peers: dict[str, float] = {}
         if ground.with_peers:
             (tree / "d0000" / "f0").write_text(str(count))
@@ -182,8 +186,7 @@ async def changes(ground: Ground, runtime, name: str, tree: Path) -> list[Figure
 
 
 async def chain(ground: Ground, runtime, name: str, tree: Path) -> list[Figure]:
-    """Fork, command, snapshot, a thousand times; then what a branch took, and reading at the end.
-    """
+    """Fork, command, snapshot, a thousand times; then what a branch took, and reading at the end."""
     steps = ground.size(1_000, 200)
     branch = Branch(runtime, await runtime.take_in(tree), "chain")
     await branch.run("true")
@@ -200,11 +203,7 @@ async def chain(ground: Ground, runtime, name: str, tree: Path) -> list[Figure]:
     first, last = sum(each[:part]) / part, sum(each[-part:]) / part
     bytes_each = (disk(store.parent) - before) / steps / 1024
     at_end = float((await branch.run(sys.executable, "-c", READ, ".")).stdout)
-    native = float(
-        subprocess.run(
-            [sys.executable, "-c", READ, tree], check=True, capture_output=True, text=True
-        ).stdout
-    )
+    native = float(said(sys.executable, "-c", READ, str(tree)))
     ratio = last / first
     return [
         Figure(f"chain of {steps:,}, last fifth to first fifth, {name}", ratio, "x", "<= 1.1",
@@ -223,7 +222,7 @@ async def reading(ground: Ground, runtime, tree: Path) -> list[Figure]:
     native: list[float] = []
     for _ in range(ground.size(7, 3)):
         words = [sys.executable, "-c", READ]
-        native.append(took(lambda: subprocess.run([*words, tree], check=True, capture_output=True)))  # noqa: B023
+        native.append(took(lambda: said(*words, str(tree))))  # noqa: B023 - used at once
         fork = branch.fork()
         start = time.perf_counter()
         await fork.run(*words, ".")

@@ -170,13 +170,28 @@ async def test_a_world_stays_open_and_its_layers_are_shared_by_forks():
         forks = [
             await here.sh(again, f"echo {n} > fork; cat d/f1", run=f"fork{n}") for n in range(3)
         ]
-        assert "r" not in here.place._open, "its upper became the layer that the forks share"
-        stacks = {one.stack.directories for one in here.place._open.values()}
+        assert "r" in here.place._open, "nothing was closed for the sake of a small layer"
+        stacks = {here.place._open[f"fork{n}"].stack.directories for n in range(3)}
         assert len(stacks) == 1
         assert len(set(forks)) == 3
         for number, fork in enumerate(forks):
             assert in_world(here.objects, fork)["fork"] == (b"%d\n" % number, False)
         assert in_world(here.objects, again)["d/f1"] == (b"1x\n", False)
+
+
+async def test_what_a_command_wrote_at_length_becomes_a_layer_by_itself():
+    async with site() as here:
+        many = "for n in $(seq 100); do echo $n > f$n; done"
+        root = await here.sh(EMPTY, many)
+        if not can("namespaces"):
+            return
+        place = here.place._open["r"].place
+        inode = (place / "upper").stat().st_ino
+        assert await here.sh(root, "test $(cat f77) = 77", run="fork") == root
+        assert "r" not in here.place._open
+        assert here.place._open["fork"].stack.inodes[0] == inode, "it was moved, not copied"
+        assert not place.exists()
+        assert await here.sh(root, "test $(cat f77) = 77") == root
 
 
 async def test_another_tool_may_change_the_world_between_commands():

@@ -60,6 +60,15 @@ class _World:
     busy: bool = True
     since: float = 0.0
 
+    def makes(self, root: str) -> bool:
+        """Whether commands in it have made this root."""
+        return self.root == root != self.stack.root
+
+    @property
+    def is_large(self) -> bool:
+        """Whether writing what it changed once more would take longer than closing it."""
+        return len(self.rows) > most.NEAR_MIN_ENTRIES
+
 
 class Workplace:
     """Runs commands in worlds. All methods are called on one event loop."""
@@ -74,7 +83,7 @@ class Workplace:
         self._layers: Layers | None = None
         self._overlays: bool | None = None
         self._open: dict[str, _World] = {}
-        self._going: dict[asyncio.Task[None], str] = {}
+        self._going: dict[asyncio.Task[None], _World] = {}
         self._first = asyncio.Lock()
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
@@ -173,12 +182,14 @@ class Workplace:
             world.whole = world.whole and world.epoch == here.epoch and self._is_sound(world)
             await self._leave(world)
         near = [] if world is None else [world.root, world.stack.root]
-        for other in [one for one in self._open.values() if one.root == root]:
+        for other in [one for one in self._open.values() if one.makes(root)]:
             near.append(other.stack.root)
-            if not other.busy:  # its upper becomes the layer that both need
+            if other.is_large and not other.busy:  # its upper becomes the layer that both need
                 self._go(other)
-        for task in [task for task, going in self._going.items() if going == root]:
-            await asyncio.wait([task])
+        for task, other in [(task, one) for task, one in self._going.items() if one.makes(root)]:
+            near.append(other.stack.root)
+            if other.is_large:
+                await asyncio.wait([task])
         return await self._begin(here, asked, near, walls)
 
     async def _begin(
@@ -221,7 +232,7 @@ class Workplace:
         if self._open.get(world.run) is world:
             del self._open[world.run]
         task = self._loop.create_task(self._leave(world))
-        self._going[task] = world.root
+        self._going[task] = world
         task.add_done_callback(lambda done: self._going.pop(done, None))
 
     async def _leave(self, world: _World) -> None:
