@@ -162,9 +162,9 @@ async def changes(ground: Ground, runtime, name: str, tree: Path) -> list[Figure
     for count, most in ((1, 1.0), (10, 3.0)):
         read: list[float] = []
 
-        def timed(open_world, stage, read=read):
+        def timed(world, stage, read=read):
             start = time.perf_counter()
-            found = real(open_world, stage)
+            found = real(world, stage)
             read.append((time.perf_counter() - start) * 1e3)
             return found
 

@@ -112,11 +112,13 @@ class Branches(RuleBasedStateMachine):
 
     @rule(branch=branches, path=PATHS, to=PATHS)
     def hard_link(self, branch, path, to):
-        self._command(branch, f"ln {path} {to}; echo more >> {to}; cat {path}")
+        self._command(
+            branch, f"ln {path} {to}; echo more >> {to}; cat {path}; cp {to} x; mv x {to}"
+        )
 
     @rule(branch=branches, path=PATHS, mode=st.sampled_from(["755", "644", "700"]))
     def chmod(self, branch, path, mode):
-        self._command(branch, f"test ! -L {path} && chmod {mode} {path}; test -x {path}")
+        self._command(branch, f"test ! -L {path} && test -f {path} && chmod {mode} {path}")
 
     @rule(branch=branches, path=PATHS, word=WORDS)
     def tool_writes(self, branch, path, word):
@@ -219,6 +221,23 @@ async def test_worlds_nobody_uses_are_closed(monkeypatch):
         assert names(here.place._cache._shelf.own) == []
         for number, root in enumerate(roots):
             assert await here.sh(root, f"test $(cat f) = {number}", run="other") == root
+
+
+async def test_nothing_but_the_world_outlives_a_command_w26():
+    """INVARIANT W26: whether the world stayed open or was written anew."""
+    if not can("namespaces"):
+        pytest.skip("a copy keeps what a world does not know")
+    for lose in (False, True):
+        async with site() as here:
+            odd = "echo 1 > a; ln a b; mkdir d; chmod 700 d; chmod 600 a; mkfifo p"
+            result, root = await here.run(EMPTY, ["sh", "-ec", odd])
+            assert len(result.left) == 1
+            if lose:
+                here.place.ended("r")
+            look = "echo 2 >> b; cat a; stat -c %a a d; ls"
+            result, root = await here.run(root, ["sh", "-ec", look])
+            assert result.stdout == "1\n644\n755\na\nb\nd\n"
+            assert result.left == ()
 
 
 async def test_many_runs_at_once_in_one_sandbox():

@@ -57,6 +57,7 @@ class _World:
     root: str
     rows: dict[str, Row] = field(default_factory=dict[str, Row])
     whole: bool = True
+    plain: bool = True
     busy: bool = True
     since: float = 0.0
 
@@ -151,7 +152,7 @@ class Workplace:
             await asyncio.shield(self._leave(world))
             raise
         world.rows, world.root = found.rows, found.root
-        world.whole = not found.left
+        world.whole, world.plain = not found.left, found.plain
         world.busy, world.since = False, self._loop.time()
         here.root = found.root
         self._look_later()
@@ -176,7 +177,11 @@ class Workplace:
                 raise Misuse("world.run: another command runs in this world; await it first")
             world.busy = True
             same = world.epoch == here.epoch and world.root == root and world.walls == walls
-            if same and len(world.rows) <= most.UPPER_ENTRIES and self._is_sound(world):
+            small = len(world.rows) <= most.UPPER_ENTRIES
+            # INVARIANT W26: what a command sees follows from the root alone: what an upper has
+            # beyond that (hard links, sockets, other bits of modes) is gone when the next begins.
+            bare = world.plain and world.whole
+            if same and small and bare and self._is_sound(world):
                 return world
             # an upper belongs to one lease (W8)
             world.whole = world.whole and world.epoch == here.epoch and self._is_sound(world)
