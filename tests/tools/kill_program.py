@@ -9,7 +9,11 @@ import holdfast
 from holdfast import Runtime, Settings
 from holdfast.tools import world
 
-STEPS = 12
+STEPS = 9
+CHANGE = (
+    "echo {step} >> log; mkdir -p {folder}; echo {name} > {folder}/f;"
+    "wc -l < log; test $(wc -l < log) -lt 6 || rm -rf d0"
+)
 
 
 @holdfast.agent
@@ -17,9 +21,8 @@ async def count(name: str) -> int:
     for step in range(STEPS):
         print("step", flush=True)  # the parent kills us at one of these
         done = await world.run(
-            ["sh", "-ec", f"echo {step} >> log; mkdir -p d{step % 3}; echo {name} > d{step % 3}/f;"
-             "wc -l < log; test $(wc -l < log) -lt 6 || rm -rf d0"],
-        )  # fmt: skip
+            ["sh", "-ec", CHANGE.format(step=step, folder=f"d{step % 3}", name=name)]
+        )
         assert done.exit == 0, done.stderr
         assert int(done.stdout) == step + 1, (done.stdout, step)
         if step % 4 == 3:

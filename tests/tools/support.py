@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -28,7 +27,7 @@ class Site:
     def __init__(self, caches: Path, wanted: str = "") -> None:
         self.caches = str(caches)
         self.objects = memory()
-        workplace.choose(self.caches, wanted)
+        workplace.enlist(self.caches, wanted)
 
     async def run(
         self, root: str, command: list[str], *, run: str = "r", epoch: int = 1, **asked: Any
@@ -60,7 +59,7 @@ class Site:
 
 
 @contextlib.asynccontextmanager
-async def site(wanted: str = "") -> AsyncIterator[Site]:
+async def site(wanted: str = "") -> AsyncGenerator[Site]:
     with tempfile.TemporaryDirectory(prefix="holdfast-tools-") as caches:
         made = Site(Path(caches), wanted)
         try:
@@ -89,4 +88,10 @@ def needs(wanted: str) -> pytest.MarkDecorator:
 
 
 def names(directory: Path) -> list[str]:
-    return sorted(os.listdir(directory)) if directory.is_dir() else []
+    return sorted(path.name for path in directory.iterdir()) if directory.is_dir() else []
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Wait until something holds; the test's own time limit ends what never does."""
+    while not holds():  # noqa: ASYNC110 - a file appears: nothing tells us
+        await asyncio.sleep(0.01)

@@ -25,7 +25,7 @@ from tests.world.support import in_world
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = Path(__file__).with_name("kill_program.py")
-STEPS = 12
+STEPS = 9
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_killed_in_the_middle_the_world_is_what_the_journal_says(place):
     while not ended:
         child = start(store)
         assert child.stdout is not None
-        for _ in range(2 + kills % 5):
+        for _ in range(2 + 4 * kills):  # replay says its steps too: each life comes further
             line = child.stdout.readline()
             if line != "step\n":
                 ended = line == "done\n"
@@ -84,16 +84,17 @@ def test_killed_in_the_middle_the_world_is_what_the_journal_says(place):
         child.wait()
         child.stdout.close()
         assert ended or child.returncode == -9, "it failed by itself"
-    assert kills > 3
+    assert kills > 2
     for number in range(2):
         found = asyncio.run(versions(store, f"run{number}"))
         for version in found:
             note = version.pop("note", None)
+            assert note is None or isinstance(note, tuple)
             log = version.get("log", (b"", False))
             assert isinstance(log, tuple)
             steps = log[0].count(b"\n")
             assert version == expected(steps, f"n{number}")
-            assert note is None or int(note[0].split()[-1]) in (steps - 1, steps // 4 * 4 - 1)
+            assert note is None or int(note[0].split()[-1]) in (steps - 1, (steps - 1) // 4 * 4 - 1)
         assert len(found) >= STEPS
     heal(store)
 
@@ -112,19 +113,13 @@ def heal(store: Path) -> None:
         return  # this host has copies
     layers = Layers(Nothing(), store / "worlds")
     layers._worker.submit(int).result()
-    marked = {Path(name).name for name in names(layers._marks)}
-    assert len(names(layers._trees)) == len(marked)
-    assert names(layers._home / "own") == [layers._owner]
+    marked = {Path(name).name for name in names(layers._shelf.marks)}
+    assert len(names(layers._shelf.trees)) == len(marked)
+    assert names(layers._shelf.home / "own") == [layers._shelf.owner]
     layers.close()
 
 
 def test_two_processes_on_one_store_share_its_caches(place):
-    children = [start(place / "store"), start(place / "other")]
-    (place / "other").mkdir(exist_ok=True)
-    for child in children:
-        out, _ = child.communicate(timeout=100)
-        assert out.endswith("done\n")
-
     @holdfast.agent
     async def grow(name: str) -> str:
         for turn in range(5):
@@ -142,7 +137,10 @@ def test_two_processes_on_one_store_share_its_caches(place):
     async def both() -> None:
         await asyncio.gather(one(1), one(2))
 
-    asyncio.run(both())  # two caches on one place, in one process
+    child = start(place / "store", stderr=subprocess.PIPE)
+    asyncio.run(both())  # two runtimes on one loop share a workplace
+    out, err = child.communicate(timeout=100)
+    assert out.endswith("done\n"), err
     heal(place / "store")
 
 

@@ -16,11 +16,12 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, rule
 
+from holdfast.sandbox.client import Sandbox
 from holdfast.tools import workplace
 from holdfast.values import limits
-from holdfast.values.errors import HoldfastError, Misuse
+from holdfast.values.errors import HoldfastError, Misuse, Refused
 from holdfast.world import EMPTY, CopyCheckout, write_file
-from tests.tools.support import Site, can, names, needs, site
+from tests.tools.support import Site, can, names, needs, site, until
 from tests.world.support import build, in_world, on_disk
 
 PATHS = st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=3).map("/".join)
@@ -111,11 +112,13 @@ class Branches(RuleBasedStateMachine):
 
     @rule(branch=branches, path=PATHS, to=PATHS)
     def hard_link(self, branch, path, to):
-        self._command(branch, f"ln {path} {to}; echo more >> {to}; cat {path}")
+        self._command(
+            branch, f"ln {path} {to}; echo more >> {to}; cat {path}; cp {to} x; mv x {to}"
+        )
 
     @rule(branch=branches, path=PATHS, mode=st.sampled_from(["755", "644", "700"]))
     def chmod(self, branch, path, mode):
-        self._command(branch, f"test ! -L {path} && chmod {mode} {path}; test -x {path}")
+        self._command(branch, f"test ! -L {path} && test -f {path} && chmod {mode} {path}")
 
     @rule(branch=branches, path=PATHS, word=WORDS)
     def tool_writes(self, branch, path, word):
@@ -149,7 +152,7 @@ class Branches(RuleBasedStateMachine):
 
 
 @needs("namespaces")
-class TestBranches(Branches.TestCase):  # type: ignore[name-defined, misc]
+class TestBranches(Branches.TestCase):
     settings = settings(
         deadline=None, max_examples=12, stateful_step_count=20,
         suppress_health_check=[HealthCheck.too_slow],
@@ -169,13 +172,28 @@ async def test_a_world_stays_open_and_its_layers_are_shared_by_forks():
         forks = [
             await here.sh(again, f"echo {n} > fork; cat d/f1", run=f"fork{n}") for n in range(3)
         ]
-        assert "r" not in here.place._open, "its upper became the layer that the forks share"
-        stacks = {one.stack.directories for one in here.place._open.values()}
+        assert "r" in here.place._open, "nothing was closed for the sake of a small layer"
+        stacks = {here.place._open[f"fork{n}"].stack.directories for n in range(3)}
         assert len(stacks) == 1
-        assert len({fork for fork in forks}) == 3
+        assert len(set(forks)) == 3
         for number, fork in enumerate(forks):
             assert in_world(here.objects, fork)["fork"] == (b"%d\n" % number, False)
         assert in_world(here.objects, again)["d/f1"] == (b"1x\n", False)
+
+
+async def test_what_a_command_wrote_at_length_becomes_a_layer_by_itself():
+    async with site() as here:
+        many = "for n in $(seq 100); do echo $n > f$n; done"
+        root = await here.sh(EMPTY, many)
+        if not can("namespaces"):
+            return
+        place = here.place._open["r"].place
+        inode = (place / "upper").stat().st_ino
+        assert await here.sh(root, "test $(cat f77) = 77", run="fork") == root
+        assert "r" not in here.place._open
+        assert here.place._open["fork"].stack.inodes[0] == inode, "it was moved, not copied"
+        assert not place.exists()
+        assert await here.sh(root, "test $(cat f77) = 77") == root
 
 
 async def test_another_tool_may_change_the_world_between_commands():
@@ -200,9 +218,26 @@ async def test_worlds_nobody_uses_are_closed(monkeypatch):
         while here.place._going:
             await asyncio.wait(list(here.place._going))
         assert here.place._open == {}
-        assert names(here.place._cache._own) == []
+        assert names(here.place._cache._shelf.own) == []
         for number, root in enumerate(roots):
             assert await here.sh(root, f"test $(cat f) = {number}", run="other") == root
+
+
+async def test_nothing_but_the_world_outlives_a_command_w26():
+    """INVARIANT W26: whether the world stayed open or was written anew."""
+    if not can("namespaces"):
+        pytest.skip("a copy keeps what a world does not know")
+    for lose in (False, True):
+        async with site() as here:
+            odd = "echo 1 > a; ln a b; mkdir d; chmod 700 d; chmod 600 a; mkfifo p"
+            result, root = await here.run(EMPTY, ["sh", "-ec", odd])
+            assert len(result.left) == 1
+            if lose:
+                here.place.ended("r")
+            look = "echo 2 >> b; cat a; stat -c %a a d; ls"
+            result, root = await here.run(root, ["sh", "-ec", look])
+            assert result.stdout == "1\n644\n755\na\nb\nd\n"
+            assert result.left == ()
 
 
 async def test_many_runs_at_once_in_one_sandbox():
@@ -241,12 +276,10 @@ async def test_a_cancelled_command_leaves_no_trace_w8(tmp_path):
         )
         if can("namespaces"):
             place = here.place._open["r"].place
-            while not (place / "upper" / "more").exists():
-                await asyncio.sleep(0.01)
+            await until((place / "upper" / "more").exists)
         else:
             copy = here.place._caches / "checkouts" / "r" / "1" / "more"
-            while not copy.exists():
-                await asyncio.sleep(0.01)
+            await until(copy.exists)
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
             await running
@@ -288,7 +321,7 @@ async def test_every_tier_says_what_it_is_and_does_the_same(wanted):
 
 async def test_a_tier_that_does_not_exist_is_named():
     with pytest.raises(Misuse, match="HOLDFAST_SANDBOX='strong': say namespaces, landlock, none"):
-        workplace.choose("x", "strong")
+        workplace.enlist("x", "strong")
 
 
 async def test_this_python_and_its_packages_work_in_a_command():
@@ -356,11 +389,10 @@ async def test_where_no_overlay_can_be_mounted_worlds_are_copies(monkeypatch):
         assert in_world(here.objects, root) == {"b": (b"11", False)}
         assert names(Path(here.caches) / "checkouts" / "r") == ["2", "2.index"]
         here.place.ended("r")
-        while names(Path(here.caches) / "checkouts"):
-            await asyncio.sleep(0.01)
+        await until(lambda: not names(Path(here.caches) / "checkouts"))
 
 
-async def test_a_full_disk_is_an_error_of_the_command_and_not_of_the_world(tmp_path):
+def test_a_full_disk_is_an_error_of_the_command_and_not_of_the_world(tmp_path):
     """A cache on a very small file system of its own, in a namespace of its own."""
     if not can("namespaces"):
         pytest.skip("this host lets us mount nothing")
@@ -370,12 +402,13 @@ sys.path.insert(0, {str(Path(__file__).parents[2])!r})
 from pathlib import Path
 from tests.tools.support import Site
 from tests.world.support import build, in_world
+from holdfast.sandbox.client import Sandbox
 from holdfast.tools import workplace
 from holdfast.values.errors import Outside
 async def main():
     here = Site(Path(sys.argv[1]) / "caches")
     root = build(here.objects, {{"kept": b"1"}})
-    result, after = await here.run(root, ["sh", "-c", "head -c 8000000 /dev/zero | tr '\\\\0' x > big"])
+    result, after = await here.run(root, ["sh", "-c", "yes | head -c 8000000 > big"])
     assert result.exit != 0, result
     result, root = await here.run(after, ["sh", "-c", "rm -f big; echo 2 > more"])
     assert result.exit == 0, result
@@ -409,7 +442,28 @@ asyncio.run(main())
 
 async def test_errors_of_the_walls_are_errors_of_the_step(monkeypatch):
     async with site() as here:
-        for asked in ({"cwd": ".."}, {"readable": ["relative"]}):
-            with pytest.raises(HoldfastError):
-                await here.run(EMPTY, ["true"], **asked)
+        with pytest.raises(HoldfastError):
+            await here.run(EMPTY, ["true"], cwd="..")
+        with pytest.raises(HoldfastError):
+            await here.run(EMPTY, ["true"], readable=["relative"])
         assert await here.sh(EMPTY, "true") == EMPTY
+
+
+@pytest.mark.parametrize("wanted", ["", "namespaces", "landlock"])
+async def test_weaker_walls_than_asked_for_are_never_used_w25(monkeypatch, wanted):
+    """INVARIANT W25: one line says what is missing, where more is said, and what to set."""
+    real = Sandbox.__init__
+
+    def nothing(self, *, least, most, **more):
+        """As on a host that has no walls at all."""
+        real(self, least=least, most="none", **more)
+
+    monkeypatch.setattr(Sandbox, "__init__", nothing)
+    async with site(wanted) as here:
+        with pytest.raises(Refused) as refused:
+            await here.run(EMPTY, ["true"])
+        text = str(refused.value)
+        assert "holdfast doctor" in text
+        assert f"HOLDFAST_SANDBOX={wanted!r}" in text
+        assert "\n" not in text
+        assert names(Path(here.caches)) == []

@@ -58,7 +58,7 @@ def shown(directory: Path) -> list[list[Any]]:
             path = Path(folder) / name
             said = str(path.relative_to(directory))
             if path.is_symlink():
-                found.append([said, "link", os.readlink(path)])
+                found.append([said, "link", str(path.readlink())])
             elif path.is_dir():
                 if not any(path.iterdir()):
                     found.append([said, "dir"])

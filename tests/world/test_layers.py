@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +23,7 @@ from holdfast.values.errors import Outside
 from holdfast.world import EMPTY, apply, remove, write_file
 from holdfast.world.layers import Layers, Stack
 from holdfast.world.overlay import read_upper
+from holdfast.world.shelf import Shelf
 from tests.world.mounting import Mounter, can_mount
 from tests.world.support import Spec, build, in_world, make, memory, on_disk, worlds
 from tests.world.test_crash import Countdown, Crash
@@ -59,12 +60,16 @@ def _lay(directory: Path, prefix: str, found: dict[str, object]) -> None:
         for other in [one for one in found if one == path or one.startswith(path + "/")]:
             del found[other]
         if item.is_symlink():
-            found[path] = ("link", os.readlink(item))
+            found[path] = ("link", str(item.readlink()))
         elif item.is_dir():
             found[path] = None
             _lay(item, path + "/", found)
         elif not item.is_char_device():
             found[path] = (item.read_bytes(), bool(item.stat().st_mode & 0o100))
+
+
+def names(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
 
 
 def check(layers: Layers, objects, root: str, near: tuple[str, ...] = ()) -> Stack:
@@ -196,13 +201,14 @@ def test_a_stack_stays_short_however_long_the_chain_is(place):
         stack = layers.lowers(root, (near,))
         deepest = max(deepest, len(stack.layers) - 1)
         layers.release(stack)
-    for _ in range(2):
-        layers._worker.submit(int).result()  # the background has nothing to do any more
-        final = check(layers, objects, roots[-1])
+    layers._worker.submit(int).result()  # the background has nothing to do any more
+    check(layers, objects, roots[-1])
+    layers._worker.submit(int).result()
+    final = check(layers, objects, roots[-1])
     assert len(final.layers) - 1 <= limits.LAYER_LEVELS
     assert deepest <= limits.OVERLAY_LEVELS_MAX
-    assert sum(path.is_dir() for path in layers._marks.iterdir()) == 0
-    bases = [path for path in layers._marks.iterdir() if path.name.endswith(".")]
+    assert sum(path.is_dir() for path in layers._shelf.marks.iterdir()) == 0
+    bases = [path for path in layers._shelf.marks.iterdir() if path.name.endswith(".")]
     assert len(bases) <= 1 + 300 // (200 * limits.NEAR_MAX_PERCENT // 100)
     for root in roots[::37]:
         check(layers, objects, root)
@@ -245,18 +251,18 @@ def test_the_least_recently_used_go_when_there_is_too_much(place, monkeypatch):
     layers._worker.submit(int).result()
     held = layers.lowers(roots[0])
     check(layers, objects, roots[1])
-    one = max(layers._size(layers._known[root][""]).bytes for root in roots)
+    one = max(layers._shelf.size(layers._shelf.known[root][""]).bytes for root in roots)
     monkeypatch.setattr(limits, "CACHE_BYTES", 3 * one)
     layers._evict()
-    kept = {name.partition(".")[0] for name in os.listdir(layers._marks)}
+    kept = {name.partition(".")[0] for name in names(layers._shelf.marks)}
     assert {roots[0], roots[1]} < kept
     assert len(kept) == 3
-    assert set(os.listdir(layers._trees)) == kept
+    assert set(names(layers._shelf.trees)) == kept
     assert layers.sound(held)
     layers.release(held)
     monkeypatch.setattr(limits, "CACHE_ITEMS", 0)
     layers._evict()
-    assert os.listdir(layers._trees) == []
+    assert names(layers._shelf.trees) == []
     layers.close()
 
 
@@ -266,7 +272,7 @@ CALLS = ["open", "write", "mkdir", "symlink", "rename", "unlink", "mknod", "utim
 
 
 @contextlib.contextmanager
-def counted(countdown: Countdown) -> Iterator[None]:
+def counted(countdown: Countdown) -> Generator[None]:
     with pytest.MonkeyPatch.context() as patch:
         wrapped = {name: countdown.around(getattr(os, name)) for name in CALLS}
 
@@ -274,7 +280,7 @@ def counted(countdown: Countdown) -> Iterator[None]:
             def __getattr__(self, name):
                 return wrapped.get(name) or getattr(os, name)
 
-        for module in ("disk", "overlay", "layers"):
+        for module in ("disk", "overlay", "layers", "shelf"):
             patch.setattr(f"holdfast.world.{module}.os", Shim())
         for name in ("rename", "mkdir", "write_text", "unlink"):
             patch.setattr(Path, name, countdown.around(getattr(Path, name)))
@@ -284,8 +290,8 @@ def counted(countdown: Countdown) -> Iterator[None]:
 @pytest.mark.parametrize("after", [False, True])
 def test_a_crash_at_every_call_leaves_a_cache_that_heals_w23(place, after, monkeypatch):
     """INVARIANT W23."""
-    sweep = Layers._sweep
-    monkeypatch.setattr(Layers, "_sweep", lambda self: None)  # called below, in turn
+    sweep = Shelf.sweep
+    monkeypatch.setattr(Shelf, "sweep", lambda self: None)  # called below, in turn
     objects = memory()
     old = build(objects, OLD)
     near = apply(objects, old, {"d": make(objects, b"now a file"), "a": None})
@@ -303,16 +309,16 @@ def test_a_crash_at_every_call_leaves_a_cache_that_heals_w23(place, after, monke
             last = read_upper(objects, near, uppers[0] / "upper").root
             layers.release(stack)
             layers.freeze(stack, uppers[0], last)
-        layers._locks.close()  # as when the process dies
+        layers._shelf.locks.close()  # as when the process dies
         healed = Layers(objects, place)
-        sweep(healed)
+        sweep(healed._shelf)
         last = write_file(objects, near, "new", b"by a command")
         for root in (old, near, last):
             check(healed, objects, root, (near,))
-        assert os.listdir(healed._own) == []
-        assert os.listdir(healed._home / "own") == [healed._owner]
+        assert names(healed._shelf.own) == []
+        assert names(healed._shelf.home / "own") == [healed._shelf.owner]
         healed._evict(everything=True)
-        assert os.listdir(healed._trees) == []
+        assert names(healed._shelf.trees) == []
         healed.close()
         shutil.rmtree(place)
         place.mkdir()
@@ -324,7 +330,7 @@ def test_a_crash_at_every_call_leaves_a_cache_that_heals_w23(place, after, monke
 @pytest.mark.parametrize("after", [False, True])
 def test_a_disk_that_refuses_leaves_a_cache_that_heals_w23(place, after, monkeypatch):
     """INVARIANT W23."""
-    monkeypatch.setattr(Layers, "_sweep", lambda self: None)
+    monkeypatch.setattr(Shelf, "sweep", lambda self: None)
     objects = memory()
     old = build(objects, OLD)
     near = write_file(objects, old, "d/z", b"4")
@@ -395,7 +401,7 @@ def test_two_processes_that_are_killed_leave_a_cache_that_heals_w22(place):
     for root in roots[::5]:
         check(layers, objects, root)
     layers._worker.submit(int).result()
-    assert os.listdir(layers._home / "own") == [layers._owner]
+    assert names(layers._shelf.home / "own") == [layers._shelf.owner]
     layers.close()
 
 
@@ -447,7 +453,7 @@ def test_a_full_disk_is_said_and_what_nobody_uses_makes_room(place, monkeypatch)
     failed: list[str] = []
 
     def full(name, *args, **kwargs):
-        if os.listdir(layers._trees) and len(failed) < 5:
+        if names(layers._shelf.trees) and len(failed) < 5:
             failed.append(str(name))
             raise OSError(28, "No space left on device")
         return real(name, *args, **kwargs)
@@ -457,18 +463,18 @@ def test_a_full_disk_is_said_and_what_nobody_uses_makes_room(place, monkeypatch)
         "mkdir",
         lambda self, *a, **k: (
             full(self)
-            if self.parent == layers._own
+            if self.parent == layers._shelf.own
             else (real(self) if not self.exists() else None)
         ),
     )
     check(layers, objects, far)
     assert len(failed) == 1
-    assert os.listdir(layers._trees) == [far]
+    assert names(layers._shelf.trees) == [far]
     layers.close()
 
 
 def test_the_empty_world_is_a_world_too(place):
     layers = Layers(memory(), place)
     check(layers, memory(), EMPTY)
-    assert on_disk(layers._trees / EMPTY) == {}
+    assert on_disk(layers._shelf.trees / EMPTY) == {}
     layers.close()

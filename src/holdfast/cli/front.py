@@ -52,6 +52,7 @@ TOPICS: dict[str, dict[str, str]] = {
         "import": "Read runs from a file that export wrote.",
     },
     "Other": {
+        "doctor": "Say what this host can do for sandboxes, and how to get what is missing.",
         "policy": "Work with policy files.",
         "version": "Print the version.",
     },

@@ -87,7 +87,7 @@ class Runtime:
         self.store = store
         if not caches:
             caches = self._scratch = tempfile.mkdtemp(prefix="holdfast-")
-        workplace.choose(caches, settings.sandbox)
+        workplace.enlist(caches, settings.sandbox)
         self._host = Host(
             store, owner=owner, find=self.programs.find, ref_of=self.programs.ref_of,
             policy=self.policy, clock=self._clock, dice=self._dice, linger=settings.linger,
@@ -105,7 +105,7 @@ class Runtime:
         if self._host is not None:
             await self._host.close()
             caches = self._host.caches
-            await workplace.close(lambda one: one == caches)
+            await workplace.leave(caches)
             if caches == self._scratch:
                 await asyncio.to_thread(shutil.rmtree, caches, True)
             if self._given is None or isinstance(self._given, str):

@@ -1,8 +1,8 @@
 """Walls around commands: what this host can do, and running one command inside of them.
 
-This room knows Linux and nothing of worlds' content, runs or policy. A caller gives directories and
-a command (`Spec`) to a `Sandbox` and gets an `Ended`; `probe` says what the host is capable of. What
-runs in the helper process (`helper`, `box`, `root`, `watch`, `syscalls`, `landlock`, `cgroup`,
+This room knows Linux and nothing of worlds' content, runs or policy. A caller gives directories
+and a command (`Spec`) to a `Sandbox` and gets an `Ended`; `probe` says what the host can do. What
+runs in the helper process (`forker`, `box`, `root`, `watch`, `syscalls`, `landlock`, `cgroup`,
 `calls`) uses the standard library and this room's limits only.
 """
 

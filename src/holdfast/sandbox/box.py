@@ -107,7 +107,7 @@ class Box:
                 said = json.dumps({"ready": door.getsockname()[1]}).encode()
                 socket.send_fds(self._channel, [said], [door.fileno()])
         while True:
-            message, fds, _, _ = socket.recv_fds(self._channel, 64, 4)
+            message, fds, _, _ = socket.recv_fds(self._channel, 64, 4, socket.MSG_CMSG_CLOEXEC)
             if not message:
                 return
             with open(fds[0], "rb") as file:
@@ -125,7 +125,7 @@ class Box:
         os.close(err)
         theirs.close()
         with mine:
-            listeners = socket.recv_fds(mine, 1, 1)[1]
+            listeners = socket.recv_fds(mine, 1, 1, socket.MSG_CMSG_CLOEXEC)[1]
         seen = watch.Watch(
             order["limits"], changes=self._changes, events=self._events, pid=pid, alone=self._alone
         )
@@ -177,7 +177,9 @@ class Box:
                 listener = syscalls.install(self._filter, told=True)
                 socket.send_fds(theirs, [b"1"], [listener])
                 os.close(listener)
-            theirs.close()
+            os.closerange(
+                3, os.sysconf("SC_OPEN_MAX")
+            )  # all are closed by exec too: both must hold
             os.execvpe(order["command"][0], order["command"], order["environment"])  # noqa: S606
         except OSError as error:
             code = 127 if error.errno == errno.ENOENT else 126

@@ -24,12 +24,12 @@ from holdfast.sandbox.plan import OnOutput, clean_environment, inside, plan_of, 
 from holdfast.sandbox.probe import probe
 from holdfast.sandbox.proxy import Proxy
 from holdfast.sandbox.spec import TIERS, Ended, Folder, Limits, Overlay, Spec, Tier
-from holdfast.values.errors import Outside, Refused
+from holdfast.values.errors import Misuse, Outside, Refused
 
 _PACKAGES = str(Path(__file__).parents[2])
 _START = (
-    "import sys; sys.path.append(sys.argv[1]); from holdfast.sandbox import helper; "
-    "helper.main(int(sys.argv[2]))"
+    "import sys; sys.path.append(sys.argv[1]); from holdfast.sandbox import forker; "
+    "forker.main(int(sys.argv[2]))"
 )
 _MESSAGE = 64 * 1024
 
@@ -61,7 +61,7 @@ class Opened:
     async def let_out(self, proxy: Proxy) -> None:
         """Serve the sandbox's only way out, on a socket that its first process has made."""
         await _readable(self._channel.fileno())
-        message, fds, _, _ = socket.recv_fds(self._channel, _MESSAGE, 1)
+        message, fds, _, _ = socket.recv_fds(self._channel, _MESSAGE, 1, socket.MSG_CMSG_CLOEXEC)
         told = _told(message)
         listening = socket.socket(fileno=fds[0])
         listening.setblocking(False)
@@ -82,13 +82,16 @@ class Opened:
         """Run one command to its end, with every process that it started.
 
         ``on_output`` gets "stdout" or "stderr" and bytes as they come. Cancelling this closes the
-        world, which ends the command. Raises Outside if the sandbox could not be made or died.
+        world, which ends the command. Raises Outside if the sandbox could not be made
+        or died, Misuse if it has been closed.
         """
         limits = limits or Limits()
         given = {**self._environment, **(environment or {}), **(secrets or {})}
         order = {"command": command, "cwd": inside(self.at, cwd), "environment": given,
                  "limits": dataclasses.asdict(limits)}  # fmt: skip
         async with self._turn:
+            if self._process < 0:
+                raise Misuse("this world has been closed: open it again")
             output = Output(limits.output_bytes, on_output)
             try:
                 with output.pipes() as ends:
@@ -213,7 +216,7 @@ class Sandbox:
         """The tier that commands get here. Refused: this host has none that is strong enough."""
         rank = TIERS.index
         host = await asyncio.to_thread(probe)
-        found = max(host.tier, self._most, key=rank)
+        found = TIERS[max(rank(host.tier), rank(self._most))]
         lacking = host.lacking(self._least)
         reason = f"{lacking.name}: {lacking.found}; {lacking.fix}" if lacking else "not asked for"
         if rank(found) > rank(self._least):
@@ -281,12 +284,11 @@ def _send(channel: socket.socket, order: Mapping[str, Any], fds: tuple[int, ...]
 async def _process(control: socket.socket) -> int:
     """The descriptor of a process that the helper has forked."""
     await _readable(control.fileno())
-    message, fds, _, _ = socket.recv_fds(control, _MESSAGE, 1)
+    message, fds, _, _ = socket.recv_fds(control, _MESSAGE, 1, socket.MSG_CMSG_CLOEXEC)
     if not message:
         raise Outside("the helper of the sandbox ended", retryable=True)
     if not fds:
         raise Outside(f"no sandbox could be made: {json.loads(message)['failed']}")
-    os.set_inheritable(fds[0], False)
     return fds[0]
 
 

@@ -66,7 +66,9 @@ def probe(directory: str = "") -> Host:
     system matters), the system's temporary one if not given."""
     if not sys.platform.startswith("linux"):
         fix = "use Linux, or a virtual machine with it"
-        return Host("none", (Fact("linux", ok=False, found=sys.platform, fix=fix, tier="landlock"),))
+        return Host(
+            "none", (Fact("linux", ok=False, found=sys.platform, fix=fix, tier="landlock"),)
+        )
     with tempfile.TemporaryDirectory(prefix=".holdfast-probe-", dir=directory or None) as place:
         done = subprocess.run(
             [sys.executable, "-I", "-S", "-c", _START, _PACKAGES, place],
@@ -90,21 +92,19 @@ def judge(seen: dict[str, str], set_to: dict[str, str]) -> Host:
     return Host("none", facts)
 
 
+_ORDINARY = "keep the store (HOLDFAST_STORE) on ext4, xfs or btrfs"
+_MAPPED = "until then root's commands keep uid 0, without capabilities"
+_GROUPS = "run as root or under `systemd-run --user --scope -p Delegate=yes`: memory is watched now"
+_REFLINK = "keep the store on xfs or btrfs: the first write to a big file copies all of it here"
 _TRIED: dict[str, tuple[str, str, str]] = {  # name: tier, what it is when it works, fix when not
     "user namespaces": ("namespaces", "can be made", ""),
     "mounts": ("namespaces", "a root of its own can be built", "use Linux 5.12 or newer"),
-    "overlay": ("", "mounts in a user namespace", "keep the store on ext4, xfs, btrfs or "
-                "tmpfs (HOLDFAST_STORE), with Linux 5.12 or newer: not on overlayfs or a network"),
+    "overlay": ("", "mounts in a user namespace", f"{_ORDINARY}, with Linux 5.12 or newer"),
     "landlock": ("landlock", "", "boot with lsm=landlock,... (Linux 5.13 or newer has it)"),
-    "seccomp": ("landlock", "filters with a listener",
-                "use a kernel with CONFIG_SECCOMP_FILTER, Linux 5.0 or newer, on x86_64 or aarch64"),
-    "mapped mounts": ("", "root's commands are nobody outside",
-                      "keep the store on ext4, xfs or btrfs; until then root's commands keep uid 0 "
-                      "(without capabilities)"),
-    "control groups": ("", "", "run under `systemd-run --user --scope -p Delegate=yes`, or as root: "
-                       "until then memory is watched, not bounded by the kernel"),
-    "reflink": ("", "copies share their blocks", "keep the store on xfs or btrfs: the first write to "
-                "a big file copies all of it here"),
+    "seccomp": ("landlock", "filters with a listener", "use x86_64 or aarch64, Linux 5.0 or newer"),
+    "mapped mounts": ("", "root's commands are nobody outside", f"{_ORDINARY}: {_MAPPED}"),
+    "control groups": ("", "", _GROUPS),
+    "reflink": ("", "copies share their blocks", _REFLINK),
 }  # fmt: skip
 
 
@@ -127,8 +127,9 @@ def _namespace_fix(set_to: dict[str, str]) -> str:
     if set_to.get("kernel.apparmor_restrict_unprivileged_userns") == "1":
         return f"{_ALLOW}: sysctl -w kernel.apparmor_restrict_unprivileged_userns=0"
     if set_to.get("container"):
-        return ("start the container with --security-opt seccomp=unconfined "
-                "--security-opt apparmor=unconfined --security-opt systempaths=unconfined")  # fmt: skip
+        options = ("seccomp", "apparmor", "systempaths")
+        wanted = " ".join(f"--security-opt {option}=unconfined" for option in options)
+        return f"start the container with {wanted}"
     if set_to.get("Seccomp", "0") != "0":
         return "a seccomp filter of whatever started this forbids it: allow clone and unshare there"
     return "use a kernel with CONFIG_USER_NS, or run on the host itself"

@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from holdfast.sandbox import calls, cgroup, helper, landlock, root, syscalls
+from holdfast.sandbox import calls, cgroup, forker, landlock, root, syscalls
 
 _FICLONE = 0x40049409
 
@@ -19,14 +19,16 @@ _FICLONE = 0x40049409
 def main(place: str) -> None:
     """Try everything on the file system of ``place``, an empty directory."""
     seen = {
-        "landlock": f"version {landlock.version()}" if landlock.version() else "!not in this kernel",
+        "landlock": f"version {landlock.version()}"
+        if landlock.version()
+        else "!not in this kernel",
         "seccomp": "" if syscalls.available() else "!no filters with a listener here",
         "control groups": _groups(),
         "reflink": _tried(lambda: _reflink(place)),
     }
     names = -1
     if os.geteuid() == 0:
-        names = helper.mapping(helper.NOBODY)
+        names = forker.mapping(forker.NOBODY)
         seen["mapped mounts"] = _tried(lambda: _mapped(place, names))
     seen["user namespaces"] = _in_child(lambda: calls.unshare(calls.CLONE_NEWUSER))
     seen["mounts"] = _in_child(_walls)
@@ -60,8 +62,11 @@ def _groups() -> str:
     above = cgroup.parents()
     if "memory" not in above:
         return "!this process may not make any with a limit of memory"
-    problem = _tried(lambda: cgroup.remove(cgroup.make(above, 1 << 30, 64)) and None)
-    return problem or ", ".join(sorted(above))
+
+    def attempt() -> None:
+        cgroup.remove(cgroup.make(above, 1 << 30, 64))
+
+    return _tried(attempt) or ", ".join(sorted(above))
 
 
 def _reflink(place: str) -> None:
@@ -82,7 +87,7 @@ def _mapped(place: str, names: int) -> None:
 
 def _walls() -> None:
     """All namespaces at once, what sandboxes share, and a fresh /proc: containers may forbid it."""
-    helper.own_mounts(os.geteuid(), os.getegid())
+    forker.own_mounts(os.geteuid(), os.getegid())
     shelf = root.prepare()
     pid = calls.fork(calls.WALLS)
     if pid == 0:
@@ -100,7 +105,7 @@ def _walls() -> None:
 
 
 def _overlay(place: str) -> None:
-    helper.own_mounts(os.geteuid(), os.getegid())
+    forker.own_mounts(os.geteuid(), os.getegid())
     for name in ("lower", "upper", "work", "seen"):
         os.mkdir(f"{place}/{name}")
     options = f"userxattr,lowerdir={place}/lower,upperdir={place}/upper,workdir={place}/work"

@@ -14,7 +14,8 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from weakref import WeakKeyDictionary
@@ -23,7 +24,7 @@ from holdfast.engine import scope
 from holdfast.sandbox.client import Opened, Sandbox
 from holdfast.sandbox.spec import TIERS, Ended, Folder, Limits, Overlay, Spec, Tier
 from holdfast.values import limits as most
-from holdfast.values.errors import HoldfastError, Misuse, Outside
+from holdfast.values.errors import HoldfastError, Misuse, Outside, Refused
 from holdfast.world import CopyCheckout, Stage
 from holdfast.world.disk import Row
 from holdfast.world.layers import Layers, Stack
@@ -40,7 +41,7 @@ class Asked:
     secrets: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     readable: tuple[str, ...] = ()
     network: tuple[str, ...] = ()
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(eq=False)
@@ -56,8 +57,18 @@ class _World:
     root: str
     rows: dict[str, Row] = field(default_factory=dict[str, Row])
     whole: bool = True
+    plain: bool = True
     busy: bool = True
     since: float = 0.0
+
+    def makes(self, root: str) -> bool:
+        """Whether commands in it have made this root."""
+        return self.root == root != self.stack.root
+
+    @property
+    def is_large(self) -> bool:
+        """Whether writing what it changed once more would take longer than closing it."""
+        return len(self.rows) > most.NEAR_MIN_ENTRIES
 
 
 class Workplace:
@@ -69,10 +80,11 @@ class Workplace:
         least, strongest = _tiers(wanted)
         unsafe = least == "none"
         self._sandbox = Sandbox(least=least, most=strongest, unsafe=unsafe)
+        self._wanted = wanted
         self._layers: Layers | None = None
         self._overlays: bool | None = None
         self._open: dict[str, _World] = {}
-        self._going: dict[asyncio.Task[None], str] = {}
+        self._going: dict[asyncio.Task[None], _World] = {}
         self._first = asyncio.Lock()
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
@@ -80,16 +92,10 @@ class Workplace:
     async def run(self, here: scope.Call, asked: Asked) -> tuple[Ended, tuple[str, ...]]:
         """Run a command in the world of a call and give the call what it made of it. Also returns
         what the command left that no world can hold. Errors: `Outside`, `Refused`, `Misuse`."""
-        self._check(asked.readable)
+        _check(self._caches, asked.readable)
         if await self._can_overlay(here):
             return await self._run_open(here, asked)
         return await self._run_copy(here, asked)
-
-    def _check(self, readable: tuple[str, ...]) -> None:
-        store = os.path.realpath(self._caches)
-        for path in readable:
-            if f"{store}/".startswith(os.path.realpath(path).rstrip("/") + "/"):
-                raise Misuse(f"readable path {path!r} holds the store: commands never see that")
 
     # As an overlay ---
 
@@ -97,8 +103,16 @@ class Workplace:
         """Whether worlds can be mounted here: tried once, for some file systems cannot hold it."""
         async with self._first:
             if self._overlays is None:
-                self._overlays = await self._try(here)
+                self._overlays = await self._tier() == "namespaces" and await self._try(here)
         return self._overlays
+
+    async def _tier(self) -> Tier:
+        """INVARIANT W25: the walls are those that the setting allows, or nothing is run."""
+        try:
+            return await self._sandbox.tier()
+        except Refused as error:
+            text = f"world.run: {error} (the setting is HOLDFAST_SANDBOX={self._wanted!r})"
+            raise Refused(text, rule=error.rule) from None
 
     async def _try(self, here: scope.Call) -> bool:
         try:
@@ -138,7 +152,7 @@ class Workplace:
             await asyncio.shield(self._leave(world))
             raise
         world.rows, world.root = found.rows, found.root
-        world.whole = not found.left
+        world.whole, world.plain = not found.left, found.plain
         world.busy, world.since = False, self._loop.time()
         here.root = found.root
         self._look_later()
@@ -163,18 +177,24 @@ class Workplace:
                 raise Misuse("world.run: another command runs in this world; await it first")
             world.busy = True
             same = world.epoch == here.epoch and world.root == root and world.walls == walls
-            if same and len(world.rows) <= most.UPPER_ENTRIES and self._is_sound(world):
+            small = len(world.rows) <= most.UPPER_ENTRIES
+            # INVARIANT W26: what a command sees follows from the root alone: what an upper has
+            # beyond that (hard links, sockets, other bits of modes) is gone when the next begins.
+            bare = world.plain and world.whole
+            if same and small and bare and self._is_sound(world):
                 return world
-            # INVARIANT W8: an upper belongs to one lease
+            # an upper belongs to one lease (W8)
             world.whole = world.whole and world.epoch == here.epoch and self._is_sound(world)
             await self._leave(world)
         near = [] if world is None else [world.root, world.stack.root]
-        for other in [one for one in self._open.values() if one.root == root]:
+        for other in [one for one in self._open.values() if one.makes(root)]:
             near.append(other.stack.root)
-            if not other.busy:  # its upper becomes the layer that both need
+            if other.is_large and not other.busy:  # its upper becomes the layer that both need
                 self._go(other)
-        for task in [task for task, going in self._going.items() if going == root]:
-            await asyncio.wait([task])
+        for task, other in [(task, one) for task, one in self._going.items() if one.makes(root)]:
+            near.append(other.stack.root)
+            if other.is_large:
+                await asyncio.wait([task])
         return await self._begin(here, asked, near, walls)
 
     async def _begin(
@@ -217,7 +237,7 @@ class Workplace:
         if self._open.get(world.run) is world:
             del self._open[world.run]
         task = self._loop.create_task(self._leave(world))
-        self._going[task] = world.root
+        self._going[task] = world
         task.add_done_callback(lambda done: self._going.pop(done, None))
 
     async def _leave(self, world: _World) -> None:
@@ -293,8 +313,8 @@ class Workplace:
     def _checkout(self, here: scope.Call) -> CopyCheckout:
         """The run's own copy of its world. It is a cache: anything there may be deleted.
 
-        INVARIANT W8: it belongs to one lease. A command that outlived its killed process may still
-        write into the copy of the lease before, so that is never used again.
+        It belongs to one lease (W8): a command that outlived its killed process may still write
+        into the copy of the lease before, so that is never used again.
         """
         place = self._caches / "checkouts" / here.run
         for stale in place.glob("*"):
@@ -316,6 +336,13 @@ def _tiers(wanted: str) -> tuple[Tier, Tier]:
     raise Misuse(f"HOLDFAST_SANDBOX={wanted!r}: say {', '.join(TIERS)}, or nothing for the best")
 
 
+def _check(caches: Path, readable: tuple[str, ...]) -> None:
+    store = os.path.realpath(caches)
+    for path in readable:
+        if f"{store}/".startswith(os.path.realpath(path).rstrip("/") + "/"):
+            raise Misuse(f"readable path {path!r} holds the store: commands never see that")
+
+
 def interpreter() -> tuple[str, ...]:
     """The directories of the running Python: commands may read them, so that they can use it."""
     return tuple(dict.fromkeys((sys.prefix, sys.base_prefix)))
@@ -324,12 +351,17 @@ def interpreter() -> tuple[str, ...]:
 # One for each directory of caches -------------------------------------------------------------
 _places: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Workplace]] = WeakKeyDictionary()
 _wishes: dict[str, str] = {}
+_users: Counter[str] = Counter()
 
 
-def choose(caches: str, wanted: str) -> None:
-    """Say which walls commands with these caches get (a setting, "" for the best); `Misuse`."""
+def enlist(caches: str, wanted: str) -> None:
+    """A user of these caches: its commands get the walls of a setting ("" is the best). `Misuse`.
+
+    Several users on one loop share one workplace; the last one that leaves closes it.
+    """
     _tiers(wanted)
     _wishes[caches] = wanted
+    _users[caches] += 1
 
 
 def workplace(caches: str) -> Workplace:
@@ -347,9 +379,18 @@ def ended(caches: str, run: str) -> None:
         found.ended(run)
 
 
-async def close(wanted: Callable[[str], bool] = lambda caches: True) -> None:
-    """Close the running loop's workplaces: all, or those whose caches are ``wanted``."""
-    here = _places.get(asyncio.get_running_loop(), {})
-    for caches in [one for one in here if wanted(one)]:
-        await here.pop(caches).close()
+async def leave(caches: str) -> None:
+    """A user of these caches, which it had enlisted for, is done with them."""
+    _users[caches] -= 1
+    if _users[caches] <= 0:
+        del _users[caches]
         _wishes.pop(caches, None)
+        await close(caches)
+
+
+async def close(*wanted: str) -> None:
+    """Close the running loop's workplaces with these caches (none named: all)."""
+    here = _places.get(asyncio.get_running_loop(), {})
+    for caches in wanted or tuple(here):
+        if caches in here:
+            await here.pop(caches).close()

@@ -101,7 +101,7 @@ COMMAND_OUTPUT_BYTES = 1024 * 1024
 COMMAND_SECONDS = 600.0
 """Default time limit of ``world.run``."""
 COMMAND_MEMORY_BYTES = 4 * 1024**3
-"""Memory of a command's processes together, unless asked otherwise: builds fit, a bomb ends soon."""
+"""Memory of a command's processes together, unless asked otherwise: builds fit, bombs end soon."""
 COMMAND_PROCESSES_ITEMS = 512
 """Processes and threads of a command at once: parallel builds fit, a fork bomb does no harm."""
 COMMAND_DISK_BYTES = 8 * 1024**3
@@ -161,6 +161,8 @@ OVERLAY_LEVELS_MAX = 60
 shorter at once; the kernel accepts 500, but each costs time with every mount and cold look-up."""
 COMPACT_MIN_ITEMS = 4
 """Layers that are made one at least, so that making a stack shorter is worth its walk."""
+SHELF_ATTEMPTS = 20
+"""How often a stack is put together again when somebody deletes parts of it meanwhile."""
 NEAR_MIN_ENTRIES = 32
 """A difference of up to this many entries is written as a layer, however small the world is."""
 NEAR_MAX_PERCENT = 10

@@ -46,11 +46,13 @@ class Size(NamedTuple):
 class Upper(NamedTuple):
     """What an upper directory says: the ``root`` of the world seen through it; ``rows``, what was
     found in it, for the next reading; ``left``, a sentence for each socket or FIFO, which a world
-    cannot hold and which are passed over."""
+    cannot hold and which are passed over; ``plain``: whether the world would look the same if it
+    were written anew (no hard links, no other bits of modes than a world keeps)."""
 
     root: str
     rows: dict[str, Row]
     left: tuple[str, ...]
+    plain: bool = True
 
 
 # Writing --------------------------------------------------------------------------------------
@@ -140,7 +142,7 @@ def read_upper(
             found = reading.directory(parent, upper.name, "", root)
         finally:
             os.close(parent)
-    return Upper(found, reading.rows, tuple(reading.left))
+    return Upper(found, reading.rows, tuple(reading.left), reading.plain)
 
 
 class _Reading:
@@ -150,6 +152,7 @@ class _Reading:
         self.now = now
         self.rows: dict[str, Row] = {}
         self.left: list[str] = []
+        self.plain = True
 
     def directory(self, parent: int, name: str, path: str, before: str, depth: int = 0) -> str:
         """The hash of a directory seen through the upper, given what is below it."""
@@ -164,6 +167,7 @@ class _Reading:
             folders = [name for name, status in items if stat.S_ISDIR(status.st_mode)]
             there = nodes.pick(self.objects, before, folders) if folders else {}
             edits: dict[str, Entry | None] = {}
+            self.plain = self.plain and all(_is_plain(status) for _, status in items)
             for name, status in items:  # noqa: PLR1704 - the directory's own name is done with
                 below = f"{path}/{name}" if path else name
                 if below == RESERVED:
@@ -196,7 +200,7 @@ class _Reading:
             with _opened(folder, name, _READ_FLAGS, 0o400) as opened:
                 executable = bool(status.st_mode & 0o100)
                 entry = chunks.put_chunks(self.objects.put, disk.pieces(opened, status), executable)
-            # INVARIANT W5: see `disk.Scan`: only what was old when the reading began is trusted
+            # as in `disk.Scan` (W5): only what was old when the reading began is trusted
             status = os.lstat(name, dir_fd=folder)
             settled = status.st_ctime_ns < self.now
             row = Row(entry, disk.signature(status) if settled else None)
@@ -209,6 +213,13 @@ class _Reading:
             self.left.append(f"{path!r} is a {sort}, which a world cannot hold: it is not kept")
             return
         raise Misuse(f"{path!r} is a device, which a world cannot hold: remove it")
+
+
+def _is_plain(status: os.stat_result) -> bool:
+    mode = status.st_mode
+    if stat.S_ISREG(mode):
+        return status.st_nlink == 1 and stat.S_IMODE(mode) in (0o644, 0o755)
+    return not stat.S_ISDIR(mode) or stat.S_IMODE(mode) == 0o755
 
 
 def _mark(folder: int, path: str) -> bytes:

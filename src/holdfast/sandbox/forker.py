@@ -22,7 +22,7 @@ NOBODY = 65534
 """Whom root's commands are outside: a user who owns nothing."""
 
 
-class Helper:
+class Forker:
     """What the helper knows for all sandboxes.
 
     ``names`` maps the owner of worlds to the user inside, if these differ: root's commands are
@@ -79,7 +79,7 @@ class Helper:
 
     def _order(self) -> int | None:
         """Take one order. Returns a descriptor of a process to wait for, -1, or None at the end."""
-        message, fds, _, _ = socket.recv_fds(self._control, 64, 4)
+        message, fds, _, _ = socket.recv_fds(self._control, 64, 4, socket.MSG_CMSG_CLOEXEC)
         if not message:
             return None
         with open(fds[0], "rb") as file:
@@ -186,13 +186,13 @@ def main(number: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a person's Ctrl-C is for the one who asks
     if os.geteuid() == 0:
         os.setgroups([])
-    helper = Helper(socket.socket(fileno=number))
-    helper.settle()
+    forker = Forker(socket.socket(fileno=number))
+    forker.settle()
     for network in (True, False):
         syscalls.program(told=True, network=network)  # once, before the forks
     landlock.version()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # from now on the kernel reaps
     gc.freeze()
     gc.disable()
-    helper.serve()
+    forker.serve()
     sys.exit(0)
