@@ -154,7 +154,7 @@ def groups_of(pid: int) -> list[Path]:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    while not condition():
+    while not condition():  # noqa: ASYNC110 - of another process: there is no event
         await asyncio.sleep(0.01)
 
 

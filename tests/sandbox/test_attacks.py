@@ -139,7 +139,7 @@ async def test_secrets_of_the_host_cannot_be_read(walls: Walls, monkeypatch: pyt
     monkeypatch.setenv("PLANTED", "in-the-environment")
     script = """
 import glob, os, sys
-for place in ("/etc/shadow", "/etc/sudoers", "/root", "/home", sys.argv[1], sys.argv[2]):
+for place in ("/etc/shadow", "/etc/sudoers", "/home", *sys.argv[1:]):
     if os.path.exists(place):
         print("ESCAPED", place)
 for name in glob.glob("/proc/[0-9]*/environ"):
@@ -151,8 +151,14 @@ for name in glob.glob("/proc/[0-9]*/environ"):
 assert "PLANTED" not in os.environ
 print(sorted(os.environ))
 """
-    ended = await walls.attack(script, walls.place.path, Path(__file__).parent)
+    ended = await walls.attack(script, Path.home(), walls.place.path, Path(__file__).parent)
     assert ended.exit == 0, ended
+
+
+async def test_paths_of_the_host_are_not_told(walls: Walls):
+    ended = await walls.run("/bin/cat", "/proc/1/cmdline", "/proc/1/comm", "/proc/1/environ")
+    assert ended.stdout.strip(b"\0") == b"holdfast\n"
+    assert b"Permission denied" in ended.stderr
 
 
 async def test_no_devices(walls: Walls):

@@ -151,7 +151,9 @@ class Sandbox:
         python: str = sys.executable,
         user: int | None = None,
     ) -> None:
-        self._least, self._most, self._unsafe = least, most, unsafe
+        self._least: Tier = least
+        self._most: Tier = most
+        self._unsafe = unsafe
         self._python, self._user = python, user
         self._helper: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None

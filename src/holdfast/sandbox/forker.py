@@ -6,6 +6,7 @@ asks. It reads one order at a time from its socket and ends when that is closed.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import json
 import os
@@ -180,10 +181,21 @@ def mapping(uid: int) -> int:
         os.waitpid(pid, 0)
 
 
+def _hide_arguments() -> None:
+    """Commands see this process's copies in /proc: with no name, and no path of the host."""
+    with open("/proc/self/stat", "rb") as file:
+        fields = file.read().rpartition(b")")[2].split()
+    begin, end = int(fields[45]), int(fields[46])  # arg_start and arg_end, the 48th and 49th
+    ctypes.memset(begin, 0, end - begin)
+    with open("/proc/self/comm", "wb") as file:
+        file.write(b"holdfast")
+
+
 def main(number: int) -> None:
     """Serve the socket with this descriptor until it is closed."""
     calls.prctl(calls.PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a person's Ctrl-C is for the one who asks
+    _hide_arguments()
     if os.geteuid() == 0:
         os.setgroups([])
     forker = Forker(socket.socket(fileno=number))

@@ -19,7 +19,8 @@ _TAKEN = ("/proc", "/dev", "/sys", "/etc", "/usr", "/bin", "/sbin", "/lib")
 
 def clean_environment() -> dict[str, str]:
     """What every command gets, and nothing of this process's own."""
-    return {"PATH": _PATH, "HOME": HOME, "LANG": "C.UTF-8", "TZ": "UTC", "TMPDIR": "/tmp"}  # noqa: S108
+    scratch = "/tmp"  # noqa: S108 - the sandbox's own
+    return {"PATH": _PATH, "HOME": HOME, "LANG": "C.UTF-8", "TZ": "UTC", "TMPDIR": scratch}
 
 
 def with_proxy(port: int) -> dict[str, str]:

@@ -36,7 +36,7 @@ class Pattern(NamedTuple):
 
 
 def pattern(text: str) -> Pattern:
-    """Read one pattern, such as ``pypi.org``, ``*.example.org:8443`` or ``[::1]:80``. Misuse."""
+    """Read one pattern, such as ``example.com``, ``*.example.org:8443`` or ``[::1]:80``. Misuse."""
     host, port = _split(text, 0)
     below = host.startswith("*.")
     host = host.removeprefix("*.")

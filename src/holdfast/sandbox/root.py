@@ -128,9 +128,9 @@ def build(plan: dict[str, Any], shelf: str, trees: Trees) -> int:
              if os.path.islink(f"{shelf}/{name}")]  # fmt: skip
     calls.mount("tmpfs", _BASE, "tmpfs", _MOUNT_SAFE, "mode=755,size=1m")
     os.chdir(_BASE)
-    os.mkdir("root")
-    calls.mount("tmpfs", "root", "tmpfs", _MOUNT_SAFE, "mode=755,size=16m")
-    os.chdir("root")
+    os.mkdir("new")
+    calls.mount("tmpfs", "new", "tmpfs", _MOUNT_SAFE, "mode=755,size=16m")
+    os.chdir("new")
     for name, target in links:
         os.symlink(target, name)
     for name in ("proc", "tmp", "var", "run"):
@@ -148,7 +148,7 @@ def build(plan: dict[str, Any], shelf: str, trees: Trees) -> int:
     if plan["root"]:
         _mask_proc()
     changes = _open_world(plan)
-    calls.pivot(f"{_BASE}/root")
+    calls.pivot(f"{_BASE}/new")
     calls.set_mount(-1, "/", calls.RDONLY | _SAFE)
     return changes
 
@@ -178,13 +178,13 @@ def _open_world(plan: dict[str, Any]) -> int:
     options = f"userxattr,volatile,lowerdir={lower},upperdir={upper},workdir={work}"
     os.makedirs(at, exist_ok=True)
     os.chdir(_LAYERS)
-    calls.mount("overlay", f"../root/{at}", "overlay", _MOUNT_SAFE, options)
+    calls.mount("overlay", f"../new/{at}", "overlay", _MOUNT_SAFE, options)
     # "volatile" spares every fsync: what a crash leaves of an upper is thrown away anyway. Its mark
     # would forbid the next mount of the same upper, which may well follow a clean end.
     os.unlink(f"{work}/work/incompat/volatile/dirty")
     os.rmdir(f"{work}/work/incompat/volatile")
     changes = os.open(upper, flags)
-    os.chdir("../root")
+    os.chdir("../new")
     return changes
 
 
