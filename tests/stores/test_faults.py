@@ -58,6 +58,23 @@ async def test_work_is_done_in_the_order_of_the_calls(tmp_path: Path):
     await store.close()
 
 
+async def test_appends_in_a_row_let_the_loop_turn(tmp_path: Path):
+    """INVARIANT S8: whoever steps alone does not keep the loop from hearing what comes."""
+    store, heard = SqliteStore(tmp_path), []
+    await begin(store, "r")
+    ours, theirs = os.pipe()
+    asyncio.get_running_loop().add_reader(ours, lambda: heard.append(os.read(ours, 1)))
+    for number in range(1, 6):
+        os.write(theirs, b"!")
+        for _ in range(limits.INLINE_COMMIT_BATCHES + 1):
+            await store.append((Batch("r", (signal_draft(),)),), {})
+        assert len(heard) == number
+    asyncio.get_running_loop().remove_reader(ours)
+    os.close(ours)
+    os.close(theirs)
+    await store.close()
+
+
 async def test_threads_and_the_loop_append_at_once(tmp_path: Path):
     store = SqliteStore(tmp_path)
     await begin(store, "r")

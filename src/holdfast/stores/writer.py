@@ -79,16 +79,18 @@ class Writer:
         self._behind = 0
         self._gathered: list[_Item] = []
         self._home: tuple[asyncio.AbstractEventLoop, int] | None = None
+        self._at_once = 0
         self._cost_us = 0.0
         self._pages = 0
         self._thread = threading.Thread(target=self._main, name="holdfast-writer", daemon=True)
         self._thread.start()
 
     def submit(
-        self, work: Work, loop: asyncio.AbstractEventLoop, size: int = 0
+        self, work: Work, loop: asyncio.AbstractEventLoop, size: int = 0, *, more: bool = False
     ) -> asyncio.Future[Any]:
         """Ask for ``work`` (which writes about ``size`` bytes of content); the future resolves on
-        ``loop``, in which this is called, once it is durable."""
+        ``loop``, in which this is called, once it is durable. ``more``: the caller asks for more
+        before it waits."""
         if self._closed:
             raise self._over()
         item = _Item(work, size)
@@ -100,10 +102,23 @@ class Writer:
             self._put([item])
             return item.future
         self._gathered.append(item)
-        if len(self._gathered) == 1:
-            # one turn later: what this one leads to at once is committed together with it
-            loop.call_soon(loop.call_soon, self._flush)
+        if len(self._gathered) > 1:
+            return item.future
+        # INVARIANT S8: so many in a row at most, then the loop turns
+        if not more and self._at_once < limits.INLINE_COMMIT_BATCHES and _idle(loop):
+            self._at_once += 1
+            self._flush()
+        else:
+            # what this turn leads to in the next one is committed together with it
+            loop.call_soon(self._gather, loop)
         return item.future
+
+    def _gather(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._at_once = 0
+        if _idle(loop):
+            self._flush()
+        else:
+            loop.call_soon(self._flush)
 
     def submit_now(self, work: Work, size: int = 0) -> Any:
         """Ask for ``work`` and block the calling thread until it is durable."""
@@ -299,6 +314,13 @@ class Writer:
                 continue
             with contextlib.suppress(RuntimeError):  # that loop is closed: nobody waits there
                 loop.call_soon_threadsafe(_resolve, group)
+
+
+def _idle(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether nothing else is ready to run: nobody could join this commit if it waited. Only
+    asyncio's own loops can be asked; of others it is not assumed."""
+    ready = getattr(loop, "_ready", None)
+    return ready is not None and not ready
 
 
 def _of_the_store(error: Exception) -> bool:

@@ -41,6 +41,9 @@ RETRY_MAX_ATTEMPTS = 100
 INLINE_COMMIT_MS = 1.0
 """While commits take less than this (smoothed), they are made on the event loop: handing them to
 the writer's thread and back costs about half of that in processor time. Slower ones go there."""
+INLINE_COMMIT_BATCHES = 8
+"""So many commits are made in a row without a turn of the event loop, while nothing else is ready:
+a run that steps alone is spared two turns a step, and what comes from outside waits some ms."""
 INLINE_COMMIT_BYTES = 256 * 1024
 """Appends with more content than this go to the writer's thread at once."""
 GROUP_COMMIT_BATCHES = 512
