@@ -285,7 +285,8 @@ class Writer:
             # smoothed: what the disk takes, not the work that grows with the items
             self._cost_us += ((self._clock.ticks_ns() - start) / 1000 - self._cost_us) / 8
             # two pages of tables and indexes at least, and what the content takes
-            self._pages += 2 + len(items) // 8 + sum(item.size for item in items) // 4096
+            content = sum(item.size for item in items)
+            self._pages += 2 + len(items) // 8 + content // limits.PAGE_BYTES
             self._settled(True)
         except Exception as error:  # noqa: BLE001 # the thread must live and nobody may hang
             with contextlib.suppress(sqlite3.Error):
