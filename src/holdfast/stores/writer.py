@@ -159,7 +159,7 @@ class Writer:
             return False
         finally:
             self._writing.release()
-        self._deliver(items)
+        _resolve(items)  # what is gathered was asked for here
         return True
 
     def _put(self, items: list[_Item]) -> None:
@@ -305,9 +305,9 @@ class Writer:
     def _deliver(self, items: list[_Item]) -> None:
         by_loop: dict[asyncio.AbstractEventLoop, list[_Item]] = {}
         for item in items:
-            if item.done is not None:
-                item.done.set()
-            elif item.loop is not None:
+            if item.loop is None:
+                _resolve([item])
+            else:
                 by_loop.setdefault(item.loop, []).append(item)
         for loop, group in by_loop.items():
             if self._home is not None and self._home == (loop, threading.get_ident()):
@@ -335,6 +335,8 @@ def _of_the_store(error: Exception) -> bool:
 def _resolve(items: list[_Item]) -> None:
     for item in items:
         future = item.future
+        if item.done is not None:
+            item.done.set()
         if future is None or future.done():
             continue
         if item.error is not None:
