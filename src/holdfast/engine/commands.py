@@ -25,7 +25,7 @@ from holdfast.values import limits
 from holdfast.values.canon import Blobs, digest
 
 
-class Append(msgspec.Struct):
+class Append(msgspec.Struct, gc=False):
     """Commit these drafts to the run (and batches to others), with their blobs."""
 
     drafts: list[Draft]
@@ -33,21 +33,21 @@ class Append(msgspec.Struct):
     others: tuple[Batch, ...] = ()
 
 
-class Perform(msgspec.Struct):
+class Perform(msgspec.Struct, gc=False):
     """Do it: the tool itself, or its reconcile function. Answered with `Done`."""
 
     attempt: int
     reconcile: bool = False
 
 
-class Await(msgspec.Struct):
+class Await(msgspec.Struct, gc=False):
     """Wait for a person's answer, a signal, or a time (``due``, ms)."""
 
     kind: str
     due: int = 0
 
 
-class Done(msgspec.Struct):
+class Done(msgspec.Struct, gc=False):
     """How a performance ended. ``value``: skeleton; ``error``; ``open``: it may have happened,
     nobody knows; ``not_done``: reconcile says it did not happen; ``took``: microseconds; ``world``:
     root after; ``merged``: for merges; ``looked``: it looked at the world, whose
@@ -65,7 +65,7 @@ class Done(msgspec.Struct):
     saw: str = ""
 
 
-class Look(msgspec.Struct):
+class Look(msgspec.Struct, gc=False):
     """Ask the store how child ``run`` ended. Answered with a skeleton; None if it has not; empty if
     it is the asker's own child, whose news will come."""
 

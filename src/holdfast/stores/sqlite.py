@@ -84,7 +84,10 @@ class SqliteStore(Reads):
     def append(self, batches: Sequence[Batch], blobs: Blobs) -> asyncio.Future[list[Event]]:
         """See `Store.append`."""
         work = self._append_work(batches, blobs)
-        return self._writer.submit(work, asyncio.get_running_loop(), _size(blobs))
+        loop = asyncio.get_running_loop()
+        # a run that begins takes its first step at once
+        more = any(batch.lease for batch in batches)
+        return self._writer.submit(work, loop, _size(blobs), more=more)
 
     def append_now(self, batches: Sequence[Batch], blobs: Blobs) -> list[Event]:
         """See `Store.append_now`."""
