@@ -34,7 +34,7 @@ def three(base: str, ours: str, theirs: str) -> tuple[Stage, list[str], Merged]:
     objects = memory()
     root = change(objects, write_file(objects, EMPTY, "x", b"other"), base)
     roots = [root, change(objects, root, ours), change(objects, root, theirs)]
-    return objects, roots, merge(objects, *roots)
+    return objects, roots, merge(objects, roots[0], roots[1], roots[2])
 
 
 def rows(objects: Stage, root: str, table: str = "t") -> list[tuple]:
@@ -97,12 +97,13 @@ def test_a_row_in_conflict_is_named_and_holds_ours(ours, theirs, columns, why):
     assert {20, 21} <= {one[0] for one in rows(objects, merged.root)}
 
     place = ("a.db", "t", tuple(row.key.values()))
-    for choice, expected in [
+    choices: list[tuple[Any, Any]] = [
         ("ours", sides[1]),
         ("theirs", sides[2]),
         ({"k": row.key["k"], "a": "mine", "b": "own"}, (row.key["k"], "mine", "own")),
         (None, None),
-    ]:
+    ]
+    for choice, expected in choices:
         for settled in (
             resolve(objects, merged, {place: choice}),
             resolve(objects, merged, {"a.db": choice}) if choice in ("ours", "theirs") else None,
@@ -402,7 +403,7 @@ def test_few_pages_of_a_large_database_are_read():
     sides = [at(objects, root, "a.db") for root in (base, theirs)]
     with open_database(objects, base, "a.db") as opened:
         roots = [roots_of(opened.conn)] * 2
-    ranges = changed_ranges(objects, *sides, roots)
+    ranges = changed_ranges(objects, sides[0], sides[1], roots)
     assert ranges is not None
     assert ranges.keys() == {"t"}
     assert len(ranges["t"]) == 2

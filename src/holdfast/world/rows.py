@@ -210,9 +210,10 @@ class _Rows:
         )
         for schema, origin in (("before", "base"), ("after", "main")):
             _all(conn, f"create table {schema}.{name}({columns}, primary key({key}))")
-            text = f"insert into {schema}.{name} select {columns} from {origin}.{name}"  # noqa: S608
+            within = f"where {table.rowid} between ? and ?"
+            rows = f"select {columns} from {origin}.{name} {within}"  # noqa: S608
             for part in ranges:
-                _all(conn, f"{text} where {table.rowid} between ? and ?", part)
+                _all(conn, f"insert into {schema}.{name} {rows}", part)
         changes = _changes(conn, "before", table.name, "after")
         for schema in ("before", "after"):
             _all(conn, f"drop table {schema}.{name}")
@@ -448,6 +449,6 @@ def _troubles(conn: apsw.Connection) -> set[str]:
     """What is wrong with a database: broken references, broken structure."""
     found = {
         f"a row of {table} (rowid {rowid}) refers to a missing one of {parent}"
-        for table, rowid, parent, _ in _all(conn, "pragma foreign_key_check")
+        for table, rowid, parent, _ in _all(conn, "pragma main.foreign_key_check")
     }
-    return found | {text for (text,) in _all(conn, "pragma quick_check") if text != "ok"}
+    return found | {text for (text,) in _all(conn, "pragma main.quick_check") if text != "ok"}
