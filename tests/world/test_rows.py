@@ -270,6 +270,12 @@ def test_a_constraint_between_rows():
     assert (2, "other") in rows(objects, fixed.root)
 
 
+def test_text_that_cannot_be_shown_is_a_conflict_of_the_file():
+    insert = "insert into t values(7, cast(x'{}' as text), 1)"
+    _, _, merged = three(START, insert.format("ff"), insert.format("fe"))
+    assert [(one.kind, "not UTF-8" in one.why) for one in merged.conflicts] == [("content", True)]
+
+
 # Against a model ------------------------------------------------------------------------------
 EDITS = st.lists(
     st.tuples(st.sampled_from(["put", "a", "b", "del"]), st.integers(1, 6), st.sampled_from("xyz")),

@@ -71,6 +71,8 @@ def merge_rows(objects: Objects, path: str, base: Entry, ours: Entry, theirs: En
     try:
         with _opened(objects, path, base, ours, theirs) as sides:
             return _Rows(objects, path, *sides).merge(base, ours, theirs)
+    except UnicodeDecodeError:
+        return Combined(None, why="cannot be merged by rows: it holds text that is not UTF-8")
     except (apsw.Error, Misuse) as error:
         return Combined(None, why=f"cannot be merged by rows: {error}")
 
