@@ -8,10 +8,12 @@ content goes through the `Objects` port.
 """
 
 from holdfast.world.checkout import Checkout, CopyCheckout, export_dir, import_dir
+from holdfast.world.chunks import ChunkTree, put_file
 from holdfast.world.diff import Change, diff, renames, unified
-from holdfast.world.merge import Conflict, Driver, Merged, merge, resolve
-from holdfast.world.nodes import EMPTY, EMPTY_DIR, Entry, put_file
+from holdfast.world.merge import Choice, Conflict, Driver, Merged, merge, resolve
+from holdfast.world.nodes import EMPTY, EMPTY_DIR, Entry
 from holdfast.world.objects import Objects, Stage
+from holdfast.world.rows import Combined, RowConflict
 from holdfast.world.text import conflict_text, git_merge_text
 from holdfast.world.tree import (
     apply,
@@ -32,12 +34,16 @@ __all__ = [
     "EMPTY_DIR",
     "Change",
     "Checkout",
+    "Choice",
+    "ChunkTree",
+    "Combined",
     "Conflict",
     "CopyCheckout",
     "Driver",
     "Entry",
     "Merged",
     "Objects",
+    "RowConflict",
     "Stage",
     "apply",
     "check_path",

@@ -8,13 +8,15 @@ change the directory meanwhile: these functions are exact, not transactional.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from holdfast.values import limits
-from holdfast.world import nodes
+from holdfast.world import chunks
+from holdfast.world.chunks import Piece
 from holdfast.world.nodes import EMPTY_DIR, Entry
 from holdfast.world.objects import Objects
 from holdfast.world.tree import RESERVED
@@ -155,7 +157,7 @@ class Scan:
         try:
             status = os.fstat(opened)
             executable = bool(status.st_mode & 0o100)
-            entry = nodes.put_chunks(self.put, _chunks(opened), executable)
+            entry = chunks.put_chunks(self.put, pieces(opened, status), executable)
         finally:
             os.close(opened)
         # INVARIANT W5: no change is missed. A file written again within the same tick of the file
@@ -179,16 +181,42 @@ def _open_file(folder: int, name: str) -> int:
         return os.open(name, _READ_FLAGS, dir_fd=folder)
 
 
-def _chunks(opened: int) -> Iterator[bytes]:
-    """A file in pieces of exactly CHUNK_BYTES (the last one shorter), however short reads are."""
-    piece = b""
-    while more := os.read(opened, limits.CHUNK_BYTES - len(piece)):
-        piece = piece + more if piece else more
-        if len(piece) == limits.CHUNK_BYTES:
-            yield piece
-            piece = b""
-    if piece:
+def pieces(opened: int, status: os.stat_result) -> Iterator[Piece]:
+    """A file's content for `chunks.put_chunks`; holes are not read. OSError."""
+    if status.st_blocks * 512 >= status.st_size:
+        yield from _read(opened, -1)  # nowhere is a hole
+        return
+    at = 0
+    while True:
+        try:
+            start = os.lseek(opened, at, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # a file system that does not know
+                os.lseek(opened, at, os.SEEK_SET)
+                yield from _read(opened, -1)
+                return
+            start = max(at, os.lseek(opened, 0, os.SEEK_END))
+            stop = start
+        else:
+            stop = os.lseek(opened, start, os.SEEK_HOLE)
+            os.lseek(opened, start, os.SEEK_SET)
+        if start > at:
+            yield start - at
+        if start == stop:
+            return
+        yield from _read(opened, stop - start)
+        at = stop
+
+
+def _read(opened: int, length: int) -> Iterator[bytes]:
+    """So many bytes from where the file stands (-1: all there are)."""
+    while length:
+        step = limits.CHUNK_BYTES
+        piece = os.read(opened, step if length < 0 else min(step, length))
+        if not piece:
+            return
         yield piece
+        length -= len(piece) if length > 0 else 0
 
 
 def _sort(mode: int) -> str:
@@ -272,10 +300,7 @@ def _make(objects: Objects, folder: int, name: str, entry: Entry) -> Sig | None:
     mode = 0o755 if entry.executable else 0o644
     opened = os.open(name, _WRITE_FLAGS, mode, dir_fd=folder)
     try:
-        for chunk in nodes.file_chunks(objects, entry):
-            rest = memoryview(chunk)
-            while rest:
-                rest = rest[os.write(opened, rest) :]
+        write(opened, objects, entry)
         status = os.fstat(opened)
         if stat.S_IMODE(status.st_mode) != mode:  # the umask took something away
             os.fchmod(opened, mode)
@@ -283,6 +308,20 @@ def _make(objects: Objects, folder: int, name: str, entry: Entry) -> Sig | None:
         return signature(status)
     finally:
         os.close(opened)
+
+
+def write(opened: int, objects: Objects, entry: Entry) -> None:
+    """Write a file's content into an empty one, zeros as holes. OSError, `Corrupt`."""
+    piece: Piece = b""
+    for piece in chunks.file_pieces(objects, entry):
+        if isinstance(piece, int):
+            os.lseek(opened, piece, os.SEEK_CUR)
+            continue
+        rest = memoryview(piece)
+        while rest:
+            rest = rest[os.write(opened, rest) :]
+    if isinstance(piece, int):
+        os.ftruncate(opened, entry.size)
 
 
 def delete(folder: int, name: str) -> None:

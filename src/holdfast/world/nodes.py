@@ -13,16 +13,16 @@ and an entry is one of
     ["l", <target>]           a symlink         ["lb", <hex>]             a target that is no UTF-8
     ["d", <hash>]             a directory
 
-A file of more than CHUNK_BYTES is stored in chunks of exactly that size (the last one shorter),
-and its hash names the blob ``{"chunks": [<hash>, ...]}``. Of a file's mode only the executable bit
-is kept. A name that is not valid UTF-8 (a Python str with surrogate escapes, as `os.fsdecode`
-makes it) is stored as ``/`` and the hex digits of its bytes: no file name holds a slash.
+How content becomes a hash, and what the hash of a chunked file names, stands in `chunks`. Of a
+file's mode only the executable bit is kept. A name that is not valid UTF-8 (a Python str with
+surrogate escapes, as `os.fsdecode` makes it) is stored as ``/`` and the hex digits of its bytes: no
+file name holds a slash.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple, TypeVar, cast
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple, TypeVar
 
 from holdfast.values import limits
 from holdfast.values.canon import decode, digest, encode
@@ -33,8 +33,9 @@ from holdfast.world.objects import Objects
 class Entry(NamedTuple):
     """What stands at a path.
 
-    ``kind`` is "file", "link" or "dir". ``hash`` names the content (of a chunked file: the list of
-    its chunks), the directory node, or nothing for a link. ``size`` is in bytes, of files only.
+    ``kind`` is "file", "link" or "dir". ``hash`` names the content (of a chunked file: the root
+    of its tree of chunks), the directory node, or nothing for a link. ``size`` is in bytes, of
+    files only.
     """
 
     kind: str
@@ -147,18 +148,30 @@ def _name(packed: str) -> str:
 # Reading --------------------------------------------------------------------------------------
 def load(objects: Objects, name: str) -> Node:
     """The directory node called ``name``; `Corrupt` if absent or not a directory node."""
+    node = _raw(objects, name)
+    return Split(_split_of(node, name)) if "split" in node else _entries_of(node, name)
+
+
+def _raw(objects: Objects, name: str) -> dict[str, Any]:
+    """A node as it is stored."""
     if name == EMPTY:
-        return {}
-    return _read_node(objects.get(name), name)
+        return {"dir": {}}
+    value = decode(objects.get(name))
+    if not isinstance(value, dict):
+        raise Corrupt(f"world directory {name} is damaged: it is none")
+    return value
 
 
-def _read_node(content: bytes, name: str) -> Node:
-    value = decode(content)
+def _entries_of(node: dict[str, Any], name: str) -> dict[str, Entry]:
     try:
-        if "dir" in value:
-            return {_name(key): unpack_entry(raw) for key, raw in value["dir"].items()}
-        parts = {str(key): (_hash(raw[0]), int(raw[1])) for key, raw in value["split"].items()}
-        return Split(parts)
+        return {_name(key): unpack_entry(raw) for key, raw in node["dir"].items()}
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        raise Corrupt(f"world directory {name} is damaged: {error}") from None
+
+
+def _split_of(node: dict[str, Any], name: str) -> dict[str, tuple[str, int]]:
+    try:
+        return {str(key): (_hash(raw[0]), int(raw[1])) for key, raw in node["split"].items()}
     except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
         raise Corrupt(f"world directory {name} is damaged: {error}") from None
 
@@ -211,21 +224,39 @@ def differences(
     """Names in two directories that do not have equal entries; equal parts are not even read."""
     if before == after:
         return
-    old, new = load(objects, before), load(objects, after)
-    if isinstance(old, Split) and isinstance(new, Split):
-        for digit in old.parts.keys() | new.parts.keys():
-            old_part = old.parts.get(digit, (EMPTY, 0))[0]
-            new_part = new.parts.get(digit, (EMPTY, 0))[0]
+    old, new = _raw(objects, before), _raw(objects, after)
+    if "split" in old and "split" in new:
+        old_parts, new_parts = _split_of(old, before), _split_of(new, after)
+        for digit in old_parts.keys() | new_parts.keys():
+            old_part = old_parts.get(digit, (EMPTY, 0))[0]
+            new_part = new_parts.get(digit, (EMPTY, 0))[0]
             yield from differences(objects, old_part, new_part)
         return
-    old_entries = entries(objects, before) if isinstance(old, Split) else old
-    new_entries = entries(objects, after) if isinstance(new, Split) else new
-    for name, entry in old_entries.items():
-        other = new_entries.get(name)
+    if "split" in old or "split" in new:
+        yield from _different(entries(objects, before), entries(objects, after))
+        return
+    try:  # what is equal as it is stored need not be understood
+        old, new = old["dir"], new["dir"]
+        changed = {name for name, entry in old.items() if new.get(name) != entry}
+        changed.update(new.keys() - old.keys())
+        pairs = [
+            {_name(name): unpack_entry(side[name]) for name in changed if name in side}
+            for side in (old, new)
+        ]
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        raise Corrupt(f"world directory {before} or {after} is damaged: {error}") from None
+    yield from _different(*pairs)
+
+
+def _different(
+    before: dict[str, Entry], after: dict[str, Entry]
+) -> Iterator[tuple[str, Entry | None, Entry | None]]:
+    for name, entry in before.items():
+        other = after.get(name)
         if other != entry:
             yield name, entry, other
-    for name, entry in new_entries.items():
-        if name not in old_entries:
+    for name, entry in after.items():
+        if name not in before:
             yield name, None, entry
 
 
@@ -236,18 +267,25 @@ def edit(
     """Set (or, with None, remove) entries; returns the new node's hash and its entry count."""
     # INVARIANT W1: the hash depends on the set of entries alone, never on the order of edits: a
     # node is split exactly when it has more than DIRECTORY_SPLIT_ENTRIES entries below it.
-    node = load(objects, directory)
-    if not isinstance(node, Split):
-        kept = dict(node)
+    node = _raw(objects, directory)
+    if "split" not in node:
+        try:
+            kept = dict(node["dir"])
+        except (ValueError, TypeError, KeyError) as error:
+            raise Corrupt(f"world directory {directory} is damaged: {error}") from None
         for name, entry in edits.items():
             if entry is None:
-                kept.pop(name, None)
+                kept.pop(pack_name(name), None)
             else:
-                kept[name] = entry
-        if kept == node:
-            return directory, len(node)
-        return _build(objects, kept, depth), len(kept)
-    parts = dict(node.parts)
+                kept[pack_name(name)] = pack_entry(entry)
+        if kept == node["dir"]:
+            return directory, len(kept)
+        if 0 < len(kept) <= limits.DIRECTORY_SPLIT_ENTRIES:
+            return objects.put(encode({"dir": kept})), len(kept)
+        content = _entries_of({"dir": kept}, directory)
+        return _build(objects, content, depth), len(kept)
+    before = _split_of(node, directory)
+    parts = dict(before)
     for digit, group in _grouped(edits, depth).items():
         part, count = edit(objects, parts.get(digit, (EMPTY, 0))[0], group, depth + 1)
         if count:
@@ -255,7 +293,7 @@ def edit(
         else:
             parts.pop(digit, None)
     total = sum(count for _, count in parts.values())
-    if parts == node.parts:
+    if parts == before:
         return directory, total
     if total > limits.DIRECTORY_SPLIT_ENTRIES:
         return _put_split(objects, parts), total
@@ -293,55 +331,3 @@ def _grouped(items: dict[str, _T], depth: int) -> dict[str, dict[str, _T]]:
 
 def _bytes(name: str) -> bytes:
     return name.encode("utf-8", "surrogateescape")
-
-
-# Content --------------------------------------------------------------------------------------
-def put_chunks(put: Callable[[bytes], str], chunks: Iterable[bytes], executable: bool) -> Entry:
-    """Keep a file that arrives in chunks of exactly CHUNK_BYTES (the last one shorter).
-
-    With ``put=canon.digest`` nothing is kept and the entry is only computed.
-    """
-    names: list[str] = []
-    size = 0
-    for chunk in chunks:
-        names.append(put(chunk))
-        size += len(chunk)
-    if len(names) == 1:
-        return Entry("file", names[0], size, executable)
-    if not names:
-        return Entry("file", put(b""), 0, executable)
-    return Entry("file", put(encode({"chunks": names})), size, executable, chunked=True)
-
-
-def put_file(objects: Objects, content: bytes, executable: bool = False) -> Entry:
-    """Keep a file's content and return its entry, to be put at a path with `tree.apply`."""
-    step = limits.CHUNK_BYTES
-    pieces = (content[start : start + step] for start in range(0, len(content), step))
-    return put_chunks(objects.put, pieces, executable)
-
-
-def chunk_names(objects: Objects, entry: Entry) -> list[str]:
-    """Hashes of the blobs that together are a file's content, in order; `Corrupt` if damaged."""
-    if not entry.chunked:
-        return [entry.hash]
-    value = decode(objects.get(entry.hash))
-    try:
-        return [_hash(name) for name in cast("list[object]", value["chunks"])]
-    except (ValueError, TypeError, KeyError) as error:
-        raise Corrupt(f"world file {entry.hash} is damaged: {error}") from None
-
-
-def file_chunks(objects: Objects, entry: Entry) -> Iterator[bytes]:
-    """A file's content, piece by piece; `Corrupt` if a piece is absent or the size is wrong."""
-    size = 0
-    for name in chunk_names(objects, entry):
-        chunk = objects.get(name)
-        size += len(chunk)
-        yield chunk
-    if size != entry.size:
-        raise Corrupt(f"world file {entry.hash} has {size:,} bytes instead of {entry.size:,}")
-
-
-def file_bytes(objects: Objects, entry: Entry) -> bytes:
-    """A file's whole content; `Corrupt` as `file_chunks`."""
-    return b"".join(file_chunks(objects, entry))
