@@ -102,7 +102,7 @@ async def fill(store: SqliteStore) -> int:
             await store.append((Batch("r", (signal_draft(),)),), {digest(content): content})
         except Outside as error:
             assert "disk is full" in str(error) or "I/O" in str(error)
-            assert str(store.path) in str(error)
+            assert str(store.directory) in str(error)
             assert "\n" not in str(error)
             return done
         done += 1
