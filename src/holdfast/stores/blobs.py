@@ -28,7 +28,7 @@ _REMEMBERED = 200_000
 
 
 class Undone(Exception):
-    """Work failed after it had written: its transaction must go back. Carries the caller's error."""
+    """Work failed after it had written: its transaction must go back. Carries the error to tell."""
 
     def __init__(self, error: HoldfastError) -> None:
         super().__init__(error)
@@ -207,6 +207,8 @@ def stored_at(
         return inflate(zstd, data)
     if any(type(part) is not int or part < 0 for part in place):
         return None  # a damaged row holds anything
+    if place[2] > limits.PAYLOAD_MAX_BYTES:
+        return None
     return inflate(zstd, read_place(conn, path, Place(*place)))
 
 

@@ -20,7 +20,7 @@ from holdfast.journal.events import KINDS, BranchMerged, Head, body_decoder
 from holdfast.journal.proof import Chain, Named, Problem
 from holdfast.journal.views import RunRow
 from holdfast.stores.blobs import COLUMNS, counter, read_blob, stored_at
-from holdfast.stores.pack import Moved, Place, open_pack, pack_path
+from holdfast.stores.pack import Moved, Place, head_line, open_pack, pack_path
 from holdfast.stores.reading import decode_row
 from holdfast.stores.still import journal_path, reading_file
 from holdfast.values.canon import digest
@@ -399,7 +399,7 @@ class Check:
             if (type(mark), type(size)) != (bytes, int):
                 self.report.add("pack", place, "its row is not legible")
                 continue
-            ends[number] = (size, 0)
+            ends[number] = (size, len(head_line(number, mark)))
             try:
                 there = os.fstat(open_pack(self.conn, self.path, number)).st_size
             except Moved:

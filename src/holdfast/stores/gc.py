@@ -32,7 +32,7 @@ from holdfast.values.ports import Clock, SystemClock
 from holdfast.world import reachable
 
 _PAGE = 2_000
-_BYTES = "coalesce(size,length(data))"
+_BYTES = "SELECT coalesce(size,length(data)) FROM blob WHERE id=?"
 _MERGED = KINDS.index("branch.merged")
 
 
@@ -154,10 +154,7 @@ def _size(
         conn.execute("SELECT count(*) FROM event WHERE n=?", (number,)).fetchone()[0]
         for number in doomed
     )
-    size = sum(
-        conn.execute(f"SELECT {_BYTES} FROM blob WHERE id=?", (key,)).fetchone()[0]
-        for key, _ in dead
-    )
+    size = sum(conn.execute(_BYTES, (key,)).fetchone()[0] for key, _ in dead)
     return Collected(len(list(doomed)), events, len(dead), size)
 
 
@@ -209,9 +206,7 @@ class _Sweep:
         for key, name in page:
             if name.hex() in self._needed or _within(key, spared):
                 continue
-            found = conn.execute(
-                f"SELECT {_BYTES} FROM blob WHERE id=? AND hash=?", (key, name)
-            ).fetchone()
+            found = conn.execute(_BYTES + " AND hash=?", (key, name)).fetchone()
             if found is not None:
                 conn.execute("DELETE FROM blob WHERE id=?", (key,))
                 blobs, size = blobs + 1, size + found[0]

@@ -109,9 +109,11 @@ def open_pack(conn: sqlite3.Connection, journal: Path, number: int) -> int:
         found = conn.execute("SELECT CAST(mark AS BLOB) FROM pack WHERE n=?", (number,)).fetchone()
         if found is None:
             raise Moved
-        _check_head(path, os.pread(opened, _HEAD_MOST, 0), _head(number, found[0]))
-    except BaseException:
+        _check_head(path, os.pread(opened, _HEAD_MOST, 0), head_line(number, found[0]))
+    except BaseException as error:
         os.close(opened)
+        if isinstance(error, OSError):  # a directory, a failing disk
+            raise Outside(f"{path}: cannot be opened: {error.strerror}") from None
         raise
     conn.packs[number] = opened
     return opened
@@ -124,7 +126,8 @@ def _let_go(conn: Connection) -> None:
             os.close(conn.packs.pop(number))
 
 
-def _head(number: int, mark: bytes) -> bytes:
+def head_line(number: int, mark: bytes) -> bytes:
+    """The first line of a pack."""
     return b"%s%d %d %s\n" % (_HEAD, VERSION, number, mark)
 
 
@@ -201,7 +204,7 @@ class PackEnd:
         self.seal(conn)
         number = conn.execute("SELECT coalesce(max(n),0)+1 FROM pack").fetchone()[0]
         path = pack_path(self._journal, number)
-        head = _head(number, self._mark.encode())
+        head = head_line(number, self._mark.encode())
         try:
             # left by a transaction that did not commit, or not there
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
