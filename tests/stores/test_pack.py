@@ -1,7 +1,5 @@
 """Large content in packs: durable, verified, shared by processes, given back (INVARIANT S8)."""
 
-# ruff: noqa: ASYNC240 # (files and processes are what is tested)
-
 from __future__ import annotations
 
 import asyncio
