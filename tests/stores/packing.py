@@ -81,8 +81,7 @@ def die_at(number: int, half: bool) -> None:
             left[0] -= concerns or name == "fsync"
             if left[0] == 0:
                 if half and name == "pwritev":
-                    opened, pieces, at = words
-                    real(opened, [bytes(pieces[0])[: len(pieces[0]) // 2]], at)  # type: ignore[index]
+                    _half(real, *words)
                 elif half:
                     real(*words, **more)
                 os._exit(9)
@@ -92,6 +91,10 @@ def die_at(number: int, half: bool) -> None:
 
     for name in CALLS:
         setattr(os, name, deadly(name, getattr(os, name)))
+
+
+def _half(real: Callable[..., int], opened: int, pieces: list[memoryview], at: int) -> None:
+    real(opened, [bytes(pieces[0])[: len(pieces[0]) // 2]], at)
 
 
 def crashes(top: Path) -> None:

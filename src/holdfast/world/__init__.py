@@ -3,8 +3,8 @@
 A world is a Merkle tree; a **root** (the hash of its top directory) is one immutable snapshot,
 and a fork is nothing but a second name for a root. This room turns roots into other roots (`tree`),
 compares them (`diff`), merges them with conflicts as values (`merge`) and moves them to and from a
-disk (`checkout`) and git (`git`). The stored form is in `nodes`. It knows nothing of runs, events or stores:
-content goes through the `Objects` port.
+disk (`checkout`) and git (`git`). The stored form is in `nodes`. It knows nothing of runs, events
+or stores: content goes through the `Objects` port.
 """
 
 from holdfast.world.checkout import Checkout, CopyCheckout, export_dir, import_dir

@@ -151,12 +151,13 @@ class CopyCheckout:
 def import_dir(objects: Objects, directory: Path, ignore: Sequence[str] = ()) -> str:
     """The root of a directory's content, without ``.holdfast`` and what ``ignore`` matches.
 
-    `NotFound`, `Misuse` for what a world cannot hold, `Outside` if the disk refuses.
+    The directory is only read, its access rights are left as they are. `NotFound`, `Misuse` for
+    what a world cannot hold, `Outside` if the disk refuses.
     """
     if not Path(directory).is_dir():
         raise NotFound(f"{directory}: no such directory")
     with _disk(directory), _opened(directory) as top:
-        scan = disk.Scan(objects.put, {}, matcher(ignore), 0)
+        scan = disk.Scan(objects.put, {}, matcher(ignore), 0, ours=False)
         found = scan.run(top)
     _refuse_odd(scan, directory)
     return _root_of(objects, found)

@@ -95,6 +95,7 @@ class Scan:
 
     ``put`` keeps content (or, as `canon.digest`, only names it). ``hides`` says which paths that
     are not in ``known`` to pass over. ``now`` is the file system's time in ns before the scan.
+    ``ours``: whether access rights that are missing may be given; else nothing is changed.
     After `run`, ``rows`` has everything by path (each directory as `EMPTY_DIR`), and ``odd`` a
     sentence for each `ODD` entry.
     """
@@ -105,11 +106,14 @@ class Scan:
         known: dict[str, Row],
         hides: Callable[[str], bool],
         now: int,
+        *,
+        ours: bool = True,
     ) -> None:
         self.put = put
         self.known = known
         self.hides = hides
         self.now = now
+        self.ours = ours
         self.rows: dict[str, Row] = {}
         self.odd: dict[str, str] = {}
 
@@ -140,7 +144,7 @@ class Scan:
                 self._refuse(path, f"is {sort}, which a world cannot hold: remove it")
             else:
                 self.rows[path] = Row(EMPTY_DIR)
-                below = open_dir(folder, name)
+                below = open_dir(folder, name) if self.ours else _as_it_is(folder, name)
                 try:
                     self._directory(below, path + "/", inside, depth + 1)
                 finally:
@@ -152,7 +156,7 @@ class Scan:
         if row is not None and sig and sig == signature(os.lstat(item.name, dir_fd=folder)):
             self.rows[path] = row
             return
-        opened = _open_file(folder, item.name)
+        opened = _open_file(folder, item.name, self.ours)
         try:
             status = os.fstat(opened)
             if status.st_size > limits.FILE_MAX_BYTES:
@@ -171,12 +175,16 @@ class Scan:
         self.odd[path] = f"{path!r} {why}"
 
 
-def _open_file(folder: int, name: str) -> int:
+def _as_it_is(folder: int, name: str) -> int:
+    return os.open(name, _DIR_FLAGS, dir_fd=folder)
+
+
+def _open_file(folder: int, name: str, ours: bool) -> int:
     try:
         return os.open(name, _READ_FLAGS, dir_fd=folder)
     except PermissionError:
         found = os.lstat(name, dir_fd=folder)
-        if not stat.S_ISREG(found.st_mode):
+        if not ours or not stat.S_ISREG(found.st_mode):
             raise
         os.chmod(name, stat.S_IMODE(found.st_mode) | 0o400, dir_fd=folder)
         return os.open(name, _READ_FLAGS, dir_fd=folder)

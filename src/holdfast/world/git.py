@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, MutableMapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pygit2
 from pygit2.enums import ObjectType, RepositoryOpenFlag
@@ -217,7 +217,7 @@ class _Stream(io.RawIOBase):
         """Yes."""
         return True
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+    def readinto(self, buffer: Any, /) -> int:
         """Fill ``buffer``; 0 at the end."""
         while not self._rest:
             piece = next(self._pieces, None)
