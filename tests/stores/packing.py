@@ -12,6 +12,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from holdfast.journal.events import Draft, Plan, RunEnded, RunStarted, StepSettled
 from holdfast.journal.store import Batch
@@ -76,7 +77,7 @@ def die_at(number: int, half: bool) -> None:
     left = [number]
 
     def deadly(name: str, real: Callable[..., int]) -> Callable[..., int]:
-        def call(*words: object, **more: object) -> int:
+        def call(*words: Any, **more: Any) -> int:
             concerns = "pack." in str(words[0]) if name in ("unlink", "open") else name != "fsync"
             left[0] -= concerns or name == "fsync"
             if left[0] == 0:
