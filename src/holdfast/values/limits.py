@@ -58,6 +58,11 @@ WAL_CHECKPOINT_PAGES = 2_000
 """The log is moved into the database after about this many pages (4 MiB)."""
 BUSY_SECONDS = 30.0
 """Wait for another process's transaction before giving up with a clear error."""
+PACK_MIN_BYTES = 16 * 1024
+"""Content that takes this much or more as stored goes to a pack: SQLite writes it twice, page by
+page. Below, one file to sync is quicker than two."""
+PACK_UNUSED_PERCENT = 10
+"""Compacting rewrites packs of which more than this part is nobody's; below, it is not worth it."""
 BLOB_COMPRESS_MIN_BYTES = 128
 """Shorter blobs are stored as they are; zstd cannot shorten them."""
 STAGE_FLUSH_BYTES = 16 * 1024 * 1024
