@@ -96,7 +96,7 @@ async def worried():
 
 
 @holdfast.agent
-async def slow(n: int = 10_000):
+async def slow(n: int = 200_000):
     for i in range(n):
         await look(i % 7)
     return n

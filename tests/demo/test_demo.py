@@ -343,10 +343,11 @@ def demo(*words: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.usefixtures("toolz")
 def test_the_whole_demo_on_the_real_library(tmp_path: Path):
     process = demo("--dir", str(tmp_path / "demo"))
-    told, _ = process.communicate(timeout=100)
+    told, _ = process.communicate(timeout=300)
     assert process.returncode == 0, told
     assert "it restores the original text" in told
     assert "no step was repeated" in told
@@ -354,6 +355,7 @@ def test_the_whole_demo_on_the_real_library(tmp_path: Path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.usefixtures("toolz")
 def test_interrupted_it_says_how_to_go_on_and_that_works(tmp_path: Path):
     place = ("--dir", str(tmp_path / "demo"))
@@ -365,10 +367,10 @@ def test_interrupted_it_says_how_to_go_on_and_that_works(tmp_path: Path):
         assert line, seen
         seen += line
     os.kill(process.pid, signal.SIGINT)
-    told, _ = process.communicate(timeout=60)
+    told, _ = process.communicate(timeout=120)
     assert process.returncode == 130, told
     assert f"-m examples.repair --resume --dir {place[1]}" in told
     process = demo("--resume", "--answer", "approve", *place)
-    told, _ = process.communicate(timeout=100)
+    told, _ = process.communicate(timeout=300)
     assert process.returncode == 0, told
     assert "recorded already" in told

@@ -25,6 +25,7 @@ MOST_KILLS = 15
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_killed_again_and_again_nothing_is_lost_or_repeated(tmp_path: Path):
     chance = random.Random(7)
     environment = {**os.environ, "HOLDFAST_TEST_PLACE": str(tmp_path), "PYTHONPATH": str(ROOT)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from contextvars import Context
 from random import Random
 from typing import Any, NoReturn
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 import holdfast
 from holdfast.engine.answers import cancel, send
+from holdfast.engine.loop import RunLoop
 from holdfast.engine.replay import Reader
 from holdfast.engine.run import Run
 from holdfast.journal.store import RunQuery
@@ -230,6 +232,27 @@ def test_the_order_in_which_a_group_cancels_is_the_same_on_replay():
     for n in range(20):
         again(site, version)
         ballast.append([object() for _ in range(n * 7)])  # addresses differ
+
+
+def test_tasks_of_many_runs_do_not_fall_together(monkeypatch: pytest.MonkeyPatch):
+    """asyncio keeps all tasks of a process in one set; each run numbers its own from 1."""
+    compared = 0
+
+    def same(self: object, other: object) -> bool:
+        nonlocal compared
+        compared += 1
+        return self is other
+
+    monkeypatch.setattr("holdfast.engine.loop._Ordered.__eq__", same)
+
+    async def nothing() -> None: ...
+
+    loops = [RunLoop(lambda _: None, lambda _: None, lambda: 0.0) for _ in range(50)]
+    tasks = [one.strand(nothing(), Context()) for one in loops]
+    assert compared == 0
+    assert {hash(task) for task in tasks} == {1}  # but what a program sees is in its own order
+    for one in loops:
+        one.drain()
 
 
 # ---- random programs --------------------------------------------------------------------------

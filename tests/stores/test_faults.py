@@ -58,6 +58,23 @@ async def test_work_is_done_in_the_order_of_the_calls(tmp_path: Path):
     await store.close()
 
 
+async def test_appends_in_a_row_let_the_loop_turn(tmp_path: Path):
+    """INVARIANT S9: whoever steps alone does not keep the loop from hearing what comes."""
+    store, heard = SqliteStore(tmp_path), []
+    await begin(store, "r")
+    ours, theirs = os.pipe()
+    asyncio.get_running_loop().add_reader(ours, lambda: heard.append(os.read(ours, 1)))
+    for number in range(1, 6):
+        os.write(theirs, b"!")
+        for _ in range(limits.INLINE_COMMIT_BATCHES + 1):
+            await store.append((Batch("r", (signal_draft(),)),), {})
+        assert len(heard) == number
+    asyncio.get_running_loop().remove_reader(ours)
+    os.close(ours)
+    os.close(theirs)
+    await store.close()
+
+
 async def test_threads_and_the_loop_append_at_once(tmp_path: Path):
     store = SqliteStore(tmp_path)
     await begin(store, "r")
@@ -77,6 +94,15 @@ async def test_threads_and_the_loop_append_at_once(tmp_path: Path):
     await store.close()
 
 
+async def test_an_empty_store_is_small(tmp_path: Path):
+    """Each table and index has one page; that they exist stands on the first."""
+    await SqliteStore(tmp_path).close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "journal.db")) as conn:
+        trees = conn.execute("SELECT count(*) FROM sqlite_schema WHERE rootpage > 0").fetchone()[0]
+        assert conn.execute("PRAGMA page_count").fetchone()[0] == trees + 1
+        assert conn.execute("PRAGMA page_size").fetchone()[0] == limits.PAGE_BYTES
+
+
 # ---- disks -----------------------------------------------------------------------------------
 
 
@@ -93,11 +119,11 @@ def mounted(place: Path, *args: str):
         subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
-async def fill(store: SqliteStore) -> int:
+async def fill(store: SqliteStore, size: int = 20_000) -> int:
     """Append until the disk refuses; how many appends were acknowledged."""
     done = 0
     while True:
-        content = os.urandom(20_000)
+        content = os.urandom(size)
         try:
             await store.append((Batch("r", (signal_draft(),)),), {digest(content): content})
         except Outside as error:
@@ -139,7 +165,7 @@ async def test_a_limit_of_sqlite_stands_for_a_full_disk(tmp_path: Path):
     store = SqliteStore(tmp_path)
     await begin(store, "r")
     store.maintain(lambda conn: conn.execute("PRAGMA max_page_count=60").fetchall())
-    done = await fill(store)
+    done = await fill(store, 10_000)  # none of it in a pack
     store.maintain(lambda conn: conn.execute("PRAGMA max_page_count=100000").fetchall())
     await store.append((Batch("r", (signal_draft(),)),), {})
     assert len(await sound(store, "r")) == done + 2
@@ -209,13 +235,15 @@ async def ids_of(path: Path) -> dict[str, list[str]]:
 async def test_a_damaged_page_anywhere(rich_file: Path, tmp_path: Path):
     heads = await ids_of(rich_file)
     whole = rich_file.read_bytes()
-    pages = len(whole) // 4096
+    pages = len(whole) // limits.PAGE_BYTES
     unnoticed = 0
     for page in range(pages):
         broken = bytearray(whole)
-        start = page * 4096
+        start = page * limits.PAGE_BYTES
         first = start + (100 if page == 0 else 8)
-        broken[first : start + 4096] = random.Random(page).randbytes(start + 4096 - first)
+        broken[first : start + limits.PAGE_BYTES] = random.Random(page).randbytes(
+            start + limits.PAGE_BYTES - first
+        )
         rich_file.write_bytes(bytes(broken))
         try:
             report = check(rich_file)
@@ -328,19 +356,19 @@ async def test_random_damage(rich_file: Path, tmp_path: Path, seed: int):
     """Flipped bytes, zeroed pages, misplaced pages: what is saved are sound prefixes."""
     heads = await ids_of(rich_file)
     whole, rng = rich_file.read_bytes(), random.Random(seed)
-    pages = len(whole) // 4096
+    pages = len(whole) // limits.PAGE_BYTES
     for _ in range(4):
         broken = bytearray(whole)
-        start = rng.randrange(1, pages) * 4096
+        start = rng.randrange(1, pages) * limits.PAGE_BYTES
         how = rng.randrange(3)
         if how == 0:
             for _ in range(rng.randrange(1, 30)):
-                broken[start + rng.randrange(4096)] = rng.randrange(256)
+                broken[start + rng.randrange(limits.PAGE_BYTES)] = rng.randrange(256)
         elif how == 1:
-            broken[start : start + 4096] = bytes(4096)
+            broken[start : start + limits.PAGE_BYTES] = bytes(limits.PAGE_BYTES)
         else:
-            other = rng.randrange(1, pages) * 4096
-            broken[start : start + 4096] = whole[other : other + 4096]
+            other = rng.randrange(1, pages) * limits.PAGE_BYTES
+            broken[start : start + limits.PAGE_BYTES] = whole[other : other + limits.PAGE_BYTES]
         rich_file.write_bytes(bytes(broken))
         check(rich_file)
         await saved_prefixes(rich_file, tmp_path / "saved", heads)

@@ -27,7 +27,7 @@ from holdfast.values import limits
 from holdfast.values.canon import Blobs, digest
 
 
-class Append(msgspec.Struct):
+class Append(msgspec.Struct, gc=False):
     """Commit these drafts to the run (and batches to others), with their blobs."""
 
     drafts: list[Draft]
@@ -35,7 +35,7 @@ class Append(msgspec.Struct):
     others: tuple[Batch, ...] = ()
 
 
-class Perform(msgspec.Struct):
+class Perform(msgspec.Struct, gc=False):
     """Do it: the tool itself, or its reconcile or preview function. Answered with `Done`."""
 
     attempt: int
@@ -43,7 +43,7 @@ class Perform(msgspec.Struct):
     preview: bool = False
 
 
-class Await(msgspec.Struct):
+class Await(msgspec.Struct, gc=False):
     """Wait for a person's answer, a signal (``name``), or a time (``due``, ms)."""
 
     kind: str
@@ -51,7 +51,7 @@ class Await(msgspec.Struct):
     name: str = ""
 
 
-class Done(msgspec.Struct):
+class Done(msgspec.Struct, gc=False):
     """How a performance ended. ``value``: skeleton; ``error``; ``open``: it may have happened,
     nobody knows; ``not_done``: reconcile says it did not happen; ``took``: microseconds; ``world``:
     root after; ``merged``: for merges; ``looked``: it looked at the world, whose
@@ -70,7 +70,7 @@ class Done(msgspec.Struct):
     drops: tuple[str, ...] = ()
 
 
-class Look(msgspec.Struct):
+class Look(msgspec.Struct, gc=False):
     """Ask the store how child ``run`` ended. Answered with a skeleton; None if it has not; empty if
     it is the asker's own child, whose news will come."""
 

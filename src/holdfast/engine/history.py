@@ -35,30 +35,24 @@ CANCEL_KEY = "0"
 """Keys that begin so are stops that were asked for; the program's own steps count from 1."""
 
 
-class Step:
+class Step(msgspec.Struct, eq=False, gc=False):
     """Everything recorded about one step. ``args`` is the skeleton it was asked with."""
 
-    __slots__ = (
-        "args", "asked", "given", "given_value", "key", "plan", "planned", "settled",
-        "settled_at", "value", "world_after", "world_before",
-    )  # fmt: skip
-
-    def __init__(self, key: str) -> None:
-        self.key = key
-        self.plan: Plan | None = None
-        self.args: bytes | None = None
-        self.planned: StepPlanned | None = None
-        self.asked: ApprovalAsked | None = None
-        self.given: ApprovalGiven | None = None
-        self.given_value: bytes | None = None
-        self.settled: StepSettled | None = None
-        self.settled_at = 0
-        self.value: bytes | None = None
-        self.world_before = ""
-        self.world_after = ""
+    key: str
+    plan: Plan | None = None
+    args: bytes | None = None
+    planned: StepPlanned | None = None
+    asked: ApprovalAsked | None = None
+    given: ApprovalGiven | None = None
+    given_value: bytes | None = None
+    settled: StepSettled | None = None
+    settled_at: int = 0
+    value: bytes | None = None
+    world_before: str = ""
+    world_after: str = ""
 
 
-class Signal(msgspec.Struct, frozen=True):
+class Signal(msgspec.Struct, frozen=True, gc=False):
     """A signal that arrived: position in the chain, name and payload skeleton."""
 
     pos: int

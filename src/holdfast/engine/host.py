@@ -94,7 +94,7 @@ class Host:
         self._residents: dict[str, Resident] = {}
         self._loading: set[str] = set()
         self._mine: set[str] = set()
-        self._waiters: dict[str, list[asyncio.Future[None]]] = {}
+        self._waiters: dict[str, list[asyncio.Future[History | None]]] = {}
         self._broken: dict[str, BaseException] = {}
         self._places = Places()
         self._closing = False
@@ -234,7 +234,7 @@ class Host:
             self._give_up(run, error)
         elif resident.run.history.ended is not None:
             self._mine.discard(run)
-            self._announce(run)
+            self._announce(run, resident.run.history)
             if self._ended is not None:
                 self._ended(run)
         elif again and not self._closing:
@@ -248,26 +248,32 @@ class Host:
         self._broken[run] = error
         self._announce(run)
 
-    def _announce(self, run: str) -> None:
+    def _announce(self, run: str, history: History | None = None) -> None:
+        """Tell whoever waits for a run; with its ``history``, if it ended here."""
         for future in self._waiters.pop(run, []):
             if not future.done():
-                future.set_result(None)
+                future.set_result(history)
 
     # Results ---
 
     async def result(self, run: str) -> Any:
         """See `Handle.result`."""
         while True:
-            future: asyncio.Future[None] = self._loop.create_future()
+            future: asyncio.Future[History | None] = self._loop.create_future()
             self._waiters.setdefault(run, []).append(future)
             if run in self._broken:
                 raise self._broken[run]
-            row = await self.store.run(run)
-            if row.ended:
-                return await _outcome(self.store, row, self.find)
+            if run not in self._residents:
+                row = await self.store.run(run)
+                if row.ended:
+                    event = await ending(self.store, run)
+                    return _outcome(self.store, self.find, row, body_of(event), event.value)
             if self._closing:
                 raise Misuse(f"the runtime was closed before run {run} ended: resume it")
-            await future
+            history = await future
+            if history is not None and history.started is not None and history.ended is not None:
+                row = RunRow(run, history.started.agent, ref=history.started.ref)
+                return _outcome(self.store, self.find, row, history.ended, history.ended_value)
 
     # News from outside ---
 
@@ -352,14 +358,12 @@ async def _donor(store: Store, started: RunStarted) -> History:
     return donor
 
 
-async def _outcome(store: Store, row: RunRow, find: Find) -> Any:
-    event = await ending(store, row.run)
-    body: RunEnded = body_of(event)
-    if body.status != "done":
-        error = body.error
-        text = f"run {row.run} {body.status}: {error.type}: {error.text}" if error else ""
+def _outcome(store: Store, find: Find, row: RunRow, ended: RunEnded, value: bytes | None) -> Any:
+    if ended.status != "done":
+        error = ended.error
+        text = f"run {row.run} {ended.status}: {error.type}: {error.text}" if error else ""
         raise RunFailed(text, error_type=error.type if error else "")
-    plain = None if event.value is None else unpack(event.value, store.get)
+    plain = None if value is None else unpack(value, store.get)
     with contextlib.suppress(NotFound):
         return find(row.agent, row.ref).returns.check(plain)
     return plain

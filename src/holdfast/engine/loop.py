@@ -41,8 +41,11 @@ class _Ordered(asyncio.Task[Any]):
         self, coro: Coroutine[Any, Any, Any], *, loop: RunLoop, serial: int, context: Context,
         name: str | None = None,
     ) -> None:  # fmt: skip
-        self._serial = serial
+        # asyncio notes every task of the process in one set, where the first tasks of many runs
+        # must not fall together: it keeps the hash that a task has while it is made
+        self._serial = id(self) >> 4
         super().__init__(coro, loop=loop, name=name, context=context)
+        self._serial = serial
 
     def __hash__(self) -> int:
         return self._serial

@@ -29,8 +29,12 @@ Decision = Literal["allow", "verify", "escalate", "deny"]
 ``deny``: no."""
 
 
-class _Body(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Bodies leave defaults out: rows stay small, and a new field changes no old hash."""
+class _Body(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """Bodies leave defaults out: rows stay small, and a new field changes no old hash.
+
+    Values of the journal refer to older values only, so they make no cycles that Python's collector
+    would have to find (``gc=False``): a long history costs it nothing.
+    """
 
 
 class Verdict(_Body, frozen=True):
@@ -244,7 +248,7 @@ _decoders: dict[str, msgspec.json.Decoder[Any]] = {
 }
 
 
-class Draft(msgspec.Struct, frozen=True):
+class Draft(msgspec.Struct, frozen=True, gc=False):
     """An event not yet placed in a chain: everything but run, position, parent and hash.
 
     ``args`` and ``value`` are skeletons (see `holdfast.values.canon`) in their stored form;
@@ -259,7 +263,7 @@ class Draft(msgspec.Struct, frozen=True):
     args_hash: str = ""
 
 
-class Event(msgspec.Struct, frozen=True):
+class Event(msgspec.Struct, frozen=True, gc=False):
     """One immutable entry of the journal. ``id`` is the SHA-256 of all the rest but ``seq``.
 
     ``seq``: place in the store's global order, given by the store; ``at``: ms since 1970;
@@ -280,7 +284,7 @@ class Event(msgspec.Struct, frozen=True):
     value: bytes | None
 
 
-class Head(msgspec.Struct, frozen=True):
+class Head(msgspec.Struct, frozen=True, gc=False):
     """The newest event of a run: position, hash and world root."""
 
     pos: int

@@ -42,7 +42,7 @@ _ROOT = re.compile(r"[0-9a-f]{64}")
 """It stands unquoted in what is hashed, so it may hold nothing else."""
 
 
-class Slot(msgspec.Struct, frozen=True):
+class Slot(msgspec.Struct, frozen=True, gc=False):
     """What a store must know of a run to append to it. ``serial``: of its owner's newest append
     under this lease, 0 if not known."""
 
@@ -51,7 +51,7 @@ class Slot(msgspec.Struct, frozen=True):
     serial: int = 0
 
 
-class Placed(msgspec.Struct):
+class Placed(msgspec.Struct, gc=False):
     """Events to write, in order, and the new slot of each run touched; ``changed`` rows differ."""
 
     events: list[Event]

@@ -16,7 +16,7 @@ from holdfast.journal.views import RunRow
 from holdfast.values.canon import Blobs
 
 
-class Batch(msgspec.Struct, frozen=True):
+class Batch(msgspec.Struct, frozen=True, gc=False):
     """Drafts to append to one run.
 
     ``expect``: position that the run's head must have, or None for "whatever it is" (-1: the run

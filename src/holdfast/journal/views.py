@@ -34,7 +34,7 @@ BRANCH = "world"
 """Agent name of a run without a program: a world that is only forked, merged into and looked at."""
 
 
-class Wait(msgspec.Struct, frozen=True, omit_defaults=True):
+class Wait(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One thing that a run waits for. ``kind``: timer, signal or person; ``name``: the signal's
     name; ``due``: ms; ``text``: what a person reads; ``ready``: it has come."""
 
@@ -50,7 +50,7 @@ class Wait(msgspec.Struct, frozen=True, omit_defaults=True):
     ready: bool = False
 
 
-class RunRow(msgspec.Struct, frozen=True, omit_defaults=True):
+class RunRow(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """What a list of runs shows, and what waking needs. Times are ms since 1970.
 
     ``status``: running, waiting, done, failed or cancelled; branch if no program runs it.

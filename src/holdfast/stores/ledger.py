@@ -36,6 +36,7 @@ class Ledger:
         self._clock = clock
         self._version = -1
         self._seq = 0
+        self._number = 0
         self._slots: dict[str, Slot] = {}
         self._inserts: list[tuple[Any, ...]] = []
         self._news = False
@@ -50,6 +51,8 @@ class Ledger:
             self._version = version
             self._slots.clear()
             self._seq = reading.last_seq(conn)
+            newest = conn.execute("SELECT coalesce(max(n),0) FROM run").fetchone()[0]
+            self._number = max(newest, counter(conn, "run"))
         if self.leased and self.renewal_due():
             self.hold(conn)
         return moved
@@ -200,8 +203,8 @@ class Ledger:
 
     def _write_row(self, conn: sqlite3.Connection, row: RunRow) -> RunRow:
         if row.number == 0:
-            newest = conn.execute("SELECT coalesce(max(n),0) FROM run").fetchone()[0]
-            row = msgspec.structs.replace(row, number=max(newest, counter(conn, "run")) + 1)
+            self._number += 1
+            row = msgspec.structs.replace(row, number=self._number)
         conn.execute(
             "INSERT INTO run(n,run,agent,status,parent,due,woken,owner,epoch,row) "
             "VALUES(?,?,?,?,?,?,?,?,?,?) ON CONFLICT(n) DO UPDATE SET status=excluded.status,"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from functools import cache, partial
 from typing import Any
 
 import msgspec
@@ -54,28 +55,24 @@ def head_of(conn: sqlite3.Connection, number: int, run: str, pos: int | None = N
 
 def read_chain(conn: sqlite3.Connection, run: str, start: int, stop: int | None) -> list[Event]:
     """Events of a chain with start <= pos < stop, each with its parent's hash."""
+    row = cache(partial(row_of, conn))
     if stop is None:
-        stop = head_of(conn, row_of(conn, run).number, run).pos + 1
+        stop = head_of(conn, row(run).number, run).pos + 1
     found: list[Event] = []
-    parent = id_at(conn, run, start - 1) if start > 0 else ""
-    for name, first, last in lineage(lambda one: row_of(conn, one), run, start, stop):
+    parent = ""
+    for name, first, _ in lineage(row, run, start - 1, start) if start > 0 else ():
+        parent = head_of(conn, row(name).number, name, first).id
+    for name, first, last in lineage(row, run, start, stop):
         cursor = conn.execute(
             f"SELECT {_COLUMNS} FROM event "  # noqa: S608 # our own names
             "WHERE n=? AND pos>=? AND pos<? ORDER BY pos",
-            (row_of(conn, name).number, first, last),
+            (row(name).number, first, last),
         )
         for columns in cursor:
             event = event_of(name, parent, columns)
             parent = event.id
             found.append(event)
     return found
-
-
-def id_at(conn: sqlite3.Connection, run: str, pos: int) -> str:
-    """The hash of the event at ``pos`` of a chain, "" if there is none."""
-    for name, first, _ in lineage(lambda one: row_of(conn, one), run, pos, pos + 1):
-        return head_of(conn, row_of(conn, name).number, name, first).id
-    return ""
 
 
 def read_tail(conn: sqlite3.Connection, after: int, limit: int) -> list[Event]:

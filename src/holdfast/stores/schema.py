@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sqlite3
 import threading
 from collections import Counter
@@ -76,11 +77,11 @@ CREATE TABLE early(                     -- blobs put before the event that will 
 CREATE TABLE owner(                     -- processes that may hold leases
   id      TEXT PRIMARY KEY,
   expires INTEGER NOT NULL              -- ms since 1970
-);
+) WITHOUT ROWID;
 CREATE TABLE counter(                   -- numbers that outlive the rows they were counted from
   name  TEXT PRIMARY KEY,               -- seq, run: highest deleted; swept, bells: how often
   value INTEGER NOT NULL
-);
+) WITHOUT ROWID;
 """
 
 
@@ -180,9 +181,11 @@ def _create(path: Path) -> None:
     try:
         conn = connect(draft, write=True)
         with contextlib.closing(conn):
+            conn.execute(f"PRAGMA page_size={limits.PAGE_BYTES}")
             conn.execute("PRAGMA journal_mode=WAL")
             conn.execute("BEGIN IMMEDIATE")
-            for statement in SCHEMA.split(";\n"):
+            # without its comments the layout fits on the first page
+            for statement in re.sub(r" *--.*", "", SCHEMA).split(";\n"):
                 if statement.strip():
                     conn.execute(statement)
             conn.execute(f"PRAGMA application_id={APPLICATION_ID}")

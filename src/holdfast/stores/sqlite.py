@@ -1,4 +1,5 @@
-"""The embedded store: one SQLite file in WAL mode, one writing thread, any number of processes.
+"""The embedded store: one SQLite file in WAL mode with packs of large content beside it, one
+writing thread, any number of processes.
 
 ``synchronous="FULL"`` (the default): an append that resolved survives power loss. ``"NORMAL"``: it
 survives the process; the machine's last moments may be lost, never the order.
@@ -91,7 +92,10 @@ class SqliteStore(Reads):
         """See `Store.append`."""
         prepared = self._blobs.prepare(blobs) if blobs else None
         work = self._append_work(batches, prepared)
-        return self._writer.submit(work, asyncio.get_running_loop(), _size(prepared))
+        loop = asyncio.get_running_loop()
+        # a run that begins takes its first step at once
+        more = any(batch.lease for batch in batches)
+        return self._writer.submit(work, loop, _size(prepared), more=more)
 
     def append_now(self, batches: Sequence[Batch], blobs: Blobs) -> list[Event]:
         """See `Store.append_now`."""

@@ -80,16 +80,18 @@ class Writer:
         self._behind = 0
         self._gathered: list[_Item] = []
         self._home: tuple[asyncio.AbstractEventLoop, int] | None = None
+        self._at_once = 0
         self._cost_us = 0.0
         self._pages = 0
         self._thread = threading.Thread(target=self._main, name="holdfast-writer", daemon=True)
         self._thread.start()
 
     def submit(
-        self, work: Work, loop: asyncio.AbstractEventLoop, size: int = 0
+        self, work: Work, loop: asyncio.AbstractEventLoop, size: int = 0, *, more: bool = False
     ) -> asyncio.Future[Any]:
         """Ask for ``work`` (which writes about ``size`` bytes of content); the future resolves on
-        ``loop``, in which this is called, once it is durable."""
+        ``loop``, in which this is called, once it is durable. ``more``: the caller asks for more
+        before it waits."""
         if self._closed:
             raise self._over()
         item = _Item(work, size)
@@ -101,10 +103,23 @@ class Writer:
             self._put([item])
             return item.future
         self._gathered.append(item)
-        if len(self._gathered) == 1:
-            # one turn later: what this one leads to at once is committed together with it
-            loop.call_soon(loop.call_soon, self._flush)
+        if len(self._gathered) > 1:
+            return item.future
+        # INVARIANT S9: so many in a row at most, then the loop turns
+        if not more and self._at_once < limits.INLINE_COMMIT_BATCHES and _idle(loop):
+            self._at_once += 1
+            self._flush()
+        else:
+            # what this turn leads to in the next one is committed together with it
+            loop.call_soon(self._gather, loop)
         return item.future
+
+    def _gather(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._at_once = 0
+        if _idle(loop):
+            self._flush()
+        else:
+            loop.call_soon(self._flush)
 
     def submit_now(self, work: Work, size: int = 0) -> Any:
         """Ask for ``work`` and block the calling thread until it is durable."""
@@ -145,7 +160,7 @@ class Writer:
             return False
         finally:
             self._writing.release()
-        self._deliver(items)
+        _resolve(items)  # what is gathered was asked for here
         return True
 
     def _put(self, items: list[_Item]) -> None:
@@ -271,7 +286,8 @@ class Writer:
             # smoothed: what the disk takes, not the work that grows with the items
             self._cost_us += ((self._clock.ticks_ns() - start) / 1000 - self._cost_us) / 8
             # two pages of tables and indexes at least, and what the content takes
-            self._pages += 2 + len(items) // 8 + sum(item.size for item in items) // 4096
+            content = sum(item.size for item in items)
+            self._pages += 2 + len(items) // 8 + content // limits.PAGE_BYTES
             self._settled(True)
         except Exception as error:  # noqa: BLE001 # the thread must live and nobody may hang
             with contextlib.suppress(sqlite3.Error):
@@ -292,9 +308,9 @@ class Writer:
     def _deliver(self, items: list[_Item]) -> None:
         by_loop: dict[asyncio.AbstractEventLoop, list[_Item]] = {}
         for item in items:
-            if item.done is not None:
-                item.done.set()
-            elif item.loop is not None:
+            if item.loop is None:
+                _resolve([item])
+            else:
                 by_loop.setdefault(item.loop, []).append(item)
         for loop, group in by_loop.items():
             if self._home is not None and self._home == (loop, threading.get_ident()):
@@ -302,6 +318,13 @@ class Writer:
                 continue
             with contextlib.suppress(RuntimeError):  # that loop is closed: nobody waits there
                 loop.call_soon_threadsafe(_resolve, group)
+
+
+def _idle(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether nothing else is ready to run: nobody could join this commit if it waited. Only
+    asyncio's own loops can be asked; of others it is not assumed."""
+    ready = getattr(loop, "_ready", None)
+    return ready is not None and not ready
 
 
 def _of_the_store(error: Exception) -> bool:
@@ -315,6 +338,8 @@ def _of_the_store(error: Exception) -> bool:
 def _resolve(items: list[_Item]) -> None:
     for item in items:
         future = item.future
+        if item.done is not None:
+            item.done.set()
         if future is None or future.done():
             continue
         if item.error is not None:

@@ -74,7 +74,7 @@ class View:
             raise Misuse(f"grep {pattern!r}: {error}") from None
         found: builtins.list[Match] = []
         for path, entry in walk(self._objects, self.root):
-            if entry.kind != "file" or not wanted(path):
+            if entry.kind != "file" or not wanted(path) or entry.size > limits.FILE_WHOLE_BYTES:
                 continue
             content = read_file(self._objects, self.root, path)
             if b"\0" in content[:8192]:

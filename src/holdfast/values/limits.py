@@ -48,14 +48,21 @@ WRITE_BACK_ATTEMPTS = 5
 INLINE_COMMIT_MS = 1.0
 """While commits take less than this (smoothed), they are made on the event loop: handing them to
 the writer's thread and back costs about half of that in processor time. Slower ones go there."""
+INLINE_COMMIT_BATCHES = 8
+"""So many commits are made in a row without a turn of the event loop, while nothing else is ready:
+a run that steps alone is spared two turns a step, and what comes from outside waits some ms."""
 INLINE_COMMIT_BYTES = 256 * 1024
 """Appends with more content than this go to the writer's thread at once."""
 GROUP_COMMIT_BATCHES = 512
 """Appends put into one SQLite transaction at most, so that one slow commit delays few."""
 WAL_GROW_BYTES = 4 * 1024 * 1024
 """Write-ahead log grown once and then overwritten: ext4 needs no metadata commit for that."""
-WAL_CHECKPOINT_PAGES = 1_000
-"""The log is moved into the database after about this many pages (4 MiB of 4 KiB pages)."""
+PAGE_BYTES = 2_048
+"""Page of a new journal. A step dirties two pages, and both go through the log whole: half of
+SQLite's 4 KiB makes a commit an eighth cheaper and an empty store half as big; 1 KiB leaves content
+of some hundred bytes too little room. A megabyte of content costs about a millisecond more."""
+WAL_CHECKPOINT_PAGES = 2_000
+"""The log is moved into the database after about this many pages (4 MiB)."""
 BUSY_SECONDS = 30.0
 """Wait for another process's transaction before giving up with a clear error."""
 PACK_MIN_BYTES = 16 * 1024

@@ -160,7 +160,8 @@ def resolve(
 
     Each is named by its path, and a row by path, table and the values of its key. What is chosen is
     "ours" or "theirs", or what is to stand there: an entry (None: nothing), or the fields of a row
-    by column. A path settles all rows of its file, too. `Misuse` for what is not in conflict, or
+    by column. A path settles all rows of its file, too; if one of them is about a whole table,
+    "theirs" is their whole file. `Misuse` for what is not in conflict, or
     for a row that a constraint forbids.
     """
     left = list(merged.conflicts)
