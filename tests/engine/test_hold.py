@@ -604,9 +604,9 @@ def test_who_waits_is_told_of_a_failure_and_a_preview_that_fails_is_not_publishe
 
     async def main() -> list[str]:
         said: list[str] = []
-        for call in (seat(1), use.pay(-1)):
+        for call, n in ((seat, 1), (use.pay, -1)):
             try:
-                await call
+                await call(n)
             except ValueError as error:
                 said.append(str(error))
         return said

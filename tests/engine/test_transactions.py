@@ -278,3 +278,37 @@ def test_a_tool_may_stand_as_undo_and_undo_is_for_what_leaves():
     assert there.undo is back
     with pytest.raises(Misuse, match="leaves the world"):
         holdfast.tool(effect="read", undo=back)(there.fn)
+
+
+def test_what_a_merge_within_it_published_is_undone_on_replay_as_it_was_live():
+    """E15: what another run asked for cannot be; that is said, in every replay alike."""
+    site = Site()
+
+    async def back(n: int, result: None) -> None:
+        site.outside.did("idempotent", "back", n)
+
+    @holdfast.tool(effect="once", undo=back)
+    async def drop(n: int) -> None:
+        site.outside.did("once", "drop", n)
+
+    @holdfast.agent
+    async def child() -> None:
+        await drop(2)
+
+    @holdfast.agent
+    async def main() -> Any:
+        try:
+            async with holdfast.transaction():
+                async with holdfast.fork() as branch:
+                    await drop(1)
+                    one = await holdfast.spawn(child)
+                    await one.result()
+                    await holdfast.merge(one)
+                    await branch.merge()
+                raise KeyError
+        except NotUndone as error:
+            return [(name, "cannot be undone" in why) for _, name, why in error.left]
+
+    site.programs[child.name] = child
+    assert run(site, main) == [["drop", True]]
+    assert done(site) == [("drop", 1), ("drop", 2), ("back", 1)]

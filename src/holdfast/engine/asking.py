@@ -157,5 +157,8 @@ def unknown(run: Run, pending: Pending, settings: Terms, step: Step, why: str) -
 
 def _plan_again(run: Run, pending: Pending, settings: Terms, attempt: int, why: str) -> Append:
     failed = Failure("OutcomeUnknown", why)
-    body = StepPlanned(pending.key, pending.plan, attempt + 1, failed=failed)
+    body = StepPlanned(
+        pending.key, pending.plan, attempt + 1, failed=failed, branch=pending.branch,
+        of=pending.about,
+    )  # fmt: skip
     return Append([draft(run, pending, settings, body)], {})

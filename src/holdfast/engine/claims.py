@@ -65,14 +65,11 @@ async def equip(home: Home, run: Run, pending: Pending) -> None:
     assert held is not None
     name, _, place = held.first.partition("@")
     segment, _, key = place.rpartition(":")
-    steps = run.holding if name == run.id and int(segment or 1) == run.history.segment else None
-    if steps is None:
-        where = f"{name}:{segment or 1}"
-        if where not in run.borrowed:
-            row = await home.store.run(name)
-            run.borrowed[where] = await _held_steps(home, row, int(segment or 1))
-        steps = run.borrowed[where]
-    found = steps.get(key)
+    where = f"{name}:{segment or 1}"
+    if where not in run.borrowed:
+        row = await home.store.run(name)
+        run.borrowed[where] = await _held_steps(home, row, int(segment or 1))
+    found = run.borrowed[where].get(key)
     if found is None or found.args != pending.args or found.plan.name != pending.plan.name:
         raise Diverged(
             f"run {name}: today's program does not ask for {pending.plan.name} at step {key} as it "

@@ -130,8 +130,9 @@ def _tool(run: Run, pending: Pending, settings: Terms, step: Step, verdict: Verd
         due = settings.now_ms() + int(pending.tool.backoff * 2 ** min(attempt - 1, 20) * 1000)
         attempt += 1
         body = StepPlanned(
-            pending.key, pending.plan, attempt, verdict=verdict, failed=done.error, due=due
-        )
+            pending.key, pending.plan, attempt, verdict=verdict, failed=done.error, due=due,
+            branch=pending.branch, of=pending.about,
+        )  # fmt: skip
         yield Append([draft(run, pending, settings, body, args=step.args is None)], pending.blobs)
         verdict = None
         yield Await("timer", due)

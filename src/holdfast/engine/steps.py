@@ -17,6 +17,7 @@ from holdfast.engine.held import LEAVES, Held
 from holdfast.engine.history import History, Step
 from holdfast.engine.loop import RunLoop
 from holdfast.journal.events import Draft, Event, Plan, StepSettled
+from holdfast.journal.views import place_of
 from holdfast.values import limits
 from holdfast.values.canon import Blobs, pack
 from holdfast.values.errors import (
@@ -354,10 +355,15 @@ def placed(run: Steps, pending: Pending) -> Pending:
 
 
 def publication(run: Steps, held: Held) -> Pending:
-    """A step that publishes an effect. Its tool is found when it is carried out."""
+    """A step that publishes an effect. The tool of what another run asked for is found when it is
+    carried out."""
     plan = Plan(held.name, "tool", held.effect)
     pending = Pending(run.next_key(), plan, held.args.encode(), {})
     pending.of, pending.about = held, held.first
+    name, _, place = held.first.partition("@")
+    mine = run.holding.get(place.rpartition(":")[2]) if name == run.id else None
+    if mine is not None and place == place_of(run.history.segment, mine.key):
+        pending.tool, pending.bound = mine.tool, mine.bound
     return placed(run, pending)
 
 

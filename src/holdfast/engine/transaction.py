@@ -98,6 +98,8 @@ class Transaction:
     async def _undo(self, key: str) -> str:
         """Undo a step; "" if that is done, else why not."""
         run, done = self._run, self.steps[key]
+        if done.of is not None and done.of.first.partition("@")[0] != run.id:
+            return f"run {done.of.run} asked for it, it cannot be undone from here"
         if done.tool is None or done.tool.undo is None:
             return "it declares no undo"
         step = run.history.steps[key]
