@@ -18,9 +18,40 @@ import socket
 import struct
 from typing import Any, NoReturn
 
-from holdfast.sandbox import calls, landlock, root, syscalls, watch
+from holdfast.sandbox import calls, cgroup, landlock, root, syscalls, watch
 
+_TREES = 250  # as many descriptors as Linux passes at once, and a few less
 _RESET = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGINT)
+
+
+def hand(
+    door: socket.socket, plan: dict[str, Any], channel: socket.socket, trees: root.Trees
+) -> None:
+    """Give a process that waits at ``door`` what it needs to begin."""
+    order = os.memfd_create("plan", os.MFD_CLOEXEC)
+    try:
+        os.write(order, json.dumps([plan, [target for target, _ in trees]]).encode())
+        numbers = [order, channel.fileno(), *(tree for _, tree in trees)]
+        socket.send_fds(door, [b"plan"], numbers)
+    finally:
+        os.close(order)
+
+
+def wait(door: socket.socket, shelf: str, group: cgroup.Group) -> NoReturn:
+    """Be made ahead: enter the control group, and begin when the plan comes."""
+    try:
+        calls.prctl(calls.PR_SET_PDEATHSIG, signal.SIGKILL)
+        with contextlib.suppress(OSError):  # the watch and the rlimits hold without it
+            cgroup.enter(group)
+        message, fds, _, _ = socket.recv_fds(door, 64, _TREES, socket.MSG_CMSG_CLOEXEC)
+        if message:
+            with open(fds[0], "rb") as file:
+                file.seek(0)
+                plan, targets = json.load(file)
+            trees = list(zip(targets, fds[2:], strict=True))
+            main(plan, shelf, trees, socket.socket(fileno=fds[1]))
+    finally:
+        os._exit(0)
 
 
 def main(plan: dict[str, Any], shelf: str, trees: root.Trees, channel: socket.socket) -> NoReturn:

@@ -16,11 +16,18 @@ _numbers = itertools.count(1)
 
 
 class Group(NamedTuple):
-    """The directories of one sandbox, and descriptors of the files that count its refusals."""
+    """The directories of one sandbox; descriptors of the files by which a process enters them, and
+    of those that count refusals; the files that take the limits."""
 
     places: tuple[str, ...]
+    doors: tuple[int, ...] = ()
     memory_events: int = -1
     pids_events: int = -1
+    limits: tuple[tuple[str, str], ...] = ()
+
+
+NONE = Group(())
+"""Where no group can be made."""
 
 
 def parents() -> dict[str, str]:
@@ -67,33 +74,42 @@ def _enabled(place: str) -> list[str]:
     return [name for name in _KINDS if name in enabled] if writable else []
 
 
-def make(above: dict[str, str], memory_bytes: int, processes: int) -> Group:
-    """A group with these limits (0: none). OSError: it cannot be made."""
+def make(above: dict[str, str]) -> Group:
+    """A group without limits. OSError: it cannot be made."""
     name = f"{_PREFIX}{os.getpid()}-{next(_numbers)}"
     group = Group(tuple(sorted({f"{place}/{name}" for place in above.values()})))
-    events = {}
     try:
         for place in group.places:
             os.mkdir(place)
-        for kind, amount in (("memory", memory_bytes), ("pids", processes)):
-            if kind not in above:
-                continue
-            place = f"{above[kind]}/{name}"
-            old = os.path.exists(f"{place}/memory.limit_in_bytes")
-            limit = {"pids": "pids.max", "memory": "memory.limit_in_bytes" if old else "memory.max"}
-            told = {
-                "pids": "pids.events",
-                "memory": "memory.oom_control" if old else "memory.events",
-            }
-            if amount:
-                _write(f"{place}/{limit[kind]}", amount + (1 if kind == "pids" else 0))
-            events[kind] = os.open(f"{place}/{told[kind]}", os.O_RDONLY | os.O_CLOEXEC)
+            door = os.open(f"{place}/cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
+            group = group._replace(doors=(*group.doors, door))
+        for kind, place in above.items():
+            one = kind == "memory" and os.path.exists(f"{place}/{name}/memory.limit_in_bytes")
+            limit = "memory.limit_in_bytes" if one else f"{kind}.max"
+            told = "memory.oom_control" if one else f"{kind}.events"
+            events = os.open(f"{place}/{name}/{told}", os.O_RDONLY | os.O_CLOEXEC)
+            limits = (*group.limits, (kind, f"{place}/{name}/{limit}"))
+            group = group._replace(limits=limits, **{f"{kind}_events": events})
     except OSError:
-        remove(group._replace(memory_events=events.get("memory", -1)))
+        remove(group)
         raise
-    return group._replace(
-        memory_events=events.get("memory", -1), pids_events=events.get("pids", -1)
-    )
+    return group
+
+
+def limit(group: Group, memory_bytes: int, processes: int) -> None:
+    """Set the limits of a group; 0: none. Process 1 of a sandbox is not counted."""
+    for kind, path in group.limits:
+        amount = memory_bytes if kind == "memory" else processes and processes + 1
+        if amount:
+            with open(path, "w", encoding="ascii") as file:
+                file.write(str(amount))
+
+
+def enter(group: Group) -> None:
+    """Put this process, and the children that it will have, into the group. It may take 10 ms: the
+    kernel waits until nobody forks."""
+    for door in group.doors:
+        os.write(door, b"0")
 
 
 def clear(above: dict[str, str]) -> None:
@@ -105,15 +121,9 @@ def clear(above: dict[str, str]) -> None:
                 remove(Group((f"{place}/{name}",)))
 
 
-def enter(group: Group, pid: int) -> None:
-    """Put a process, and the children that it will have, into the group."""
-    for place in group.places:
-        _write(f"{place}/cgroup.procs", pid)
-
-
 def remove(group: Group) -> bool:
     """Take the group away; False if processes are still in it."""
-    for number in (group.memory_events, group.pids_events):
+    for number in (*group.doors, group.memory_events, group.pids_events):
         if number >= 0:
             os.close(number)
     left = False
@@ -136,8 +146,3 @@ def count(events: int, word: bytes) -> int:
         if name == word:
             return int(number)
     return 0
-
-
-def _write(path: str, number: int) -> None:
-    with open(path, "w", encoding="ascii") as file:
-        file.write(str(number))

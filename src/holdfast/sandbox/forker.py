@@ -14,13 +14,21 @@ import select
 import signal
 import socket
 import sys
-from typing import Any
+from typing import Any, NamedTuple
 
 from holdfast.sandbox import box, calls, cgroup, landlock, root, syscalls
 from holdfast.values import limits
 
 NOBODY = 65534
 """Whom root's commands are outside: a user who owns nothing."""
+
+
+class _Begun(NamedTuple):
+    """A first process, its control group, and the socket on which it waits for its plan."""
+
+    process: int
+    group: cgroup.Group
+    door: socket.socket
 
 
 class Forker:
@@ -36,6 +44,7 @@ class Forker:
         self._user = os.geteuid(), os.getegid()
         self._unable = ""
         self._above: dict[str, str] = {}
+        self._spare: _Begun | None = None
         self._groups: dict[int, cgroup.Group] = {}
 
     def settle(self) -> None:
@@ -44,7 +53,7 @@ class Forker:
         self._above = cgroup.parents()
         cgroup.clear(self._above)
         try:
-            cgroup.remove(cgroup.make(self._above, 1 << 30, 64))
+            cgroup.remove(cgroup.make(self._above))
         except OSError:
             self._above = {}
         try:
@@ -74,6 +83,9 @@ class Forker:
 
     def _clear(self) -> None:
         """At the end: sandboxes end with their channels, or at the latest with this process."""
+        if self._spare is not None:
+            self._spare.door.close()
+            self._groups[self._spare.process] = self._spare.group
         for number, group in self._groups.items():
             select.select([number], [], [], limits.SANDBOX_END_SECONDS)
             cgroup.remove(group)
@@ -87,58 +99,56 @@ class Forker:
             file.seek(0)
             plan = json.load(file)
         with socket.socket(fileno=fds[1]) as channel:
-            group = self._group(plan)
             try:
-                pid = self._fork(plan, channel, group)
-                process = os.pidfd_open(pid)
-                socket.send_fds(self._control, [message], [process])
+                begun = self._begin(plan, channel)
+                socket.send_fds(self._control, [message], [begun.process])
             except OSError as error:
                 failed = json.dumps({"failed": error.strerror or str(error)})
                 self._control.send(failed.encode())
-                process = -1
-        if group.places and process >= 0:
-            self._groups[process] = group
-            return process
-        if process >= 0:
-            os.close(process)
-        cgroup.remove(group)
-        return -1
+                return -1
+        if plan["tier"] == "namespaces":
+            self._spare = self._make()  # while the one who asked does something else
+        self._groups[begun.process] = begun.group
+        return begun.process
 
-    def _group(self, plan: dict[str, Any]) -> cgroup.Group:
-        wanted = plan["limits"]
-        asked = wanted["memory_bytes"] or wanted["processes"]
-        if not asked or not self._above or plan["tier"] == "none":
-            return cgroup.Group(())
-        try:
-            group = cgroup.make(self._above, wanted["memory_bytes"], wanted["processes"])
-        except OSError:
-            return cgroup.Group(())  # the watch and the rlimits hold without it
-        plan["events"] = [group.memory_events, group.pids_events]
-        return group
-
-    def _fork(self, plan: dict[str, Any], channel: socket.socket, group: cgroup.Group) -> int:
-        walled = plan["tier"] == "namespaces"
-        if walled and self._unable:
+    def _begin(self, plan: dict[str, Any], channel: socket.socket) -> _Begun:
+        """A process that carries the plan out."""
+        if plan["tier"] != "namespaces":
+            pid = calls.fork()
+            if pid == 0:
+                self._control.close()
+                box.main(plan, "", [], channel)
+            return _Begun(os.pidfd_open(pid), cgroup.NONE, channel)
+        if self._unable:
             raise OSError(0, self._unable)
-        plan["root"] = self._user[0] == 0
-        trees = root.collect(plan, self._shelf, self._names) if walled else []
-        gate, opener = os.pipe()
-        pid = calls.fork(calls.WALLS if walled else 0)
-        if pid == 0:
-            self._control.close()
-            os.close(opener)
-            if os.read(gate, 1):  # who is who has been written, and in which group
-                box.main(plan, self._shelf, trees, channel)
-            os._exit(0)
+        trees = root.collect(plan, self._shelf, self._names)
         try:
-            cgroup.enter(group, pid)
-            if walled:
-                _write_maps(str(pid), (root.UID, root.UID), self._user)
-            os.write(opener, b"1")
+            begun, self._spare = self._spare or self._make(), None
+            group, wanted = begun.group, plan["limits"]
+            cgroup.limit(group, wanted["memory_bytes"], wanted["processes"])
+            plan["events"] = (group.memory_events, group.pids_events)
+            plan["root"] = self._user[0] == 0
+            box.hand(begun.door, plan, channel, trees)
+            begun.door.close()
         finally:
-            for number in (gate, opener, *(tree for _, tree in trees)):
-                os.close(number)
-        return pid
+            for _, tree in trees:
+                os.close(tree)
+        return begun
+
+    def _make(self) -> _Begun:
+        """A process in new namespaces that waits for its plan: making it takes longer than using
+        it, so one is always made ahead."""
+        group = cgroup.make(self._above) if self._above else cgroup.NONE
+        door, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            pid = calls.fork(calls.WALLS)
+            if pid == 0:
+                self._control.close()
+                door.close()
+                box.wait(theirs, self._shelf, group)
+        process = os.pidfd_open(pid)
+        _write_maps(str(pid), (root.UID, root.UID), self._user)
+        return _Begun(process, group, door)
 
 
 def own_mounts(uid: int, gid: int) -> None:

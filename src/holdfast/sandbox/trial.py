@@ -64,7 +64,7 @@ def _groups() -> str:
         return "!this process may not make any with a limit of memory"
 
     def attempt() -> None:
-        cgroup.remove(cgroup.make(above, 1 << 30, 64))
+        cgroup.remove(cgroup.make(above))
 
     return _tried(attempt) or ", ".join(sorted(above))
 
