@@ -119,19 +119,31 @@ class Shelf:
         self._sizes: dict[Layer, Size] = {}
         self._read_ns = -1
         self._serial = itertools.count(1)
+        self.claim = -1
         with outside(self.place):
             self.locks = self._enter()
 
     def _enter(self) -> Locks:
-        for directory in (self.trees, self.marks, self.own):
+        for directory in (self.trees, self.marks):
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        locks = Locks(self.home / "locks")
-        locks.take(self.owner, alone=True)
-        return locks
+        if not self.own.is_dir():
+            self._claim()
+        return Locks(self.home / "locks")
+
+    def _claim(self) -> None:
+        """Make this process's own directory, with a lock on itself for as long as we live."""
+        self.own.mkdir(parents=True, exist_ok=True, mode=0o700)
+        opened = os.open(self.own, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        with contextlib.suppress(BlockingIOError):  # somebody deletes it just now: once more then
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        before, self.claim = self.claim, opened
+        if before >= 0:
+            os.close(before)
 
     def close(self) -> None:
         """Delete what is this process's own and let go of the rest."""
         delete(self.own)
+        os.close(self.claim)
         self.locks.close()
 
     def settle_in(self) -> None:
@@ -274,8 +286,9 @@ class Shelf:
 
     def draft(self) -> Path:
         """A name of our own for something that is about to be made."""
-        with outside(self.place):
-            self.own.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not self.own.is_dir():
+            with outside(self.place), self.gate:
+                self._claim()
         return self.own / str(next(self._serial))
 
     # Deleting ---
@@ -315,13 +328,24 @@ class Shelf:
                 if other != self.home and len(other.name) == len(self.home.name):
                     delete(other)
             for owner in (self.home / "own").iterdir():
-                if owner != self.own and self.locks.take(owner.name, alone=True):
+                if owner != self.own and _is_dead(owner):
                     delete(owner)
-                    self.locks.drop(owner.name)
             marked = {layer.name for _, layer in _ages(self.marks)}
             for tree in self.trees.iterdir():
                 if tree.name not in marked:
                     self.remove(tree.name, None)
+
+
+def _is_dead(own: Path) -> bool:
+    """Whether the process whose own directory this is has ended."""
+    opened = os.open(own, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(opened)
+    return True
 
 
 def _ages(marks: Path) -> Iterator[tuple[int, Layer]]:
