@@ -30,6 +30,8 @@ from holdfast.world import disk
 from holdfast.world.index import boot_id
 from holdfast.world.overlay import Size, outside
 
+_DIR_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
 
 class Layer(NamedTuple):
     """A frozen directory: over whatever shows ``below`` it shows ``root``. A base has nothing
@@ -132,10 +134,15 @@ class Shelf:
 
     def _claim(self) -> None:
         """Make this process's own directory, with a lock on itself for as long as we live."""
-        self.own.mkdir(parents=True, exist_ok=True, mode=0o700)
-        opened = os.open(self.own, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        with contextlib.suppress(BlockingIOError):  # somebody deletes it just now: once more then
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        opened = -1
+        while opened < 0:
+            self.own.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with contextlib.suppress(FileNotFoundError):  # somebody's sweep was faster than we
+                opened = os.open(self.own, _DIR_FLAGS)
+                fcntl.flock(opened, fcntl.LOCK_EX)
+                if not self.own.is_dir() or self.own.stat().st_ino != os.fstat(opened).st_ino:
+                    os.close(opened)
+                    opened = -1
         before, self.claim = self.claim, opened
         if before >= 0:
             os.close(before)
@@ -328,24 +335,24 @@ class Shelf:
                 if other != self.home and len(other.name) == len(self.home.name):
                     delete(other)
             for owner in (self.home / "own").iterdir():
-                if owner != self.own and _is_dead(owner):
-                    delete(owner)
+                if owner != self.own:
+                    _bury(owner)
             marked = {layer.name for _, layer in _ages(self.marks)}
             for tree in self.trees.iterdir():
                 if tree.name not in marked:
                     self.remove(tree.name, None)
 
 
-def _is_dead(own: Path) -> bool:
-    """Whether the process whose own directory this is has ended."""
-    opened = os.open(own, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def _bury(own: Path) -> None:
+    """Delete the own directory of a process that has ended."""
+    opened = os.open(own, _DIR_FLAGS)
     try:
         fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        delete(own)
     except BlockingIOError:
-        return False
+        pass  # it lives
     finally:
         os.close(opened)
-    return True
 
 
 def _ages(marks: Path) -> Iterator[tuple[int, Layer]]:
@@ -358,7 +365,7 @@ def _ages(marks: Path) -> Iterator[tuple[int, Layer]]:
 def delete(place: Path) -> None:
     """Delete a directory as far as it lets itself be deleted: what stays is tried again later."""
     with contextlib.suppress(OSError):
-        parent = os.open(place.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        parent = os.open(place.parent, _DIR_FLAGS)
         try:
             disk.delete(parent, place.name)
         finally:
