@@ -186,7 +186,7 @@ async def changes(ground: Ground, runtime, name: str, tree: Path) -> list[Figure
 
 
 async def chain(ground: Ground, runtime, name: str, tree: Path) -> list[Figure]:
-    """Fork, command, snapshot, a thousand times; then what a branch took, and reading at the end."""
+    """Fork, command, snapshot, a thousand times; what a branch took, and reading at the end."""
     steps = ground.size(1_000, 200)
     branch = Branch(runtime, await runtime.take_in(tree), "chain")
     await branch.run("true")

@@ -310,6 +310,7 @@ def test_a_crash_at_every_call_leaves_a_cache_that_heals_w23(place, after, monke
             layers.release(stack)
             layers.freeze(stack, uppers[0], last)
         layers._shelf.locks.close()  # as when the process dies
+        os.close(layers._shelf.claim)
         healed = Layers(objects, place)
         sweep(healed._shelf)
         last = write_file(objects, near, "new", b"by a command")

@@ -29,6 +29,7 @@ from holdfast.world import CopyCheckout, Stage
 from holdfast.world.disk import Row
 from holdfast.world.layers import Layers, Stack
 from holdfast.world.overlay import Upper, read_upper
+from holdfast.world.shelf import delete
 
 
 @dataclass(frozen=True)
@@ -128,12 +129,12 @@ class Workplace:
             world = Overlay((str(below),), str(place / "upper"), str(place / "work"))
             await self._sandbox.run(Spec(("true",), world))
         except (Misuse, Outside) as error:
-            layers.discard(place)
+            delete(place)
             await asyncio.to_thread(layers.close)
             if isinstance(error, Outside) and error.retryable:
                 raise
             return False
-        layers.discard(place)
+        delete(place)
         self._layers = layers
         return True
 
@@ -219,7 +220,7 @@ class Workplace:
             )  # fmt: skip
         except BaseException:
             cache.release(stack)
-            cache.discard(place)
+            delete(place)
             raise
         world = _World(here.run, here.epoch, walls, stack, place, opened, root)
         self._open[here.run] = world
@@ -253,7 +254,7 @@ class Workplace:
             if world.whole and world.root != world.stack.root:
                 with contextlib.suppress(Outside):  # it is only a cache
                     cache.freeze(world.stack, world.place, world.root)
-            cache.discard(world.place)
+            delete(world.place)
         finally:
             cache.release(world.stack)
 

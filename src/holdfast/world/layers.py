@@ -201,10 +201,6 @@ class Layers:
                     size = settle_upper(place / "upper")
                     self._shelf.install(layer, place / "upper", size)
                     self._wrote(size.bytes)
-        self.discard(place)
-
-    def discard(self, place: Path) -> None:
-        """Delete a private directory."""
         delete(place)
 
     def now(self) -> int:

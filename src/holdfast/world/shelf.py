@@ -30,6 +30,8 @@ from holdfast.world import disk
 from holdfast.world.index import boot_id
 from holdfast.world.overlay import Size, outside
 
+_DIR_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
 
 class Layer(NamedTuple):
     """A frozen directory: over whatever shows ``below`` it shows ``root``. A base has nothing
@@ -119,19 +121,36 @@ class Shelf:
         self._sizes: dict[Layer, Size] = {}
         self._read_ns = -1
         self._serial = itertools.count(1)
+        self.claim = -1
         with outside(self.place):
             self.locks = self._enter()
 
     def _enter(self) -> Locks:
-        for directory in (self.trees, self.marks, self.own):
+        for directory in (self.trees, self.marks):
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        locks = Locks(self.home / "locks")
-        locks.take(self.owner, alone=True)
-        return locks
+        if not self.own.is_dir():
+            self._claim()
+        return Locks(self.home / "locks")
+
+    def _claim(self) -> None:
+        """Make this process's own directory, with a lock on itself for as long as we live."""
+        opened = -1
+        while opened < 0:
+            self.own.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with contextlib.suppress(FileNotFoundError):  # somebody's sweep was faster than we
+                opened = os.open(self.own, _DIR_FLAGS)
+                fcntl.flock(opened, fcntl.LOCK_EX)
+                if not self.own.is_dir() or self.own.stat().st_ino != os.fstat(opened).st_ino:
+                    os.close(opened)
+                    opened = -1
+        before, self.claim = self.claim, opened
+        if before >= 0:
+            os.close(before)
 
     def close(self) -> None:
         """Delete what is this process's own and let go of the rest."""
         delete(self.own)
+        os.close(self.claim)
         self.locks.close()
 
     def settle_in(self) -> None:
@@ -274,8 +293,9 @@ class Shelf:
 
     def draft(self) -> Path:
         """A name of our own for something that is about to be made."""
-        with outside(self.place):
-            self.own.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not self.own.is_dir():
+            with outside(self.place), self.gate:
+                self._claim()
         return self.own / str(next(self._serial))
 
     # Deleting ---
@@ -315,13 +335,24 @@ class Shelf:
                 if other != self.home and len(other.name) == len(self.home.name):
                     delete(other)
             for owner in (self.home / "own").iterdir():
-                if owner != self.own and self.locks.take(owner.name, alone=True):
-                    delete(owner)
-                    self.locks.drop(owner.name)
+                if owner != self.own:
+                    _bury(owner)
             marked = {layer.name for _, layer in _ages(self.marks)}
             for tree in self.trees.iterdir():
                 if tree.name not in marked:
                     self.remove(tree.name, None)
+
+
+def _bury(own: Path) -> None:
+    """Delete the own directory of a process that has ended."""
+    opened = os.open(own, _DIR_FLAGS)
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        delete(own)
+    except BlockingIOError:
+        pass  # it lives
+    finally:
+        os.close(opened)
 
 
 def _ages(marks: Path) -> Iterator[tuple[int, Layer]]:
@@ -334,7 +365,7 @@ def _ages(marks: Path) -> Iterator[tuple[int, Layer]]:
 def delete(place: Path) -> None:
     """Delete a directory as far as it lets itself be deleted: what stays is tried again later."""
     with contextlib.suppress(OSError):
-        parent = os.open(place.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        parent = os.open(place.parent, _DIR_FLAGS)
         try:
             disk.delete(parent, place.name)
         finally:
