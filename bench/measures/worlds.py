@@ -50,7 +50,7 @@ class Branch:
     async def run(self, *command: str, **asked):
         call = scope.Call(
             self.name, "1", b"", attempt=1, stage=self.stage, root=self.root,
-            caches=self.runtime.host.caches, epoch=1,
+            caches=self.runtime.host.caches, epoch=1, root_at=lambda step: self.root,
         )  # fmt: skip
         token = scope.call.set(call)
         try:

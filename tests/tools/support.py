@@ -35,7 +35,7 @@ class Site:
         """How a command in a world ended, and the world after it."""
         call = scope.Call(
             run, "1", b"", attempt=1, stage=self.objects, root=root, caches=self.caches,
-            epoch=epoch,
+            epoch=epoch, root_at=lambda step: root,
         )  # fmt: skip
         token = scope.call.set(call)
         try:
