@@ -98,7 +98,7 @@ def test_damaged_index_is_only_slow(objects, checkout, tmp_path, damage):
 
 def test_index_of_another_boot_is_not_trusted(objects, checkout, tmp_path, monkeypatch):
     checkout.sync(build(objects, {"a": b"1"}))
-    monkeypatch.setattr("holdfast.world.index._boot", lambda: "another")
+    monkeypatch.setattr("holdfast.world.index.boot_id", lambda: "another")
     assert CopyCheckout(objects, checkout.path, tmp_path / "co.index").root == ""
 
 
