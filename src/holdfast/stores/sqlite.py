@@ -1,4 +1,5 @@
-"""The embedded store: one SQLite file in WAL mode, one writing thread, any number of processes.
+"""The embedded store: one SQLite file in WAL mode with packs of large content beside it, one
+writing thread, any number of processes.
 
 ``synchronous="FULL"`` (the default): an append that resolved survives power loss. ``"NORMAL"``: it
 survives the process; the machine's last moments may be lost, never the order.
