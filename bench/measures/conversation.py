@@ -77,13 +77,16 @@ def _size(store: Path) -> tuple[int, int]:
     log = store / "journal.db-wal"
     left = log.stat().st_size if log.exists() else 0
     conn.close()
-    return (store / "journal.db").stat().st_size, left
+    packs = sum(path.stat().st_size for path in store.glob("pack.*"))
+    return (store / "journal.db").stat().st_size + packs, left
 
 
 def _parts(store: Path) -> str:
     """Where the bytes are."""
     conn = sqlite3.connect(store / "journal.db")
-    blobs, content = conn.execute("SELECT count(*), sum(length(data)) FROM blob").fetchone()
+    blobs, content = conn.execute(
+        "SELECT count(*), sum(coalesce(size, length(data))) FROM blob"
+    ).fetchone()
     count, body, args, value = conn.execute(
         "SELECT count(*), sum(length(body)), sum(length(args)), sum(length(value)) FROM event"
     ).fetchone()

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         wait_for,
     )
     from holdfast.runtime import Runtime, Settings, run
+    from holdfast.tools.sql import sql
     from holdfast.values.errors import (
         Conflict,
         Corrupt,
@@ -57,6 +58,7 @@ _HOMES = {
         "merge", "now", "race", "random", "run_id", "sleep", "spawn", "uuid", "wait_for",
     ),
     "holdfast.runtime": ("Runtime", "Settings", "run"),
+    "holdfast.tools.sql": ("sql",),
     "holdfast.values.errors": (
         "Conflict", "Corrupt", "Diverged", "HoldfastError", "LeaseLost", "Misuse", "NotFound",
         "OutcomeUnknown", "Outside", "Refused", "RunFailed", "Suspended", "TooLarge", "ToolError",
@@ -102,6 +104,7 @@ __all__ = [
     "run_id",
     "sleep",
     "spawn",
+    "sql",
     "tool",
     "uuid",
     "wait_for",

@@ -16,6 +16,7 @@ PRINTED = [
     "['booked 20', 'sent to Ada'] [20]\n",
     "Rome: [0, 1, 4, 9, 16], 1, 50, green\n",
     "['0.txt', '1.txt', 'made.txt']\n",
+    "['salt', 11]\n",
     "250\n",
     "went\n",
     "RuntimeError\n",

@@ -48,8 +48,9 @@ def test_numbers():
     assert f"**format {events.FORMAT}**" in TEXT
     assert f"longer than {limits.PART_MIN_BYTES} characters" in TEXT
     assert f"at least {limits.LIKE_MIN_BYTES} bytes" in TEXT
-    assert limits.CHUNK_BYTES == 1024 * 1024
-    assert "chunks of 1 MiB" in TEXT
+    assert f"chunks of {limits.CHUNK_BYTES // 1024} KiB" in TEXT
+    assert f"of {limits.CHUNK_DATABASE_BYTES // 1024} KiB if" in TEXT
+    assert f"up to {limits.CHUNK_FANOUT} children" in TEXT
     assert f"of more than {limits.DIRECTORY_SPLIT_ENTRIES} entries" in TEXT
     assert f"0x{APPLICATION_ID:X}" in TEXT
 

@@ -115,7 +115,10 @@ async def lines_of(name: str) -> tuple[str, dict[str, str]]:
 
 def shape() -> str:
     """Everything that decides how a journal's bytes look, as text for a diff."""
-    numbers = ("PART_MIN_BYTES", "LIKE_MIN_BYTES", "CHUNK_BYTES", "DIRECTORY_SPLIT_ENTRIES")
+    numbers = (
+        "PART_MIN_BYTES", "LIKE_MIN_BYTES", "CHUNK_BYTES", "CHUNK_DATABASE_BYTES", "CHUNK_FANOUT",
+        "DIRECTORY_SPLIT_ENTRIES",
+    )  # fmt: skip
     out = [f"format {FORMAT}", f"archive version {VERSION}", f"application id {APPLICATION_ID:#x}"]
     out += [f"{name} {getattr(limits, name)}" for name in numbers]
     out += [f"empty world {EMPTY}", ""]

@@ -21,7 +21,7 @@ from holdfast.world import (
     put_file,
     walk,
 )
-from holdfast.world.nodes import file_chunks
+from holdfast.world.chunks import file_chunks
 
 settings.register_profile("world", deadline=None, print_blob=True, max_examples=150)
 QUICK = settings.get_profile("world")

@@ -119,8 +119,8 @@ def test_second_process_reads_only_what_changed(objects, checkout, tmp_path, mon
     later(monkeypatch)
     assert checkout.snapshot() == root
     read = []
-    chunks = disk._chunks
-    monkeypatch.setattr(disk, "_chunks", lambda fd: read.append(fd) or chunks(fd))
+    real = disk.entry_of
+    monkeypatch.setattr(disk, "entry_of", lambda *file: read.append(file) or real(*file))
     again = CopyCheckout(objects, checkout.path, tmp_path / "co.index")
     assert again.snapshot() == root
     assert read == []

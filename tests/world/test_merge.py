@@ -6,7 +6,10 @@ from holdfast.values import limits
 from holdfast.values.errors import Misuse
 from holdfast.world import (
     EMPTY,
+    Combined,
+    Entry,
     Merged,
+    Objects,
     apply,
     conflict_text,
     entry,
@@ -18,7 +21,8 @@ from holdfast.world import (
     walk,
     write_file,
 )
-from tests.world.support import QUICK, TEXTS, at, build, flat, memory, worlds
+from holdfast.world.chunks import file_bytes
+from tests.world.support import QUICK, TEXTS, at, build, flat, in_world, memory, worlds
 
 BASE = b"1\n2\n3\n4\n5\n"
 
@@ -57,7 +61,8 @@ def test_text_of_both_sides_is_combined():
         ({"d/f": b"1"}, {}, {"d/f": b"2"}, {"d/f": "modify/delete"}),
         ({"d/f": b"1", "d/g": b"1"}, {}, {"d/f": b"2", "d/g": b"1"}, {"d/f": "modify/delete"}),
         ({"f": b"1"}, {"f": ("link", "x")}, {"f": b"2"}, {"f": "type"}),
-        ({"f": b"1"}, {"f/g": b"1"}, {"f": b"2"}, {"f": "type"}),
+        ({"f": b"1"}, {"f/g": b"0"}, {"f": b"2"}, {"f": "type"}),
+        ({"f": b"1"}, {"f/g": b"1"}, {"f": b"2"}, {}),
         ({"d/f": b"1"}, {"d": b"1"}, {"d/f": b"2"}, {"d": "type"}),
         ({"l": ("link", "a")}, {"l": ("link", "b")}, {"l": ("link", "c")}, {"l": "content"}),
         ({"f": b"1"}, {}, {"f/g": b"2"}, {}),
@@ -120,14 +125,18 @@ def test_drivers():
     base, ours, theirs = (build(objects, {"n.count": c, "n.txt": c}) for c in (b"1", b"3", b"4"))
     seen = []
 
-    def add(base: bytes, ours: bytes, theirs: bytes) -> bytes:
-        seen.append((base, ours, theirs))
-        return b"%d" % (int(ours) + int(theirs) - int(base))
+    def add(objects: Objects, path: str, *sides: Entry) -> Combined:
+        seen.append(tuple(file_bytes(objects, side) for side in sides))
+        base, ours, theirs = map(int, seen[-1])
+        return Combined(put_file(objects, b"%d" % (ours + theirs - base)))
 
-    merged = merge(objects, base, ours, theirs, {"*.count": add, "*": lambda *_: None})
+    never = Combined(None, why="never")
+    merged = merge(objects, base, ours, theirs, {"*.count": add, "*": lambda *_: never})
     assert seen == [(b"1", b"3", b"4")]
     assert read_file(objects, merged.root, "n.count") == b"6"
-    assert kinds(merged) == {"n.txt": "content"}
+    assert [(one.path, one.kind, one.why) for one in merged.conflicts] == [
+        ("n.txt", "content", "never")
+    ]
     assert merged.merged_paths == ("n.count",)
 
 
@@ -177,22 +186,67 @@ def test_merge_loses_nothing_w4(base_spec, ours_spec, theirs_spec):
         assert merge(objects, base, one, base) == Merged(one)
         assert merge(objects, one, one, theirs).root == theirs
     in_conflict = [conflict.path for conflict in merged.conflicts]
+    went = dict(merged.renamed)
     before, result = flat(objects, base), flat(objects, merged.root)
     sides = flat(objects, ours), flat(objects, theirs)
     for side, other in (sides, sides[::-1]):
         for path, found in side.items():
             if before.get(path) == found or found.is_dir:
                 continue
+            path = went.get(path, path)
             covered = any(path == c or path.startswith(c + "/") for c in in_conflict)
             combined = path in merged.merged_paths
             moded = found.is_file and path in other and other[path].executable != found.executable
-            assert covered or combined or moded or result.get(path) == found, path
+            assert (
+                covered or combined or moded or result.get(path) == found or path in went.values()
+            ), path
     # and whatever both sides left alone is still there
     for path, found in before.items():
         if sides[0].get(path) == found == sides[1].get(path):
             assert result[path] == found
     for conflict in merged.conflicts:
         assert entry(objects, merged.root, conflict.path) == conflict.ours
+
+
+RENAMES = [
+    # base, ours, theirs: the merged world, or the kinds of conflict
+    ({"a": BASE}, {"b": BASE}, {"a": BASE + b"6\n"}, {"b": BASE + b"6\n"}),
+    ({"a": BASE}, {"d/b": BASE}, {"a": (BASE, True)}, {"d/b": (BASE, True)}),
+    ({"a": BASE}, {"b": (BASE, True)}, {"a": b"0\n" + BASE}, {"b": (b"0\n" + BASE, True)}),
+    ({"d/a": BASE}, {"e/a": BASE}, {"d/a": b"2\n", "d/n": b""}, {"e/a": b"2\n", "d/n": b""}),
+    ({"a": BASE}, {"b": BASE}, {"b": BASE}, {"b": BASE}),
+    ({"a": BASE, "z": b"1"}, {"b": BASE, "z": b"1"}, {"z": b"1"}, {"b": "modify/delete"}),
+    ({"a": BASE}, {"b": BASE}, {"c": BASE}, {"a": "rename"}),
+    ({"a": BASE}, {"b": BASE, "c": BASE}, {"a": b"2\n"}, {"a": "modify/delete"}),
+    ({"a": BASE, "b": BASE}, {"c": BASE}, {"a": b"2\n", "b": BASE}, {"a": "modify/delete"}),
+    ({"a": BASE}, {"b": BASE}, {"a": b"2\n", "b": b"3\n"}, {"a": "modify/delete", "b": "add/add"}),
+    ({"a": BASE}, {"b/x": BASE}, {"a": b"2\n", "b": b"3\n"}, {"a": "modify/delete", "b": "type"}),
+    ({"d/a": BASE, "d/k": b"1"}, {"d": BASE}, {"d/a": b"2\n", "d/k": b"1"}, {"d": "type"}),
+    ({"a": b""}, {"b": b""}, {"a": b"2\n"}, {"a": "modify/delete"}),
+]
+
+
+@pytest.mark.parametrize(("base", "ours", "theirs", "result"), RENAMES)
+def test_edits_follow_exact_renames(base, ours, theirs, result):
+    for one, other in ((ours, theirs), (theirs, ours)):
+        objects, _, merged = three(base, one, other)
+        if all(isinstance(kind, str) for kind in result.values()):
+            if result == {"b": "modify/delete"}:
+                assert not merged.conflicts, "a file that is only renamed here and deleted there"
+                continue
+            assert kinds(merged) == result
+            kept = set(flat(objects, merged.root).values())
+            named = [conflict.path for conflict in merged.conflicts]
+            for path, found in flat(objects, build(objects, other)).items():
+                assert found in kept or any(f"{path}/".startswith(f"{c}/") for c in named), path
+        else:
+            assert not merged.conflicts
+            assert merged.root == build(objects, {**result}) or result == in_words(objects, merged)
+
+
+def in_words(objects, merged):
+    found = in_world(objects, merged.root)
+    return {path: (what[0] if not what[1] else what) for path, what in found.items()}
 
 
 @QUICK
@@ -224,7 +278,7 @@ def test_only_changed_directories_are_read():
 
     merged = merge(Counting(), base, ours, theirs)
     assert not merged.conflicts
-    assert len(reads) <= 10
+    assert len(reads) <= 16
     assert len(dict(walk(objects, merged.root))) == len(spec)
     assert merge(objects, EMPTY, ours, ours).root == ours
     assert apply(objects, ours, {}) == ours

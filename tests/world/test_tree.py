@@ -218,19 +218,6 @@ def test_large_directory_costs_little_per_change():
     assert [name for name, _, _ in nodes.differences(both, root, changed)] == ["file-777"]
 
 
-def test_chunks(monkeypatch):
-    monkeypatch.setattr(limits, "CHUNK_BYTES", 4)
-    objects = memory()
-    for size in (0, 1, 3, 4, 5, 8, 9):
-        content = bytes(range(size))
-        root = write_file(objects, EMPTY, "f", content, executable=True)
-        found = at(objects, root, "f")
-        assert (found.size, found.chunked, found.executable) == (size, size > 4, True)
-        assert read_file(objects, root, "f") == content
-        kept = {name: objects.get(name) for name in reachable(objects, root)}
-        assert read_file(Stage(lambda name, kept=kept: kept[name]), root, "f") == content
-
-
 @QUICK
 @given(worlds())
 def test_reachable_is_all_that_is_needed_w7(spec):

@@ -43,7 +43,7 @@ _DECODE = tuple(body_decoder(kind).decode for kind in KINDS)
 
 class Problem(msgspec.Struct, frozen=True):
     """One thing that is wrong. ``kind``: hash, position, fork, outcome, payload, body, blob, world,
-    row or file; ``place``: run#position, a blob, a run or the file."""
+    row, pack or file; ``place``: run#position, a blob, a run or a file."""
 
     kind: str
     place: str

@@ -16,6 +16,7 @@ from holdfast.gate import DEFAULT_POLICY, Policy, load_policy_file
 from holdfast.journal.store import Store
 from holdfast.runtime.programs import Programs
 from holdfast.runtime.settings import Settings, from_environment
+from holdfast.stores.behind import Behind
 from holdfast.stores.memory import MemoryStore
 from holdfast.stores.sqlite import SqliteStore
 from holdfast.values.errors import Misuse
@@ -132,10 +133,15 @@ class Runtime:
 
     async def take_in(self, directory: Path, ignore: tuple[str, ...] = ()) -> str:
         """Store the content of a directory and return its root. ``ignore``: globs to leave out."""
-        stage = Stage(self.store.get, self.store.put_now)
-        root = await asyncio.to_thread(import_dir, stage, directory, ignore)
-        await self.store.put(stage.take())
-        return root
+
+        def work() -> str:
+            with Behind(self.store) as behind:
+                stage = Stage(behind.get, behind.put)
+                root = import_dir(stage, directory, ignore)
+                behind.put(stage.take())
+            return root
+
+        return await asyncio.to_thread(work)
 
     async def resume(self, run: str) -> Handle:
         """Go on with a run that was suspended or whose process died."""

@@ -7,9 +7,10 @@ rows of runs are compared with what their events say. What is wrong is reported 
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from array import array
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,12 @@ import msgspec
 from holdfast.journal.events import KINDS, BranchMerged, Head, body_decoder
 from holdfast.journal.proof import Chain, Named, Problem
 from holdfast.journal.views import RunRow
-from holdfast.stores.blobs import counter, inflate, read_blob
+from holdfast.stores.blobs import COLUMNS, counter, read_blob, stored_at
+from holdfast.stores.pack import Moved, Place, head_line, open_pack, pack_path
 from holdfast.stores.reading import decode_row
-from holdfast.stores.schema import check_file, check_format, connect, counted, explain
-from holdfast.stores.sqlite import FILE
+from holdfast.stores.still import journal_path, reading_file
 from holdfast.values.canon import digest
-from holdfast.values.errors import Corrupt, Outside
+from holdfast.values.errors import Corrupt, HoldfastError
 from holdfast.values.ports import Clock, SystemClock
 from holdfast.world import reachable
 
@@ -39,7 +40,8 @@ class Report(msgspec.Struct):
     """What `check` found. ``problems`` holds the first thousand, ``wrong`` counts them all.
 
     ``heads``: newest event of every run; ``lost``: blobs that something names and that are absent
-    or damaged; ``content``: bytes of all blobs; ``seconds``: time spent on events.
+    or damaged; ``content``: bytes of all blobs; ``unused``: bytes of packs that are no blob's (what
+    `gc` deleted and did not give back yet); ``seconds``: time spent on events.
     """
 
     path: str
@@ -47,6 +49,7 @@ class Report(msgspec.Struct):
     events: int = 0
     blobs: int = 0
     content: int = 0
+    unused: int = 0
     seconds: float = 0.0
     wrong: int = 0
     problems: list[Problem] = msgspec.field(default_factory=list)
@@ -70,59 +73,6 @@ class Report(msgspec.Struct):
             self.problems.append(Problem(kind, place, text))
 
 
-def journal_path(path: Path | str) -> Path:
-    """The journal that ``path`` means: a file, or a store's directory."""
-    path = Path(path)
-    return path / FILE if path.is_dir() and path.name != FILE else path
-
-
-@contextlib.contextmanager
-def reading_file(path: Path) -> Generator[sqlite3.Connection]:
-    """A connection to one unchanging state of a journal, which it never writes to.
-
-    Raises `NotFound`, `Corrupt`, `Misuse` or `Outside` in one line if it is no journal of ours.
-    """
-    check_file(path)
-    conn = _connect(path)
-    try:
-        check_format(conn, path)
-        conn.text_factory = bytes
-        conn.execute("PRAGMA cell_size_check=1")
-        conn.execute("BEGIN")
-        try:
-            conn.execute("SELECT 1 FROM run, event, blob, early, owner, counter LIMIT 1")
-        except sqlite3.DatabaseError as error:
-            if "no such table" in str(error) or "schema" in str(error):
-                text = "its layout is damaged, so nothing can be read from it"
-                raise Corrupt(f"{path}: {text} ({error})") from None
-        yield conn
-    except sqlite3.Error as error:
-        raise explain(error, path) from None
-    finally:
-        conn.close()
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    """A connection that reads; also on a read-only disk, where SQLite cannot coordinate with
-    writers: without a log it need not."""
-    try:
-        conn = connect(path)
-    except Outside as error:
-        log = path.with_name(path.name + "-wal")
-        if log.exists() and log.stat().st_size:
-            raise Outside(
-                f"{path}: cannot be read where it is, since its log {log.name} is not empty: "
-                "copy both to a writable directory"
-            ) from None
-        uri = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
-        try:
-            conn = counted(path, uri)
-            conn.execute("PRAGMA schema_version")
-        except sqlite3.Error:
-            raise error from None
-    return conn
-
-
 def check(
     path: Path | str, *, progress: Progress | None = None, clock: Clock | None = None
 ) -> Report:
@@ -136,6 +86,8 @@ def check(
         return Check(conn, path, progress, clock or SystemClock()).run()
 
 
+_NONE = type(None)
+_BLOBS = ((bytes, int, bytes, _NONE, _NONE, _NONE), (bytes, int, _NONE, int, int, int))
 _ROW = (int, bytes, bytes, bytes, bytes, int, int, bytes, int, bytes, int)
 
 
@@ -412,16 +364,24 @@ class Check:
         """Hash every blob; then every blob that is named must be there."""
         report = self.report
         total = self._highest("blob", "id")
-        for name, zstd, stored, key in self._steady("blob", "id", "hash,zstd,data"):
+        packed: list[Place] = []
+        for name, *stored, key in self._steady("blob", "id", f"hash,{COLUMNS}"):
             report.blobs += 1
             if report.blobs % 5_000 == 0:
                 self._show("blobs", report.blobs, total)
-            if (type(name), type(zstd), type(stored)) != (bytes, int, bytes):
+            if tuple(map(type, (name, *stored))) not in _BLOBS:
                 report.add("blob", f"blob row {key}", "is not legible")
                 continue
-            content = inflate(zstd, stored)
+            place = "" if stored[2] is None else f" (pack.{stored[2]} at {stored[3]})"
+            if place:
+                packed.append(Place(*stored[2:]))
+            try:
+                content = stored_at(self.conn, self.path, *stored)
+            except (Moved, HoldfastError):
+                content = None  # `packs` says it once for all
             if content is None or digest(content) != name.hex():
-                report.add("blob", f"blob {name.hex()}", "does not have the content of its name")
+                text = "does not have the content of its name"
+                report.add("blob", f"blob {name.hex()}{place}", text)
                 continue
             report.content += len(content)
             self.named.hold(name.hex(), content)
@@ -429,16 +389,52 @@ class Check:
                 self.blob_ids[name.hex()] = key
         for name, place in self.named.missing():
             self._lose("payload", name, place)
+        self._packs(packed)
+
+    def _packs(self, packed: list[Place]) -> None:
+        """Every pack must be ours and whole, and hold each byte for one blob at most."""
+        ends: dict[int, tuple[int, int]] = {}
+        for mark, size, number in self._steady("pack", "n", "mark,size"):
+            place = str(pack_path(self.path, number))
+            if (type(mark), type(size)) != (bytes, int):
+                self.report.add("pack", place, "its row is not legible")
+                continue
+            ends[number] = (size, len(head_line(number, mark)))
+            try:
+                there = os.fstat(open_pack(self.conn, self.path, number)).st_size
+            except Moved:
+                self.report.add("pack", place, "is missing")
+            except HoldfastError as error:
+                self.report.add("pack", place, str(error).removeprefix(f"{place}: "))
+            else:
+                if there < size:
+                    text = f"is cut off after {there:,} of {size:,} bytes"
+                    self.report.add("pack", place, text)
+        for number, start, size in sorted(packed):
+            place = f"{pack_path(self.path, number)} at {start:,}"
+            if number not in ends or start + size > ends[number][0]:
+                self.report.add("pack", place, "content lies beyond the pack's recorded end")
+                continue
+            end, before = ends[number]
+            if start < before:
+                self.report.add("pack", place, "content overlaps what comes before it")
+            else:
+                self.report.unused += start - before
+            ends[number] = (end, max(before, start + size))
+        self.report.unused += sum(end - before for end, before in ends.values())
 
     def content(self, name: str) -> bytes:
         """A blob, verified; `Corrupt` if it is absent, damaged or not readable."""
         try:
             if name in self.blob_ids:  # the index of names may be what is damaged
-                sql = "SELECT zstd,data FROM blob WHERE id=?"
-                content = inflate(*self.conn.execute(sql, (self.blob_ids[name],)).fetchone())
+                sql = f"SELECT {COLUMNS} FROM blob WHERE id=?"  # noqa: S608 # our own names
+                found = self.conn.execute(sql, (self.blob_ids[name],)).fetchone()
+                content = stored_at(self.conn, self.path, *found)
                 if content is not None and digest(content) == name:
                     return content
             return read_blob(self.conn, self.path, name)
+        except Moved:
+            raise Corrupt(f"{self.path}: blob {name} cannot be read: its pack is missing") from None
         except sqlite3.DatabaseError as error:
             raise Corrupt(f"{self.path}: blob {name} cannot be read: {error}") from None
 

@@ -7,7 +7,9 @@ processes have appended meanwhile. Nothing is deleted from a journal that is not
 
 from __future__ import annotations
 
+import bisect
 import sqlite3
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -19,14 +21,18 @@ from holdfast.journal.proof import Chain, raw, references
 from holdfast.journal.views import RunRow
 from holdfast.stores import reading
 from holdfast.stores.blobs import count, counter, read_blob
-from holdfast.stores.fsck import Check, Progress, reading_file
+from holdfast.stores.fsck import Check, Progress
+from holdfast.stores.pack import PackEnd, Place
 from holdfast.stores.schema import connect, explain
 from holdfast.stores.sqlite import SqliteStore
+from holdfast.stores.still import reading_file
+from holdfast.values import limits
 from holdfast.values.errors import Conflict, Corrupt
 from holdfast.values.ports import Clock, SystemClock
 from holdfast.world import reachable
 
 _PAGE = 2_000
+_BYTES = "SELECT coalesce(size,length(data)) FROM blob WHERE id=?"
 _MERGED = KINDS.index("branch.merged")
 
 
@@ -66,12 +72,11 @@ def collect(
         check.doomed = frozenset(doomed)
         _require_sound(check)
         needed = {*check.named.named(), *check.reached}
+        spared = _spared(conn, clock.now_ms() - grace_ms)
         dead = [
             (key, name)
-            for key, name, at in conn.execute(
-                "SELECT b.id,b.hash,e.at FROM blob b LEFT JOIN early e USING(hash)"
-            )
-            if name.hex() not in needed and (at is None or at <= clock.now_ms() - grace_ms)
+            for key, name in conn.execute("SELECT id,hash FROM blob")
+            if name.hex() not in needed and not _within(key, spared)
         ]
         found = _size(conn, doomed, dead)
     if dry:
@@ -87,8 +92,26 @@ def collect(
             progress("deleting", start + len(page), len(dead))
     store.maintain(sweep.drop_marks)
     if compact:
-        _compact(store.path)
+        _compact(store)
     return Collected(len(doomed), events, blobs, size)
+
+
+def _spared(conn: sqlite3.Connection, after: int) -> list[tuple[int, int]]:
+    """Ids (from, to) of blobs that were put early after a time (ms), in order and apart."""
+    spans: list[tuple[int, int]] = []
+    for first, last in conn.execute(
+        "SELECT first,last FROM early WHERE at>? ORDER BY first", (after,)
+    ):
+        if spans and first <= spans[-1][1] + 1:
+            spans[-1] = (spans[-1][0], max(last, spans[-1][1]))
+        else:
+            spans.append((first, last))
+    return spans
+
+
+def _within(key: int, spans: list[tuple[int, int]]) -> bool:
+    index = bisect.bisect_right(spans, (key, sys.maxsize)) - 1
+    return index >= 0 and key <= spans[index][1]
 
 
 def _rows(conn: sqlite3.Connection) -> list[RunRow]:
@@ -131,10 +154,7 @@ def _size(
         conn.execute("SELECT count(*) FROM event WHERE n=?", (number,)).fetchone()[0]
         for number in doomed
     )
-    size = sum(
-        conn.execute("SELECT length(data) FROM blob WHERE id=?", (key,)).fetchone()[0]
-        for key, _ in dead
-    )
+    size = sum(conn.execute(_BYTES, (key,)).fetchone()[0] for key, _ in dead)
     return Collected(len(list(doomed)), events, len(dead), size)
 
 
@@ -181,14 +201,12 @@ class _Sweep:
     ) -> tuple[int, int]:
         """Delete a page of blobs, but what is needed by now; how many, and their stored bytes."""
         self._look(conn)
+        spared = _spared(conn, self._spared_after)
         blobs = size = 0
         for key, name in page:
-            early = conn.execute("SELECT at FROM early WHERE hash=?", (name,)).fetchone()
-            if name.hex() in self._needed or (early and early[0] > self._spared_after):
+            if name.hex() in self._needed or _within(key, spared):
                 continue
-            found = conn.execute(
-                "SELECT length(data) FROM blob WHERE id=? AND hash=?", (key, name)
-            ).fetchone()
+            found = conn.execute(_BYTES + " AND hash=?", (key, name)).fetchone()
             if found is not None:
                 conn.execute("DELETE FROM blob WHERE id=?", (key,))
                 blobs, size = blobs + 1, size + found[0]
@@ -251,12 +269,51 @@ class _Reader:
         raise NotImplementedError(f"{self._path} is only read ({len(content)} bytes)")
 
 
-def _compact(path: Path) -> None:
-    conn = connect(path, write=True)
+def _turn(pack: PackEnd, conn: sqlite3.Connection) -> list[int]:
+    """Packs worth emptying; if there are any, a new one has begun that takes what is in them."""
+    wasteful = pack.wasteful(conn)
+    if wasteful:
+        pack.turn(conn)
+    return wasteful
+
+
+def _empty(store: SqliteStore, conn: sqlite3.Connection, number: int) -> bool:
+    """Move one page of content out of a pack; False if there was none: the pack is given up."""
+    page: list[tuple[int, Place]] = []
+    size = 0
+    for key, *place in conn.execute(
+        "SELECT id,pack,start,size FROM blob WHERE pack=? ORDER BY start LIMIT ?", (number, _PAGE)
+    ):
+        page.append((key, Place(*place)))
+        size += place[2]
+        if size >= limits.STAGE_FLUSH_BYTES:
+            break
+    if not page:
+        conn.execute("DELETE FROM pack WHERE n=?", (number,))
+        return False
+    places = store.pack.move(conn, number, [place for _, place in page])
+    conn.executemany(
+        "UPDATE blob SET pack=?,start=?,size=? WHERE id=?",
+        [(*place, key) for (key, _), place in zip(page, places, strict=True)],
+    )
+    return True
+
+
+def _compact(store: SqliteStore) -> None:
+    """Give space back, of packs and of the journal. Others may read and write all the while."""
+    for number in store.maintain(lambda conn: _turn(store.pack, conn)):
+        while store.maintain(lambda conn, number=number: _empty(store, conn, number)):
+            pass
+    conn = connect(store.path, write=True)
     try:
+        # synced, and with it all that moved: only then may files go that rows named before
+        conn.execute("BEGIN IMMEDIATE")
+        count(conn, "swept")
+        conn.execute("COMMIT")
+        store.maintain(store.pack.sweep)
         conn.execute("VACUUM")
         conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     except sqlite3.Error as error:
-        raise explain(error, path) from None
+        raise explain(error, store.path) from None
     finally:
         conn.close()

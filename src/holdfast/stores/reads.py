@@ -13,7 +13,7 @@ from holdfast.journal.store import RunQuery
 from holdfast.journal.views import RunRow
 from holdfast.stores import reading
 from holdfast.stores.blobs import read_blob
-from holdfast.stores.schema import connect, explain
+from holdfast.stores.schema import Connection, connect, explain
 from holdfast.values.errors import Misuse
 
 _T = TypeVar("_T")
@@ -25,7 +25,7 @@ class Reads:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._readers = threading.local()
-        self._open_readers: list[sqlite3.Connection] = []
+        self._open_readers: list[Connection] = []
         self._closed = False
 
     def close_readers(self) -> None:
@@ -45,9 +45,9 @@ class Reads:
         except sqlite3.Error as error:
             raise explain(error, self.path) from None
 
-    def reader(self) -> sqlite3.Connection:
+    def reader(self) -> Connection:
         """This thread's reading connection (it cannot write)."""
-        conn: sqlite3.Connection | None = getattr(self._readers, "conn", None)
+        conn: Connection | None = getattr(self._readers, "conn", None)
         if conn is None:
             if self._closed:
                 raise Misuse(f"{self.path}: the store is closed")

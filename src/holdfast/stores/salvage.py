@@ -11,8 +11,9 @@ import msgspec
 
 from holdfast.journal.events import KINDS, Event
 from holdfast.journal.proof import Chain
-from holdfast.stores.fsck import Check, Progress, Report, journal_path, reading_file
+from holdfast.stores.fsck import Check, Progress, Report
 from holdfast.stores.lines import ArchiveWriter, new_file
+from holdfast.stores.still import journal_path, reading_file
 from holdfast.values.errors import Corrupt
 from holdfast.values.ports import Clock, SystemClock
 

@@ -14,6 +14,7 @@ import sqlite3
 import threading
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 from holdfast.journal.events import FORMAT
 from holdfast.values import limits
@@ -54,15 +55,25 @@ CREATE TABLE event(
 );
 CREATE UNIQUE INDEX event_place ON event(n, pos);
 CREATE TABLE blob(
-  id   INTEGER PRIMARY KEY,
-  hash BLOB NOT NULL UNIQUE,            -- SHA-256 of the content
-  zstd INTEGER NOT NULL,                -- 1: data is a zstd frame
-  data BLOB NOT NULL
+  id    INTEGER PRIMARY KEY,
+  hash  BLOB NOT NULL UNIQUE,           -- SHA-256 of the content
+  zstd  INTEGER NOT NULL,               -- 1: stored as a zstd frame
+  data  BLOB,                           -- NULL: it is in a pack
+  pack  INTEGER,                        -- pack.n
+  start INTEGER,                        -- first byte in the pack
+  size  INTEGER                         -- bytes there
+);
+CREATE INDEX blob_place ON blob(pack, start) WHERE pack IS NOT NULL;
+CREATE TABLE pack(                      -- files of large content
+  n    INTEGER PRIMARY KEY,             -- of pack.<n>; content is added to the highest
+  mark TEXT NOT NULL,                   -- stands in its first line
+  size INTEGER NOT NULL                 -- its end: bytes beyond are nobody's
 );
 CREATE TABLE early(                     -- blobs put before the event that will name them
-  hash BLOB PRIMARY KEY,
-  at   INTEGER NOT NULL                 -- ms since 1970
-) WITHOUT ROWID;
+  first INTEGER NOT NULL,               -- blob.id, from
+  last  INTEGER NOT NULL,               -- to
+  at    INTEGER NOT NULL                -- ms since 1970
+);
 CREATE TABLE owner(                     -- processes that may hold leases
   id      TEXT PRIMARY KEY,
   expires INTEGER NOT NULL              -- ms since 1970
@@ -79,20 +90,28 @@ _open: Counter[tuple[int, int]] = Counter()
 
 
 class Connection(sqlite3.Connection):
-    """A connection that is counted while it is open. See `check_file`."""
+    """A connection that is counted while it is open (see `check_file`), with the packs that it has
+    opened, by number."""
 
     inode: tuple[int, int] | None = None
+    pack_flags: int = os.O_RDONLY
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.packs: dict[int, int] = {}
 
     def close(self) -> None:
         """Close. Idempotent."""
         super().close()
+        while self.packs:
+            os.close(self.packs.popitem()[1])
         with _gate:
             if self.inode is not None:
                 _open[self.inode] -= 1
                 self.inode = None
 
 
-def counted(path: Path, uri: str) -> sqlite3.Connection:
+def counted(path: Path, uri: str) -> Connection:
     """A connection to ``uri``, whose file is ``path``, counted while it is open."""
     with _gate:
         conn = sqlite3.connect(
@@ -105,7 +124,7 @@ def counted(path: Path, uri: str) -> sqlite3.Connection:
     return conn
 
 
-def connect(path: Path, *, synchronous: str = "FULL", write: bool = False) -> sqlite3.Connection:
+def connect(path: Path, *, synchronous: str = "FULL", write: bool = False) -> Connection:
     """A connection with Holdfast's settings; one that does not write cannot write."""
     mode = "rwc" if write else "ro"
     uri = f"{path.resolve().as_uri()}?mode={mode}"
@@ -113,7 +132,9 @@ def connect(path: Path, *, synchronous: str = "FULL", write: bool = False) -> sq
         conn = counted(path, uri)
         conn.execute(f"PRAGMA synchronous={synchronous}")
         conn.execute(f"PRAGMA wal_autocheckpoint={limits.WAL_CHECKPOINT_PAGES}")
-        if not write:
+        if write:
+            conn.pack_flags = os.O_RDWR
+        else:
             conn.execute("PRAGMA query_only=1")
     except sqlite3.Error as error:
         raise explain(error, path) from None
@@ -122,7 +143,7 @@ def connect(path: Path, *, synchronous: str = "FULL", write: bool = False) -> sq
     return conn
 
 
-def open_store(path: Path, *, create: bool, synchronous: str = "FULL") -> sqlite3.Connection:
+def open_store(path: Path, *, create: bool, synchronous: str = "FULL") -> Connection:
     """The writing connection of the store at ``path``, made if ``create`` and absent.
 
     Raises `NotFound`, `Corrupt` (foreign, damaged), `Misuse` (newer format) or `Outside` (disk).
@@ -138,7 +159,7 @@ def open_store(path: Path, *, create: bool, synchronous: str = "FULL") -> sqlite
     conn = connect(path, synchronous=synchronous, write=True)
     try:
         check_format(conn, path)
-        conn.execute("SELECT 1 FROM run, event, blob, early, owner, counter LIMIT 1")
+        check_layout(conn, path)
     except sqlite3.Error as error:
         conn.close()
         raise explain(error, path) from None
@@ -172,7 +193,7 @@ def _create(path: Path) -> None:
             conn.execute("COMMIT")
         draft.chmod(0o600)
         path.hardlink_to(draft)
-        _sync(path.parent)
+        sync_directory(path.parent)
     except FileExistsError:
         pass  # another process made it at the same time: both use that one
     except sqlite3.Error as error:
@@ -187,7 +208,7 @@ def _create(path: Path) -> None:
                 draft.with_name(draft.name + rest).unlink(missing_ok=True)
 
 
-def _sync(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
     """Make a new name in a directory survive power loss."""
     fd = os.open(directory, os.O_RDONLY)
     try:
@@ -235,6 +256,20 @@ def check_format(conn: sqlite3.Connection, path: Path) -> None:
             f"{path}: has journal format {found}, this Holdfast reads up to {FORMAT}: "
             "update Holdfast, or use another store with --store"
         )
+
+
+def check_layout(conn: sqlite3.Connection, path: Path) -> None:
+    """Refuse a file whose tables are not those of `SCHEMA`; sqlite3.Error if it is damaged."""
+    try:
+        conn.execute("SELECT 1 FROM run, event, blob, early, owner, counter LIMIT 1")
+        conn.execute("SELECT b.start, p.mark, e.first FROM blob b, pack p, early e LIMIT 1")
+    except sqlite3.OperationalError as error:
+        if "no such column" not in str(error) and "no such table: pack" not in str(error):
+            raise
+        raise Misuse(
+            f"{path}: was made by a Holdfast from before packs: export its runs with that one, "
+            "or use another store with --store"
+        ) from None
 
 
 def grow_wal(conn: sqlite3.Connection) -> None:

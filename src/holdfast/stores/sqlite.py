@@ -1,4 +1,5 @@
-"""The embedded store: one SQLite file in WAL mode, one writing thread, any number of processes.
+"""The embedded store: one SQLite file in WAL mode with packs of large content beside it, one
+writing thread, any number of processes.
 
 ``synchronous="FULL"`` (the default): an append that resolved survives power loss. ``"NORMAL"``: it
 survives the process; the machine's last moments may be lost, never the order.
@@ -17,11 +18,12 @@ from holdfast.journal.events import Event
 from holdfast.journal.store import Batch
 from holdfast.stores import reading
 from holdfast.stores.bells import Bell
-from holdfast.stores.blobs import BlobTable, Packed, count
+from holdfast.stores.blobs import BlobTable, Prepared, count
 from holdfast.stores.ledger import Ledger
 from holdfast.stores.reads import Reads
 from holdfast.stores.schema import grow_wal, open_store
 from holdfast.stores.writer import Writer
+from holdfast.values import limits
 from holdfast.values.canon import Blobs
 from holdfast.values.errors import Misuse, Outside
 from holdfast.values.ids import new_id
@@ -37,8 +39,8 @@ class SqliteStore(Reads):
     """Implements `holdfast.journal.store.Store` on ``<directory>/journal.db``.
 
     ``name`` (a random id) is this process's name as a lease holder. ``grow``: grow the write-ahead
-    log at once, for a process that will append much. Opening raises `NotFound` (unless ``create``),
-    `Corrupt`, `Misuse` or `Outside`, each naming the file.
+    log at once, for a process that will append much. ``pack``: for `maintain`. Opening
+    raises `NotFound` (unless ``create``), `Corrupt`, `Misuse` or `Outside`, each naming the file.
     """
 
     def __init__(
@@ -65,10 +67,11 @@ class SqliteStore(Reads):
         conn.execute("PRAGMA wal_autocheckpoint=0")
         self._bell = Bell(self.directory / "bells", self.name)
         self._ledger = Ledger(self._bell, self._clock)
-        self._blobs = BlobTable(self.path)
+        self._blobs = BlobTable(self.path, self.name)
+        self.pack = self._blobs.end
         self._writer = Writer(
             conn, self.path,
-            before=self._begin, after=self._ledger.flush, settled=self._settled,
+            before=self._begin, after=self._end, settled=self._settled,
             idle=self._ledger.renewal_due, clock=SystemClock(),
         )  # fmt: skip
 
@@ -77,31 +80,35 @@ class SqliteStore(Reads):
             self._blobs.refresh(conn)
             self._bell.look_around()
 
+    def _end(self, conn: sqlite3.Connection) -> None:
+        self._ledger.flush(conn)
+        self._blobs.seal(conn)
+
     def _settled(self, ok: bool) -> None:
         self._blobs.settled(ok)
         self._ledger.settled(ok)
 
     def append(self, batches: Sequence[Batch], blobs: Blobs) -> asyncio.Future[list[Event]]:
         """See `Store.append`."""
-        work = self._append_work(batches, blobs)
+        prepared = self._blobs.prepare(blobs) if blobs else None
+        work = self._append_work(batches, prepared)
         loop = asyncio.get_running_loop()
         # a run that begins takes its first step at once
         more = any(batch.lease for batch in batches)
-        return self._writer.submit(work, loop, _size(blobs), more=more)
+        return self._writer.submit(work, loop, _size(prepared), more=more)
 
     def append_now(self, batches: Sequence[Batch], blobs: Blobs) -> list[Event]:
         """See `Store.append_now`."""
-        return self._writer.submit_now(self._append_work(batches, blobs), _size(blobs))
+        prepared = self._blobs.prepare(blobs) if blobs else None
+        return self._writer.submit_now(self._append_work(batches, prepared), _size(prepared))
 
     def _append_work(
-        self, batches: Sequence[Batch], blobs: Blobs
+        self, batches: Sequence[Batch], prepared: Prepared | None
     ) -> Callable[[sqlite3.Connection], list[Event]]:
-        packed = self._blobs.pack(blobs) if blobs else None
-
         def work(conn: sqlite3.Connection) -> list[Event]:
             events = self._ledger.append(conn, batches)
-            if packed is not None:
-                self._blobs.put(conn, packed)
+            if prepared is not None:
+                self._blobs.put(conn, prepared)
             return events
 
         return work
@@ -109,16 +116,18 @@ class SqliteStore(Reads):
     async def put(self, blobs: Blobs) -> None:
         """See `Store.put`."""
         if blobs:
-            work = self._put_work(self._blobs.pack(blobs))
-            await self._writer.submit(work, asyncio.get_running_loop(), _size(blobs))
+            prepared = self._blobs.prepare(blobs)
+            work = self._put_work(prepared)
+            await self._writer.submit(work, asyncio.get_running_loop(), _size(prepared))
 
     def put_now(self, blobs: Blobs) -> None:
         """See `Store.put_now`."""
         if blobs:
-            self._writer.submit_now(self._put_work(self._blobs.pack(blobs)), _size(blobs))
+            prepared = self._blobs.prepare(blobs)
+            self._writer.submit_now(self._put_work(prepared), _size(prepared))
 
-    def _put_work(self, packed: Packed) -> Callable[[sqlite3.Connection], None]:
-        return lambda conn: self._blobs.put(conn, packed, early=self._clock.now_ms())
+    def _put_work(self, prepared: Prepared) -> Callable[[sqlite3.Connection], None]:
+        return lambda conn: self._blobs.put(conn, prepared, early=self._clock.now_ms())
 
     def adopt(self, events: Sequence[Event]) -> int:
         """Take in sealed events of one run, whose ids the caller has proven; how many were new.
@@ -185,5 +194,10 @@ class SqliteStore(Reads):
         self._bell.remove()
 
 
-def _size(blobs: Blobs) -> int:
-    return sum(map(len, blobs.values())) if blobs else 0
+def _size(prepared: Prepared | None) -> int:
+    """What the writer is told: bytes for SQLite, or more than it takes on the event loop."""
+    if prepared is None:
+        return 0
+    if prepared.large:  # a second file to write and to sync
+        return limits.INLINE_COMMIT_BYTES + 1
+    return sum(len(stored) for _, _, stored in prepared.rows)

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from holdfast.stores.blobs import Undone
 from holdfast.stores.schema import explain
 from holdfast.values import limits
 from holdfast.values.errors import HoldfastError, Misuse
@@ -295,6 +296,8 @@ class Writer:
             self._settled(False)
             known = isinstance(error, sqlite3.Error)
             failure = explain(error, self._path) if isinstance(error, sqlite3.Error) else error
+            if isinstance(error, Undone):
+                failure = error.error
             if current is not None and not (known and _of_the_store(error)):
                 current.error = failure
                 return current

@@ -58,6 +58,11 @@ WAL_CHECKPOINT_PAGES = 2_000
 """The log is moved into the database after about this many pages (4 MiB)."""
 BUSY_SECONDS = 30.0
 """Wait for another process's transaction before giving up with a clear error."""
+PACK_MIN_BYTES = 16 * 1024
+"""Content that takes this much or more as stored goes to a pack: SQLite writes it twice, page by
+page. Below, one file to sync is quicker than two."""
+PACK_UNUSED_PERCENT = 10
+"""Compacting rewrites packs of which more than this part is nobody's; below, it is not worth it."""
 BLOB_COMPRESS_MIN_BYTES = 128
 """Shorter blobs are stored as they are; zstd cannot shorten them."""
 STAGE_FLUSH_BYTES = 16 * 1024 * 1024
@@ -67,10 +72,18 @@ READ_PAGE_EVENTS = 2_000
 """Events fetched from a store at once while reading a run."""
 
 # World ----------------------------------------------------------------------------------------
-FILE_MAX_BYTES = 2 * 1024 * 1024 * 1024
-"""One file in a world (this form keeps a file as a list of chunks)."""
-CHUNK_BYTES = 1024 * 1024
-"""Files are stored in chunks of this size; smaller files are one chunk. Part of the format."""
+FILE_MAX_BYTES = 1024 * 1024 * 1024 * 1024
+"""One file in a world. Holes cost nothing; files stream, so memory sets no limit either."""
+FILE_WHOLE_BYTES = 256 * 1024 * 1024
+"""A file's content handed out in one piece; larger ones are read by commands, or in parts."""
+CHUNK_BYTES = 64 * 1024
+"""Files are stored in chunks of this size; smaller files are one blob. Part of the format."""
+CHUNK_DATABASE_BYTES = 4 * 1024
+"""Chunks of files that begin as SQLite databases do: the size of their pages, so that a changed
+row costs little more than its page. Part of the format."""
+CHUNK_FANOUT = 64
+"""Children of a list of chunks: a change in a database of 130 MB rewrites three lists, 6 kB. Part
+of the format."""
 DIRECTORY_SPLIT_ENTRIES = 256
 """A directory node with more entries is split by the hash of their names, so that a change in a
 directory of 100,000 files rewrites a few kilobytes. Part of the format."""
@@ -91,6 +104,23 @@ READ_TEXT_BYTES = 10 * 1024 * 1024
 """``world.read`` returns at most this much of a file; use offset and limit beyond."""
 GREP_MATCHES = 1_000
 """Matches returned by ``world.grep``; the result says when there were more."""
+
+# Databases in a world -------------------------------------------------------------------------
+PAGE_CACHE_BYTES = 64 * 1024 * 1024
+"""Pages of databases kept by hash for the whole process: versions share nearly all of them."""
+PAGE_DIRTY_BYTES = 16 * 1024 * 1024
+"""Changed pages of one open database in memory; more are put into the objects early."""
+SQL_CACHE_BYTES = 4 * 1024 * 1024
+"""SQLite's own cache of an open database."""
+SQL_MEMORY_BYTES = 1024 * 1024 * 1024
+"""Memory of all open databases together at which the statement that runs is ended."""
+SQL_SECONDS = 30.0
+"""Default time limit of one statement."""
+SQL_ROWS = 1_000
+"""Rows that a query returns unless ``limit`` says otherwise; the result says when there were more.
+"""
+SQL_RESULT_BYTES = 8 * 1024 * 1024
+"""Values of one result, about; further rows are left out, and said to be."""
 
 # Command line ---------------------------------------------------------------------------------
 LIST_ROWS = 50

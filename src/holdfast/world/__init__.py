@@ -3,15 +3,18 @@
 A world is a Merkle tree; a **root** (the hash of its top directory) is one immutable snapshot,
 and a fork is nothing but a second name for a root. This room turns roots into other roots (`tree`),
 compares them (`diff`), merges them with conflicts as values (`merge`) and moves them to and from a
-disk (`checkout`). The stored form is in `nodes`. It knows nothing of runs, events or stores:
-content goes through the `Objects` port.
+disk (`checkout`) and git (`git`). The stored form is in `nodes`. It knows nothing of runs, events
+or stores: content goes through the `Objects` port.
 """
 
 from holdfast.world.checkout import Checkout, CopyCheckout, export_dir, import_dir
+from holdfast.world.chunks import ChunkTree, put_file
 from holdfast.world.diff import Change, diff, renames, unified
-from holdfast.world.merge import Conflict, Driver, Merged, merge, resolve
-from holdfast.world.nodes import EMPTY, EMPTY_DIR, Entry, put_file
+from holdfast.world.git import Exported, Version, export_git, import_git
+from holdfast.world.merge import Choice, Conflict, Driver, Merged, merge, resolve
+from holdfast.world.nodes import EMPTY, EMPTY_DIR, Entry
 from holdfast.world.objects import Objects, Stage
+from holdfast.world.rows import Combined, RowConflict
 from holdfast.world.text import conflict_text, git_merge_text
 from holdfast.world.tree import (
     apply,
@@ -32,21 +35,29 @@ __all__ = [
     "EMPTY_DIR",
     "Change",
     "Checkout",
+    "Choice",
+    "ChunkTree",
+    "Combined",
     "Conflict",
     "CopyCheckout",
     "Driver",
     "Entry",
+    "Exported",
     "Merged",
     "Objects",
+    "RowConflict",
     "Stage",
+    "Version",
     "apply",
     "check_path",
     "conflict_text",
     "diff",
     "entry",
     "export_dir",
+    "export_git",
     "git_merge_text",
     "import_dir",
+    "import_git",
     "link",
     "list_dir",
     "make_dir",

@@ -151,15 +151,33 @@ class CopyCheckout:
 def import_dir(objects: Objects, directory: Path, ignore: Sequence[str] = ()) -> str:
     """The root of a directory's content, without ``.holdfast`` and what ``ignore`` matches.
 
-    `NotFound`, `Misuse` for what a world cannot hold, `Outside` if the disk refuses.
+    The directory is only read, its access rights are left as they are. `NotFound`, `Misuse` for
+    what a world cannot hold, `Outside` if the disk refuses.
     """
     if not Path(directory).is_dir():
         raise NotFound(f"{directory}: no such directory")
     with _disk(directory), _opened(directory) as top:
-        scan = disk.Scan(objects.put, {}, matcher(ignore), 0)
+        scan = disk.Scan(objects.put, {}, matcher(ignore), 0, ours=False)
         found = scan.run(top)
     _refuse_odd(scan, directory)
-    return tree.apply(objects, EMPTY, {path: row.entry for path, row in found.items()})
+    return _root_of(objects, found)
+
+
+def _root_of(objects: Objects, found: dict[str, Row]) -> str:
+    """The root of what a scan found, put from the bottom up (no node is read)."""
+    folders: dict[str, dict[str, Entry | None]] = {"": {}}
+    for path, row in found.items():  # each directory before what is in it
+        parent, _, name = path.rpartition("/")
+        folders[parent][name] = row.entry
+        if row.entry.is_dir:
+            folders[path] = {}
+    root = EMPTY
+    for path, inside in reversed(folders.items()):
+        root = nodes.edit(objects, EMPTY, inside)[0]
+        if path:
+            parent, _, name = path.rpartition("/")
+            folders[parent][name] = Entry("dir", root)
+    return root
 
 
 def export_dir(objects: Objects, root: str, directory: Path) -> None:

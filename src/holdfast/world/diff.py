@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from holdfast.values import limits
-from holdfast.world import nodes
+from holdfast.world import chunks, nodes
 from holdfast.world.nodes import EMPTY, EMPTY_DIR, Entry
 from holdfast.world.objects import Objects
 
@@ -193,7 +193,7 @@ def _text(objects: Objects, entry: Entry | None) -> str | None:
         return entry.target
     if entry.size > limits.DIFF_TEXT_BYTES:
         return None
-    content = nodes.file_bytes(objects, entry)
+    content = chunks.file_bytes(objects, entry)
     if b"\0" in content:
         return None
     try:

@@ -8,13 +8,15 @@ change the directory meanwhile: these functions are exact, not transactional.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from holdfast.values import limits
-from holdfast.world import nodes
+from holdfast.world import chunks
+from holdfast.world.chunks import Piece
 from holdfast.world.nodes import EMPTY_DIR, Entry
 from holdfast.world.objects import Objects
 from holdfast.world.tree import RESERVED
@@ -93,6 +95,7 @@ class Scan:
 
     ``put`` keeps content (or, as `canon.digest`, only names it). ``hides`` says which paths that
     are not in ``known`` to pass over. ``now`` is the file system's time in ns before the scan.
+    ``ours``: whether access rights that are missing may be given; else nothing is changed.
     After `run`, ``rows`` has everything by path (each directory as `EMPTY_DIR`), and ``odd`` a
     sentence for each `ODD` entry.
     """
@@ -103,11 +106,14 @@ class Scan:
         known: dict[str, Row],
         hides: Callable[[str], bool],
         now: int,
+        *,
+        ours: bool = True,
     ) -> None:
         self.put = put
         self.known = known
         self.hides = hides
         self.now = now
+        self.ours = ours
         self.rows: dict[str, Row] = {}
         self.odd: dict[str, str] = {}
 
@@ -118,44 +124,45 @@ class Scan:
 
     def _directory(self, folder: int, prefix: str, hidden: bool, depth: int) -> None:
         with os.scandir(folder) as found:
-            names = [(item.name, item.stat(follow_symlinks=False)) for item in found]
-        for name, status in names:
+            items = list(found)
+        for item in items:
+            name = item.name
             path = prefix + name
             if path == RESERVED:
                 continue
             inside = hidden or self.hides(path)
             if inside and path not in self.known:
                 continue
-            mode = status.st_mode
             if depth > limits.WORLD_DEPTH_MAX:
                 self._refuse(path, f"is over {limits.WORLD_DEPTH_MAX} directories deep")
-            elif stat.S_ISREG(mode):
-                self._file(folder, name, path, status)
-            elif stat.S_ISLNK(mode):
+            elif item.is_file(follow_symlinks=False):
+                self._file(folder, item, path)
+            elif item.is_symlink():
                 self.rows[path] = Row(Entry("link", target=os.readlink(name, dir_fd=folder)))
-            elif not stat.S_ISDIR(mode):
-                self._refuse(path, f"is {_sort(mode)}, which a world cannot hold: remove it")
+            elif not item.is_dir(follow_symlinks=False):
+                sort = _sort(os.lstat(name, dir_fd=folder).st_mode)
+                self._refuse(path, f"is {sort}, which a world cannot hold: remove it")
             else:
                 self.rows[path] = Row(EMPTY_DIR)
-                below = open_dir(folder, name)
+                below = open_dir(folder, name) if self.ours else _as_it_is(folder, name)
                 try:
                     self._directory(below, path + "/", inside, depth + 1)
                 finally:
                     os.close(below)
 
-    def _file(self, folder: int, name: str, path: str, status: os.stat_result) -> None:
+    def _file(self, folder: int, item: os.DirEntry[str], path: str) -> None:
         row = self.known.get(path)
-        if row is not None and row.sig is not None and row.sig == signature(status):
+        sig = row and row.sig
+        if row is not None and sig and sig == signature(os.lstat(item.name, dir_fd=folder)):
             self.rows[path] = row
             return
-        if status.st_size > limits.FILE_MAX_BYTES:
-            self._refuse(path, f"has {status.st_size:,} bytes, over {limits.FILE_MAX_BYTES:,}")
-            return
-        opened = _open_file(folder, name)
+        opened = _open_file(folder, item.name, self.ours)
         try:
             status = os.fstat(opened)
-            executable = bool(status.st_mode & 0o100)
-            entry = nodes.put_chunks(self.put, _chunks(opened), executable)
+            if status.st_size > limits.FILE_MAX_BYTES:
+                self._refuse(path, f"has {status.st_size:,} bytes, over {limits.FILE_MAX_BYTES:,}")
+                return
+            entry = entry_of(self.put, opened, status)
         finally:
             os.close(opened)
         # INVARIANT W5: no change is missed. A file written again within the same tick of the file
@@ -168,27 +175,68 @@ class Scan:
         self.odd[path] = f"{path!r} {why}"
 
 
-def _open_file(folder: int, name: str) -> int:
+def _as_it_is(folder: int, name: str) -> int:
+    return os.open(name, _DIR_FLAGS, dir_fd=folder)
+
+
+def _open_file(folder: int, name: str, ours: bool) -> int:
     try:
         return os.open(name, _READ_FLAGS, dir_fd=folder)
     except PermissionError:
         found = os.lstat(name, dir_fd=folder)
-        if not stat.S_ISREG(found.st_mode):
+        if not ours or not stat.S_ISREG(found.st_mode):
             raise
         os.chmod(name, stat.S_IMODE(found.st_mode) | 0o400, dir_fd=folder)
         return os.open(name, _READ_FLAGS, dir_fd=folder)
 
 
-def _chunks(opened: int) -> Iterator[bytes]:
-    """A file in pieces of exactly CHUNK_BYTES (the last one shorter), however short reads are."""
-    piece = b""
-    while more := os.read(opened, limits.CHUNK_BYTES - len(piece)):
-        piece = piece + more if piece else more
-        if len(piece) == limits.CHUNK_BYTES:
-            yield piece
-            piece = b""
-    if piece:
+def entry_of(put: Callable[[bytes], str], opened: int, status: os.stat_result) -> Entry:
+    """The entry of an open file with this status; ``put`` keeps its content. OSError."""
+    executable = bool(status.st_mode & 0o100)
+    if status.st_size <= limits.CHUNK_DATABASE_BYTES:  # one chunk, whatever it is: most files
+        content = os.read(opened, status.st_size + 1)
+        if len(content) == status.st_size:
+            return Entry("file", put(content), len(content), executable)
+        os.lseek(opened, 0, os.SEEK_SET)  # it changes while it is read
+    return chunks.put_chunks(put, pieces(opened, status), executable)
+
+
+def pieces(opened: int, status: os.stat_result) -> Iterator[Piece]:
+    """A file's content for `chunks.put_chunks`; holes are not read. OSError."""
+    if status.st_blocks * 512 >= status.st_size:
+        yield from _read(opened, -1)  # nowhere is a hole
+        return
+    at = 0
+    while True:
+        try:
+            start = os.lseek(opened, at, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # a file system that does not know
+                os.lseek(opened, at, os.SEEK_SET)
+                yield from _read(opened, -1)
+                return
+            start = max(at, os.lseek(opened, 0, os.SEEK_END))
+            stop = start
+        else:
+            stop = os.lseek(opened, start, os.SEEK_HOLE)
+            os.lseek(opened, start, os.SEEK_SET)
+        if start > at:
+            yield start - at
+        if start == stop:
+            return
+        yield from _read(opened, stop - start)
+        at = stop
+
+
+def _read(opened: int, length: int) -> Iterator[bytes]:
+    """So many bytes from where the file stands (-1: all there are)."""
+    while length:
+        step = limits.CHUNK_BYTES
+        piece = os.read(opened, step if length < 0 else min(step, length))
+        if not piece:
+            return
         yield piece
+        length -= len(piece) if length > 0 else 0
 
 
 def _sort(mode: int) -> str:
@@ -272,10 +320,7 @@ def _make(objects: Objects, folder: int, name: str, entry: Entry) -> Sig | None:
     mode = 0o755 if entry.executable else 0o644
     opened = os.open(name, _WRITE_FLAGS, mode, dir_fd=folder)
     try:
-        for chunk in nodes.file_chunks(objects, entry):
-            rest = memoryview(chunk)
-            while rest:
-                rest = rest[os.write(opened, rest) :]
+        write(opened, objects, entry)
         status = os.fstat(opened)
         if stat.S_IMODE(status.st_mode) != mode:  # the umask took something away
             os.fchmod(opened, mode)
@@ -283,6 +328,20 @@ def _make(objects: Objects, folder: int, name: str, entry: Entry) -> Sig | None:
         return signature(status)
     finally:
         os.close(opened)
+
+
+def write(opened: int, objects: Objects, entry: Entry) -> None:
+    """Write a file's content into an empty one, zeros as holes. OSError, `Corrupt`."""
+    piece: Piece = b""
+    for piece in chunks.file_pieces(objects, entry):
+        if isinstance(piece, int):
+            os.lseek(opened, piece, os.SEEK_CUR)
+            continue
+        rest = memoryview(piece)
+        while rest:
+            rest = rest[os.write(opened, rest) :]
+    if isinstance(piece, int):
+        os.ftruncate(opened, entry.size)
 
 
 def delete(folder: int, name: str) -> None:

@@ -1,23 +1,28 @@
 """Three-way merge of worlds. What cannot be merged becomes a value, never a guess.
 
-The walk follows the Merkle trees: whatever only one side changed is taken by hash, unread.
+The walk follows the Merkle trees: whatever only one side changed is taken by hash, unread. Text is
+merged by lines, SQLite databases by rows (`rows`), anything else by the driver given for its path.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from holdfast.values import limits
 from holdfast.values.errors import Misuse
-from holdfast.world import nodes, tree
+from holdfast.world import chunks, nodes, tree
+from holdfast.world.diff import Change, diff
 from holdfast.world.globs import matcher
 from holdfast.world.nodes import EMPTY, Entry
 from holdfast.world.objects import Objects
+from holdfast.world.pages import BESIDE
+from holdfast.world.rows import Combined, Row, RowConflict, merge_rows, settle_rows
 from holdfast.world.text import git_merge_text
 
-Driver = Callable[[bytes, bytes, bytes], bytes | None]
-"""Merges one file: (base, ours, theirs) to the merged content, or None for a conflict."""
+Driver = Callable[[Objects, str, Entry, Entry, Entry], Combined]
+"""Merges one file: (objects, path, base, ours, theirs) to what they give together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +31,9 @@ class Conflict:
 
     ``kind``: "content"; "add/add" (both made a file there, not the same); "modify/delete"; "mode"
     (both made the same file, only one executable); "type" (a file here, a symlink or directory
-    there). The three entries say what each side has; None is "nothing there".
+    there); "rename" (each side gave the file another name; the new ones are in the root); "row"
+    (``row`` of a database, of which the root holds ours, and every other row merged). The three
+    entries say what each side has; None is "nothing there". ``why`` says more, where there is more.
     """
 
     path: str
@@ -34,6 +41,12 @@ class Conflict:
     base: Entry | None
     ours: Entry | None
     theirs: Entry | None
+    row: RowConflict | None = None
+    why: str = ""
+
+
+Choice = Entry | Literal["ours", "theirs"] | Row | None
+"""How a conflict is settled: an entry for a path, fields for a row, None for nothing there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +55,14 @@ class Merged:
 
     ``root`` holds **ours** at the path of every conflict, everything else merged. Nothing of
     theirs is lost: the conflict names it. ``merged_paths`` are the files that a driver combined
-    from both sides' changes.
+    from both sides' changes. ``renamed`` are pairs of an old path and the new one that one side
+    gave it, to which what the other side changed has followed.
     """
 
     root: str
     conflicts: tuple[Conflict, ...] = ()
     merged_paths: tuple[str, ...] = ()
+    renamed: tuple[tuple[str, str], ...] = ()
 
 
 def merge(
@@ -60,26 +75,127 @@ def merge(
     """Merge what ``theirs`` changed since ``base`` into ``ours`` (all three are roots).
 
     ``drivers`` maps patterns (see `holdfast.world.globs`) to merge functions; the first that
-    matches a path is asked. Other files are merged as text up to MERGE_TEXT_BYTES. Without a common
-    ancestor use `EMPTY` as base.
+    matches a path is asked. Other files are merged as databases if all three are, or else as text
+    up to MERGE_TEXT_BYTES. A change to a file that the other side renamed, without changing it,
+    follows it. Without a common ancestor use `EMPTY` as base.
     """
+    if theirs in (ours, base):
+        return Merged(ours)
+    if ours == base:
+        return Merged(theirs)
     run = _Merge(objects, drivers or {})
+    renamed, split = _renames(diff(objects, base, ours), diff(objects, base, theirs))
+    for old, new in renamed:
+        # as if the file had always been where one side put it
+        moved = [_moved(objects, root, old, new) for root in (base, ours, theirs)]
+        if all(moved):
+            base, ours, theirs = moved
+            run.renamed.append((old, new))
+    run.conflicts.extend(split)
     root = run.directory("", base, ours, theirs)
     conflicts = tuple(sorted(run.conflicts, key=lambda conflict: conflict.path))
-    return Merged(root, conflicts, tuple(sorted(run.combined)))
+    return Merged(root, conflicts, tuple(sorted(run.combined)), tuple(sorted(run.renamed)))
 
 
-def resolve(objects: Objects, merged: Merged, choices: Mapping[str, Entry | None]) -> Merged:
-    """The merge with some conflicts settled: what is to stand at their paths (None: nothing).
+def _renames(
+    ours: list[Change], theirs: list[Change]
+) -> tuple[list[tuple[str, str]], list[Conflict]]:
+    """Renames on one side of files that the other side changed, and conflicts between renames."""
+    mine, yours = _exact(ours), _exact(theirs)
+    found: list[tuple[str, str]] = []
+    split: list[Conflict] = []
+    for here, there, renames in ((mine, theirs, yours), (yours, ours, mine)):
+        changed = {change.path: change for change in there}
+        for old, new in here.items():
+            other = changed.get(old)
+            if other is None or new in changed:
+                continue
+            if other.after is not None and other.after.is_file:
+                found.append((old, new))
+            elif old in renames and here is mine and renames[old] != new:
+                why = f"renamed to {new} on our side and to {renames[old]} on theirs"
+                split.append(Conflict(old, "rename", other.before, None, None, why=why))
+    return found, split
 
-    `Misuse` for a path that is not in conflict.
+
+def _exact(changes: list[Change]) -> dict[str, str]:
+    """Where files went whose content is now at one new path and was at one old path only."""
+    gone: dict[tuple[str, bool], list[str]] = {}
+    came: dict[tuple[str, bool], list[str]] = {}
+    for change in changes:
+        for entry, where, kind in ((change.before, gone, "removed"), (change.after, came, "added")):
+            if change.kind == kind and entry is not None and entry.is_file and entry.size:
+                where.setdefault((entry.hash, entry.chunked), []).append(change.path)
+    return {
+        old[0]: new[0]
+        for content, old in gone.items()
+        if len(old) == 1 and len(new := came.get(content, [])) == 1
+    }
+
+
+def _moved(objects: Objects, root: str, old: str, new: str) -> str:
+    """The root with what is at ``old`` put at ``new``, as far as it is there; "" if it cannot."""
+    entry = tree.find(objects, root, old)
+    if entry is None or not entry.is_file:
+        return root
+    if tree.find(objects, root, new) is not None:
+        return ""
+    try:
+        return tree.apply(objects, root, {old: None, new: entry})
+    except Misuse:
+        return ""
+
+
+def resolve(
+    objects: Objects,
+    merged: Merged,
+    choices: Mapping[str | tuple[str, str, tuple[object, ...]], Choice],
+) -> Merged:
+    """The merge with some conflicts settled.
+
+    Each is named by its path, and a row by path, table and the values of its key. What is chosen is
+    "ours" or "theirs", or what is to stand there: an entry (None: nothing), or the fields of a row
+    by column. A path settles all rows of its file, too. `Misuse` for what is not in conflict, or
+    for a row that a constraint forbids.
     """
-    open_paths = {conflict.path for conflict in merged.conflicts}
-    for path in choices:
-        if path not in open_paths:
-            raise Misuse(f"{path}: is not in conflict; open are: {sorted(open_paths)[:5]}")
-    left = tuple(conflict for conflict in merged.conflicts if conflict.path not in choices)
-    return Merged(tree.apply(objects, merged.root, choices), left, merged.merged_paths)
+    left = list(merged.conflicts)
+    edits: dict[str, Entry | None] = {}
+    rows: dict[str, list[tuple[RowConflict, Row | None]]] = {}
+    for place, choice in choices.items():
+        found = [conflict for conflict in left if _named(conflict, place)]
+        if not found:
+            shown = place if isinstance(place, str) else f"{place[0]}: {place[1]} {place[2]}"
+            known = sorted({conflict.path for conflict in merged.conflicts})[:5]
+            raise Misuse(f"{shown}: is not in conflict; open are: {known}")
+        left = [conflict for conflict in left if conflict not in found]
+        for conflict in found:
+            if choice == "ours":
+                continue
+            path, row = conflict.path, conflict.row
+            if row is None or isinstance(choice, Entry) or (choice is None and place == path):
+                chosen = conflict.theirs if choice == "theirs" else choice
+                if chosen is not None and not isinstance(chosen, Entry):
+                    raise Misuse(f"{path}: choose ours, theirs, an entry or None, not {choice!r}")
+                edits[path] = chosen
+            elif not row.key and choice == "theirs" and place == path:
+                edits[path] = conflict.theirs
+            elif isinstance(choice, Entry | str):
+                rows.setdefault(path, []).append((row, row.theirs))
+            else:
+                rows.setdefault(path, []).append((row, choice))
+    for path, settled in rows.items():
+        if path not in edits:
+            entry = tree.find(objects, merged.root, path)
+            assert entry is not None
+            edits[path] = settle_rows(objects, path, entry, settled)
+    return replace(merged, root=tree.apply(objects, merged.root, edits), conflicts=tuple(left))
+
+
+def _named(conflict: Conflict, place: str | tuple[str, str, tuple[object, ...]]) -> bool:
+    row = conflict.row
+    if isinstance(place, str):
+        return place == conflict.path
+    return row is not None and place == (conflict.path, row.table, tuple(row.key.values()))
 
 
 class _Merge:
@@ -90,6 +206,8 @@ class _Merge:
         self.drivers = [(matcher([pattern]), driver) for pattern, driver in drivers.items()]
         self.conflicts: list[Conflict] = []
         self.combined: list[str] = []
+        self.renamed: list[tuple[str, str]] = []
+        self.open: set[str] = set()
 
     def directory(self, prefix: str, base: str, ours: str, theirs: str) -> str:
         """Merge three directories (EMPTY stands for one that is not there)."""
@@ -107,7 +225,10 @@ class _Merge:
                 edits[name] = new
         current = nodes.pick(self.objects, ours, both)
         for name, (old, new) in both.items():
-            edits[name] = self._entry(prefix + name, old, current.get(name), new)
+            found = current.get(name)
+            if found is not None and found.is_file and new is not None and new.is_file:
+                self._leftovers(prefix + name, name, (base, ours, theirs))
+            edits[name] = self._entry(prefix + name, old, found, new)
         return nodes.edit(self.objects, ours, edits)[0]
 
     def _entry(
@@ -156,20 +277,33 @@ class _Merge:
             return ours._replace(executable=executable)
         if _same(base, ours):
             return theirs._replace(executable=executable)
-        content = self._combine(path, base, ours, theirs)
-        if content is None:
-            return self._conflict(path, "content", base, ours, theirs)
+        combined = self._combine(path, base, ours, theirs)
+        if combined.entry is None:
+            return self._conflict(path, "content", base, ours, theirs, combined.why)
+        for row in combined.rows:
+            self.conflicts.append(Conflict(path, "row", base, ours, theirs, row, row.why))
         self.combined.append(path)
-        return nodes.put_file(self.objects, content, executable)
+        return combined.entry._replace(executable=executable)
 
-    def _combine(self, path: str, *sides: Entry) -> bytes | None:
+    def _combine(self, path: str, base: Entry, ours: Entry, theirs: Entry) -> Combined:
         for matches, driver in self.drivers:
             if matches(path):
-                return driver(*(nodes.file_bytes(self.objects, side) for side in sides))
-        if any(side.size > limits.MERGE_TEXT_BYTES for side in sides):
-            return None
-        base, ours, theirs = (nodes.file_bytes(self.objects, side) for side in sides)
-        return git_merge_text(base, ours, theirs)
+                return driver(self.objects, path, base, ours, theirs)
+        sides = (base, ours, theirs)
+        if all(is_database(self.objects, side) for side in sides):
+            if path in self.open:
+                why = "it was left open (-wal or -journal beside it): change it once to bring it in"
+                return Combined(None, why=why)
+            return merge_rows(self.objects, path, base, ours, theirs)
+        return _merge_text(self.objects, *sides)
+
+    def _leftovers(self, path: str, name: str, directories: tuple[str, ...]) -> None:
+        """Note a file beside which a program left changes that are not in it yet."""
+        ends = [name + end for end in BESIDE if end != "-shm"]
+        for directory in directories:
+            found = nodes.pick(self.objects, directory, ends).values()
+            if any(entry.is_file and entry.size for entry in found):
+                self.open.add(path)
 
     def _conflict(
         self,
@@ -178,11 +312,27 @@ class _Merge:
         base: Entry | None,
         ours: Entry | None,
         theirs: Entry | None,
+        why: str = "",
     ) -> Entry | None:
         # INVARIANT W4: a merge loses nothing: what either side changed is in the root, or in a
         # conflict that names all three sides.
-        self.conflicts.append(Conflict(path, kind, base, ours, theirs))
+        self.conflicts.append(Conflict(path, kind, base, ours, theirs, why=why))
         return ours
+
+
+def is_database(objects: Objects, entry: Entry) -> bool:
+    """Whether a file begins as SQLite databases do."""
+    if entry.size < 512 or not entry.is_file:
+        return False
+    return chunks.ChunkTree(objects, entry).chunk(0).startswith(chunks.DATABASE_HEAD)
+
+
+def _merge_text(objects: Objects, *sides: Entry) -> Combined:
+    if any(side.size > limits.MERGE_TEXT_BYTES for side in sides):
+        return Combined(None, why=f"over {limits.MERGE_TEXT_BYTES:,} bytes: too long for lines")
+    base, ours, theirs = (chunks.file_bytes(objects, side) for side in sides)
+    content = git_merge_text(base, ours, theirs)
+    return Combined(None if content is None else chunks.put_file(objects, content))
 
 
 def _same(one: Entry, other: Entry) -> bool:

@@ -13,16 +13,16 @@ and an entry is one of
     ["l", <target>]           a symlink         ["lb", <hex>]             a target that is no UTF-8
     ["d", <hash>]             a directory
 
-A file of more than CHUNK_BYTES is stored in chunks of exactly that size (the last one shorter),
-and its hash names the blob ``{"chunks": [<hash>, ...]}``. Of a file's mode only the executable bit
-is kept. A name that is not valid UTF-8 (a Python str with surrogate escapes, as `os.fsdecode`
-makes it) is stored as ``/`` and the hex digits of its bytes: no file name holds a slash.
+How content becomes a hash, and what the hash of a chunked file names, stands in `chunks`. Of a
+file's mode only the executable bit is kept. A name that is not valid UTF-8 (a Python str with
+surrogate escapes, as `os.fsdecode` makes it) is stored as ``/`` and the hex digits of its bytes: no
+file name holds a slash.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple, TypeVar, cast
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple, TypeVar
 
 from holdfast.values import limits
 from holdfast.values.canon import decode, digest, encode
@@ -33,8 +33,9 @@ from holdfast.world.objects import Objects
 class Entry(NamedTuple):
     """What stands at a path.
 
-    ``kind`` is "file", "link" or "dir". ``hash`` names the content (of a chunked file: the list of
-    its chunks), the directory node, or nothing for a link. ``size`` is in bytes, of files only.
+    ``kind`` is "file", "link" or "dir". ``hash`` names the content (of a chunked file: the root
+    of its tree of chunks), the directory node, or nothing for a link. ``size`` is in bytes, of
+    files only.
     """
 
     kind: str
@@ -293,55 +294,3 @@ def _grouped(items: dict[str, _T], depth: int) -> dict[str, dict[str, _T]]:
 
 def _bytes(name: str) -> bytes:
     return name.encode("utf-8", "surrogateescape")
-
-
-# Content --------------------------------------------------------------------------------------
-def put_chunks(put: Callable[[bytes], str], chunks: Iterable[bytes], executable: bool) -> Entry:
-    """Keep a file that arrives in chunks of exactly CHUNK_BYTES (the last one shorter).
-
-    With ``put=canon.digest`` nothing is kept and the entry is only computed.
-    """
-    names: list[str] = []
-    size = 0
-    for chunk in chunks:
-        names.append(put(chunk))
-        size += len(chunk)
-    if len(names) == 1:
-        return Entry("file", names[0], size, executable)
-    if not names:
-        return Entry("file", put(b""), 0, executable)
-    return Entry("file", put(encode({"chunks": names})), size, executable, chunked=True)
-
-
-def put_file(objects: Objects, content: bytes, executable: bool = False) -> Entry:
-    """Keep a file's content and return its entry, to be put at a path with `tree.apply`."""
-    step = limits.CHUNK_BYTES
-    pieces = (content[start : start + step] for start in range(0, len(content), step))
-    return put_chunks(objects.put, pieces, executable)
-
-
-def chunk_names(objects: Objects, entry: Entry) -> list[str]:
-    """Hashes of the blobs that together are a file's content, in order; `Corrupt` if damaged."""
-    if not entry.chunked:
-        return [entry.hash]
-    value = decode(objects.get(entry.hash))
-    try:
-        return [_hash(name) for name in cast("list[object]", value["chunks"])]
-    except (ValueError, TypeError, KeyError) as error:
-        raise Corrupt(f"world file {entry.hash} is damaged: {error}") from None
-
-
-def file_chunks(objects: Objects, entry: Entry) -> Iterator[bytes]:
-    """A file's content, piece by piece; `Corrupt` if a piece is absent or the size is wrong."""
-    size = 0
-    for name in chunk_names(objects, entry):
-        chunk = objects.get(name)
-        size += len(chunk)
-        yield chunk
-    if size != entry.size:
-        raise Corrupt(f"world file {entry.hash} has {size:,} bytes instead of {entry.size:,}")
-
-
-def file_bytes(objects: Objects, entry: Entry) -> bytes:
-    """A file's whole content; `Corrupt` as `file_chunks`."""
-    return b"".join(file_chunks(objects, entry))

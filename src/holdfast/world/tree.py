@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 
 from holdfast.values import limits
 from holdfast.values.errors import Misuse, NotFound, TooLarge
-from holdfast.world import nodes
+from holdfast.world import chunks, nodes
 from holdfast.world.nodes import EMPTY, EMPTY_DIR, Entry
 from holdfast.world.objects import Objects
 
@@ -83,7 +83,8 @@ def find(objects: Objects, root: str, path: str) -> Entry | None:
 
 
 def read_file(objects: Objects, root: str, path: str) -> bytes:
-    """The content of a file. `NotFound` if nothing is there, `Misuse` if it is not a file."""
+    """The content of a file. `NotFound` if nothing is there, `Misuse` if it is not a file,
+    `TooLarge` if it is too large to be read at once."""
     found = entry(objects, root, path)
     if found is None:
         raise NotFound(f"{path}: no such file in world {root[:12]}")
@@ -91,7 +92,7 @@ def read_file(objects: Objects, root: str, path: str) -> bytes:
         raise Misuse(f"{path}: is a symlink to {found.target!r}: read that path instead")
     if found.is_dir:
         raise Misuse(f"{path}: is a directory: list it instead")
-    return nodes.file_bytes(objects, found)
+    return chunks.file_bytes(objects, found)
 
 
 def list_dir(objects: Objects, root: str, path: str = "") -> list[tuple[str, Entry]]:
@@ -155,20 +156,7 @@ def reachable(objects: Objects, root: str, seen: set[str] | None = None) -> Iter
             if found.is_dir:
                 stack.append(found.hash)
             elif found.is_file:
-                yield from _content(objects, found, seen)
-
-
-def _content(objects: Objects, found: Entry, seen: set[str]) -> Iterator[str]:
-    key = "+" + found.hash if found.chunked else found.hash
-    if key in seen:
-        return
-    seen.add(key)
-    yield found.hash
-    if found.chunked:
-        for name in nodes.chunk_names(objects, found):
-            if name not in seen:
-                seen.add(name)
-                yield name
+                yield from chunks.blobs_of(objects, found, seen)
 
 
 # Editing --------------------------------------------------------------------------------------
@@ -189,7 +177,7 @@ def write_file(
         raise Misuse(f"{path}: is a directory: remove it first")
     if executable is None:
         executable = found is not None and found.executable
-    return apply(objects, root, {path: nodes.put_file(objects, content, executable)})
+    return apply(objects, root, {path: chunks.put_file(objects, content, executable)})
 
 
 def remove(objects: Objects, root: str, path: str) -> str:
