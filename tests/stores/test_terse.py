@@ -22,11 +22,11 @@ from holdfast.values.canon import encode, pack
 
 HASHES = st.one_of(
     st.binary(min_size=32, max_size=32),
-    st.lists(st.sampled_from(b"\0\1\2\3\4\n{}\""), min_size=32, max_size=32).map(bytes),
+    st.lists(st.sampled_from(b'\0\1\2\3\4\n{}"'), min_size=32, max_size=32).map(bytes),
 ).map(bytes.hex)
 TEXTS = st.one_of(
     st.text(max_size=20),
-    st.text("\0\1\2\3\4\\\"{}$:", max_size=20),
+    st.text('\0\1\2\3\4\\"{}$:', max_size=20),
     HASHES.map(lambda name: '{"$blob":"' + name + '"}'),
     HASHES.map(lambda name: r"{\"$raw\":\"" + name + r"\"}"),
     HASHES.map(lambda name: r'{\"$raw":"' + name + '"}'),
@@ -70,7 +70,11 @@ def test_a_conversation_pays_for_hashes_only(names: list[str]):
 
 
 async def test_a_store_reads_and_proves_them(tmp_path: Path):
-    parts: list[Any] = ["x" * 300, b"y" * 300, {"deep": ["z" * 300, '{"$blob":"' + "0" * 64 + '"}']}]
+    parts: list[Any] = [
+        "x" * 300,
+        b"y" * 300,
+        {"deep": ["z" * 300, '{"$blob":"' + "0" * 64 + '"}']},
+    ]
     blobs: dict[str, bytes] = {}
     skeletons = [pack(parts[:count], blobs) for count in range(1, 4)]
     store = SqliteStore(tmp_path)

@@ -266,7 +266,7 @@ class Check:
             if self.places is not None:
                 self.places.setdefault(number, array("q")).append(seq)
             try:
-                self.prove(chain, raw_event(*event), number not in self.doomed)
+                self.prove(chain, raw_event(event), number not in self.doomed)
             except (TypeError, ValueError, AttributeError) as error:  # a damaged row holds anything
                 report.add("file", f"event seq {seq}", f"is not legible: {error}")
                 self.sound_to.setdefault(chain.run, chain.pos + 1)

@@ -100,7 +100,7 @@ def _save(
         if columns[0] >= stop:
             return
         parent = chain.head_id
-        event = raw_event(*columns)
+        event = raw_event(columns)
         wrong = chain.take(event)
         assert wrong is None, wrong
         pos, code, at, name, world, body, args, value = event

@@ -1,8 +1,9 @@
 """The SQLite layout of a journal, and opening it safely.
 
 One file, ``journal.db``: plain tables that the ``sqlite3`` shell can read. ``event.body``, ``args``
-and ``value`` are canonical JSON text (see `holdfast.stores.terse`); hashes are 32-byte blobs. A file of another program, of a
-newer format, or damaged is refused with one line that names the place; nothing is rewritten.
+and ``value`` are canonical JSON text (with references as `holdfast.stores.terse` writes them);
+hashes are 32-byte blobs. A file of another program, of a newer format, or damaged is refused with
+one line that names the place; nothing is rewritten.
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
 """Payloads as rows keep them: a reference takes 33 bytes instead of 75.
 
-A conversation's events are mostly hashes. In a row, a reference is one control byte and the 32 bytes
-of its hash; JSON has no such bytes of its own, so nothing else looks like it. The payload, its hash
-and the chain know nothing of this.
+A conversation's events are mostly hashes. In a row, a reference is one control byte and the 32
+bytes of its hash; JSON has no such bytes of its own, so nothing else looks like it. The payload, its
+hash and the chain know nothing of this.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from holdfast.journal.proof import Raw
@@ -42,14 +43,12 @@ def written(stored: str | bytes) -> bytes:
     return _STORED.sub(_lengthen, stored)
 
 
-def raw_event(pos: int, *columns: Any) -> Raw:
+def raw_event(columns: Sequence[Any]) -> Raw:
     """An event from the columns of its row, of a connection that reads text as bytes. Raises
     TypeError if the row is damaged."""
     *others, args, value = columns
-    return Raw(
-        pos, *others,
-        None if args is None else written(args), None if value is None else written(value),
-    )  # fmt: skip
+    args = None if args is None else written(args)
+    return Raw(*others, args=args, value=None if value is None else written(value))
 
 
 def _shorten(found: re.Match[bytes]) -> bytes:
