@@ -59,7 +59,7 @@ async def test_work_is_done_in_the_order_of_the_calls(tmp_path: Path):
 
 
 async def test_appends_in_a_row_let_the_loop_turn(tmp_path: Path):
-    """INVARIANT S8: whoever steps alone does not keep the loop from hearing what comes."""
+    """INVARIANT S9: whoever steps alone does not keep the loop from hearing what comes."""
     store, heard = SqliteStore(tmp_path), []
     await begin(store, "r")
     ours, theirs = os.pipe()

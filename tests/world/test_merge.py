@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -245,7 +247,7 @@ def test_edits_follow_exact_renames(base, ours, theirs, result):
 
 
 def in_words(objects, merged):
-    found = in_world(objects, merged.root)
+    found: dict[str, Any] = in_world(objects, merged.root)
     return {path: (what[0] if not what[1] else what) for path, what in found.items()}
 
 

@@ -1,8 +1,8 @@
 """Payloads as rows keep them: a reference takes 33 bytes instead of 75.
 
 A conversation's events are mostly hashes. In a row, a reference is one control byte and the 32
-bytes of its hash; JSON has no such bytes of its own, so nothing else looks like it. The payload, its
-hash and the chain know nothing of this.
+bytes of its hash; JSON has no such bytes of its own, so nothing else looks like it. The payload,
+its hash and the chain know nothing of this.
 """
 
 from __future__ import annotations

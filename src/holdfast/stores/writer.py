@@ -105,7 +105,7 @@ class Writer:
         self._gathered.append(item)
         if len(self._gathered) > 1:
             return item.future
-        # INVARIANT S8: so many in a row at most, then the loop turns
+        # INVARIANT S9: so many in a row at most, then the loop turns
         if not more and self._at_once < limits.INLINE_COMMIT_BATCHES and _idle(loop):
             self._at_once += 1
             self._flush()

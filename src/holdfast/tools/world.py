@@ -141,7 +141,7 @@ async def grep(pattern: str, files: str = "**") -> Matches:
         raise Misuse(f"grep {pattern!r}: {error}") from None
     found: list[Match] = []  # type: ignore[valid-type] # the builtin, shadowed by the tool
     for path, entry in walk(here.stage, here.root):
-        if entry.kind != "file" or not wanted(path):
+        if entry.kind != "file" or not wanted(path) or entry.size > limits.FILE_WHOLE_BYTES:
             continue
         content = read_file(here.stage, here.root, path)
         if b"\0" in content[:8192]:

@@ -290,6 +290,37 @@ def blobs_of(objects: Objects, entry: Entry, seen: set[str]) -> Iterator[str]:
             stack.extend((_child(children, at), below) for at in range(len(children) // 32))
 
 
+def changed_chunks(objects: Objects, before: Entry, after: Entry) -> Iterator[int]:
+    """Numbers of the chunks that two chunked files do not have alike; what is equal is not read.
+
+    `Misuse` if their chunks have different sizes.
+    """
+    levels = [_read(objects, entry.hash) for entry in (before, after)]
+    chunk_bytes = levels[0][1]
+    if levels[1][1] != chunk_bytes:
+        raise Misuse("files with chunks of different sizes cannot be compared by them")
+    if levels[0][0] != levels[1][0]:  # one is so much longer that it has a level more
+        one, other = (ChunkTree(objects, entry) for entry in (before, after))
+        for index in range(max(one.chunks, other.chunks)):
+            names = {tree.name(index) if index < tree.chunks else "" for tree in (one, other)}
+            if len(names) > 1:
+                yield index
+        return
+    yield from _unlike(objects, before.hash, after.hash, levels[0][0], 0)
+
+
+def _unlike(objects: Objects, before: str, after: str, level: int, first: int) -> Iterator[int]:
+    if before == after:
+        return
+    if level < 0:
+        yield first
+        return
+    span = _span(level - 1)
+    old, new = (_read(objects, name, level)[2] if name else b"" for name in (before, after))
+    for at in range(max(len(old), len(new)) // 32):
+        yield from _unlike(objects, _child(old, at), _child(new, at), level - 1, first + at * span)
+
+
 def _wrong(entry: Entry) -> Corrupt:
     return Corrupt(f"world file {entry.hash} does not have the {entry.size:,} bytes it should have")
 
@@ -354,6 +385,10 @@ class ChunkTree:
         if len(content) != self.length(index):
             raise Corrupt(f"world file {self._name} is damaged: chunk {index} has a wrong length")
         return content
+
+    def name(self, index: int) -> str:
+        """The hash of a chunk that was not changed since the entry."""
+        return self._stored(-1, index)
 
     def put(self, index: int, content: bytes) -> None:
         """Change a chunk, to exactly as many bytes as it has. `Misuse`."""

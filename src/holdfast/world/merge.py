@@ -84,15 +84,20 @@ def merge(
     if ours == base:
         return Merged(theirs)
     run = _Merge(objects, drivers or {})
-    renamed, split = _renames(diff(objects, base, ours), diff(objects, base, theirs))
-    for old, new in renamed:
-        # as if the file had always been where one side put it
-        moved = [_moved(objects, root, old, new) for root in (base, ours, theirs)]
-        if all(moved):
-            base, ours, theirs = moved
-            run.renamed.append((old, new))
-    run.conflicts.extend(split)
     root = run.directory("", base, ours, theirs)
+    if run.gone:  # something was taken away that the other side changed, or took away as well
+        renamed, split = _renames(diff(objects, base, ours), diff(objects, base, theirs))
+        followed: list[tuple[str, str]] = []
+        for old, new in renamed:
+            # as if the file had always been where one side put it
+            moved = [_moved(objects, root, old, new) for root in (base, ours, theirs)]
+            if all(moved):
+                base, ours, theirs = moved
+                followed.append((old, new))
+        if followed:
+            run = _Merge(objects, drivers or {})
+            root = run.directory("", base, ours, theirs)
+        run.renamed, run.conflicts = followed, [*run.conflicts, *split]
     conflicts = tuple(sorted(run.conflicts, key=lambda conflict: conflict.path))
     return Merged(root, conflicts, tuple(sorted(run.combined)), tuple(sorted(run.renamed)))
 
@@ -155,7 +160,8 @@ def resolve(
 
     Each is named by its path, and a row by path, table and the values of its key. What is chosen is
     "ours" or "theirs", or what is to stand there: an entry (None: nothing), or the fields of a row
-    by column. A path settles all rows of its file, too. `Misuse` for what is not in conflict, or
+    by column. A path settles all rows of its file, too; if one of them is about a whole table,
+    "theirs" is their whole file. `Misuse` for what is not in conflict, or
     for a row that a constraint forbids.
     """
     left = list(merged.conflicts)
@@ -208,6 +214,7 @@ class _Merge:
         self.combined: list[str] = []
         self.renamed: list[tuple[str, str]] = []
         self.open: set[str] = set()
+        self.gone = False
 
     def directory(self, prefix: str, base: str, ours: str, theirs: str) -> str:
         """Merge three directories (EMPTY stands for one that is not there)."""
@@ -235,6 +242,9 @@ class _Merge:
         self, path: str, base: Entry | None, ours: Entry | None, theirs: Entry | None
     ) -> Entry | None:
         """Merge one path that both sides changed."""
+        if base is not None:
+            kept = all(side is not None and side.kind == base.kind for side in (ours, theirs))
+            self.gone = self.gone or not kept
         if ours == theirs:
             return ours
         if (ours is None or ours.is_dir) and (theirs is None or theirs.is_dir):

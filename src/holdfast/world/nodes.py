@@ -148,18 +148,30 @@ def _name(packed: str) -> str:
 # Reading --------------------------------------------------------------------------------------
 def load(objects: Objects, name: str) -> Node:
     """The directory node called ``name``; `Corrupt` if absent or not a directory node."""
+    node = _raw(objects, name)
+    return Split(_split_of(node, name)) if "split" in node else _entries_of(node, name)
+
+
+def _raw(objects: Objects, name: str) -> dict[str, Any]:
+    """A node as it is stored."""
     if name == EMPTY:
-        return {}
-    return _read_node(objects.get(name), name)
+        return {"dir": {}}
+    value = decode(objects.get(name))
+    if not isinstance(value, dict):
+        raise Corrupt(f"world directory {name} is damaged: it is none")
+    return value
 
 
-def _read_node(content: bytes, name: str) -> Node:
-    value = decode(content)
+def _entries_of(node: dict[str, Any], name: str) -> dict[str, Entry]:
     try:
-        if "dir" in value:
-            return {_name(key): unpack_entry(raw) for key, raw in value["dir"].items()}
-        parts = {str(key): (_hash(raw[0]), int(raw[1])) for key, raw in value["split"].items()}
-        return Split(parts)
+        return {_name(key): unpack_entry(raw) for key, raw in node["dir"].items()}
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        raise Corrupt(f"world directory {name} is damaged: {error}") from None
+
+
+def _split_of(node: dict[str, Any], name: str) -> dict[str, tuple[str, int]]:
+    try:
+        return {str(key): (_hash(raw[0]), int(raw[1])) for key, raw in node["split"].items()}
     except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
         raise Corrupt(f"world directory {name} is damaged: {error}") from None
 
@@ -212,21 +224,39 @@ def differences(
     """Names in two directories that do not have equal entries; equal parts are not even read."""
     if before == after:
         return
-    old, new = load(objects, before), load(objects, after)
-    if isinstance(old, Split) and isinstance(new, Split):
-        for digit in old.parts.keys() | new.parts.keys():
-            old_part = old.parts.get(digit, (EMPTY, 0))[0]
-            new_part = new.parts.get(digit, (EMPTY, 0))[0]
+    old, new = _raw(objects, before), _raw(objects, after)
+    if "split" in old and "split" in new:
+        old_parts, new_parts = _split_of(old, before), _split_of(new, after)
+        for digit in old_parts.keys() | new_parts.keys():
+            old_part = old_parts.get(digit, (EMPTY, 0))[0]
+            new_part = new_parts.get(digit, (EMPTY, 0))[0]
             yield from differences(objects, old_part, new_part)
         return
-    old_entries = entries(objects, before) if isinstance(old, Split) else old
-    new_entries = entries(objects, after) if isinstance(new, Split) else new
-    for name, entry in old_entries.items():
-        other = new_entries.get(name)
+    if "split" in old or "split" in new:
+        yield from _different(entries(objects, before), entries(objects, after))
+        return
+    try:  # what is equal as it is stored need not be understood
+        old, new = old["dir"], new["dir"]
+        changed = {name for name, entry in old.items() if new.get(name) != entry}
+        changed.update(new.keys() - old.keys())
+        pairs = [
+            {_name(name): unpack_entry(side[name]) for name in changed if name in side}
+            for side in (old, new)
+        ]
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+        raise Corrupt(f"world directory {before} or {after} is damaged: {error}") from None
+    yield from _different(*pairs)
+
+
+def _different(
+    before: dict[str, Entry], after: dict[str, Entry]
+) -> Iterator[tuple[str, Entry | None, Entry | None]]:
+    for name, entry in before.items():
+        other = after.get(name)
         if other != entry:
             yield name, entry, other
-    for name, entry in new_entries.items():
-        if name not in old_entries:
+    for name, entry in after.items():
+        if name not in before:
             yield name, None, entry
 
 
@@ -237,18 +267,25 @@ def edit(
     """Set (or, with None, remove) entries; returns the new node's hash and its entry count."""
     # INVARIANT W1: the hash depends on the set of entries alone, never on the order of edits: a
     # node is split exactly when it has more than DIRECTORY_SPLIT_ENTRIES entries below it.
-    node = load(objects, directory)
-    if not isinstance(node, Split):
-        kept = dict(node)
+    node = _raw(objects, directory)
+    if "split" not in node:
+        try:
+            kept = dict(node["dir"])
+        except (ValueError, TypeError, KeyError) as error:
+            raise Corrupt(f"world directory {directory} is damaged: {error}") from None
         for name, entry in edits.items():
             if entry is None:
-                kept.pop(name, None)
+                kept.pop(pack_name(name), None)
             else:
-                kept[name] = entry
-        if kept == node:
-            return directory, len(node)
-        return _build(objects, kept, depth), len(kept)
-    parts = dict(node.parts)
+                kept[pack_name(name)] = pack_entry(entry)
+        if kept == node["dir"]:
+            return directory, len(kept)
+        if 0 < len(kept) <= limits.DIRECTORY_SPLIT_ENTRIES:
+            return objects.put(encode({"dir": kept})), len(kept)
+        content = _entries_of({"dir": kept}, directory)
+        return _build(objects, content, depth), len(kept)
+    before = _split_of(node, directory)
+    parts = dict(before)
     for digit, group in _grouped(edits, depth).items():
         part, count = edit(objects, parts.get(digit, (EMPTY, 0))[0], group, depth + 1)
         if count:
@@ -256,7 +293,7 @@ def edit(
         else:
             parts.pop(digit, None)
     total = sum(count for _, count in parts.values())
-    if parts == node.parts:
+    if parts == before:
         return directory, total
     if total > limits.DIRECTORY_SPLIT_ENTRIES:
         return _put_split(objects, parts), total

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import threading
+from collections import OrderedDict
 from collections.abc import Generator
 from typing import Any
 
@@ -40,7 +41,7 @@ class _Cache:
     """Blobs of databases that were read last, by hash, for the whole process."""
 
     def __init__(self) -> None:
-        self._kept: dict[str, bytes] = {}
+        self._kept: OrderedDict[str, bytes] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
 
@@ -48,8 +49,8 @@ class _Cache:
         content = self._kept.get(name)
         if content is not None:
             with self._lock:  # to the end: what was not used for longest goes first
-                if self._kept.pop(name, None) is not None:
-                    self._kept[name] = content
+                if name in self._kept:
+                    self._kept.move_to_end(name)
         return content
 
     def add(self, name: str, content: bytes) -> None:
@@ -58,8 +59,7 @@ class _Cache:
                 self._kept[name] = content
                 self._bytes += len(content)
             while self._bytes > limits.PAGE_CACHE_BYTES:
-                oldest = next(iter(self._kept))
-                self._bytes -= len(self._kept.pop(oldest))
+                self._bytes -= len(self._kept.popitem(last=False)[1])
 
 
 _cache = _Cache()

@@ -22,6 +22,7 @@ from holdfast.values.errors import Misuse
 from holdfast.world.nodes import Entry
 from holdfast.world.objects import Objects
 from holdfast.world.pages import Opened
+from holdfast.world.trees import changed_ranges, roots_of
 
 Row = Mapping[str, Any]
 """The fields of a row by column."""
@@ -61,6 +62,7 @@ class _Table:
     columns: tuple[str, ...]
     key: tuple[str, ...]
     odd: str  # why sessions cannot list its changes, or ""
+    rowid: str  # what its rowid is called, "" if its rows have none or are compared otherwise
     virtual: str  # the virtual table that keeps it, or ""
 
 
@@ -68,7 +70,9 @@ def merge_rows(objects: Objects, path: str, base: Entry, ours: Entry, theirs: En
     """Merge three versions of a database; fits `holdfast.world.merge.Driver`."""
     try:
         with _opened(objects, path, base, ours, theirs) as sides:
-            return _Rows(objects, path, *sides).merge(ours, theirs)
+            return _Rows(objects, path, *sides).merge(base, ours, theirs)
+    except UnicodeDecodeError:
+        return Combined(None, why="cannot be merged by rows: it holds text that is not UTF-8")
     except (apsw.Error, Misuse) as error:
         return Combined(None, why=f"cannot be merged by rows: {error}")
 
@@ -96,8 +100,9 @@ class _Rows:
         self.base, self.ours, self.theirs = base, ours, theirs
         self.target, self.source = ours, theirs
         self.conflicts: list[RowConflict] = []
+        self.ranges: dict[str, list[tuple[int, int]]] | None = None
 
-    def merge(self, ours: Entry, theirs: Entry) -> Combined:
+    def merge(self, base: Entry, ours: Entry, theirs: Entry) -> Combined:
         schemas = [_schema(side.conn) for side in (self.base, self.ours, self.theirs)]
         if schemas[0] not in schemas[1:] and schemas[1] != schemas[2]:
             return Combined(None, why="both sides changed the schema")
@@ -105,7 +110,12 @@ class _Rows:
             self.target, self.source = self.theirs, self.ours
         if why := self._settings():
             return Combined(None, why=why)
+        roots = [roots_of(side.conn) for side in (self.base, self.source)]
+        entry = theirs if self.source is self.theirs else ours
+        self.ranges = changed_ranges(self.objects, base, entry, roots)
         _all(self.source.conn, "attach ? as base", (self.base.name,))
+        _all(self.source.conn, "attach ':memory:' as before")
+        _all(self.source.conn, "attach ':memory:' as after")
         _all(self.target.conn, "attach ? as base", (self.base.name,))
         _all(self.target.conn, "attach ? as source", (self.source.name,))
         with self.target.conn:
@@ -169,7 +179,7 @@ class _Rows:
         if table.odd:
             changes = b"" if _differ(self.source.conn, "base", table) else None
         else:
-            changes = _changes(self.source.conn, "base", table.name)
+            changes = self._listed(table)
         if changes is None:
             return
         if (
@@ -187,6 +197,29 @@ class _Rows:
         elif _differ(self.target.conn, "source", table):
             why = table.odd or "it has no primary key to tell its rows apart"
             self._whole(table.name, f"both sides changed it, and {why}")
+
+    def _listed(self, table: _Table) -> bytes | None:
+        """The changes of the source to a table, of the rows alone that its pages say can differ."""
+        conn, ranges = self.source.conn, (self.ranges or {}).get(table.name, [])
+        if self.ranges is not None and not ranges:
+            return None
+        if not table.rowid or self.ranges is None or ranges[0][0] == -(2**63) == -ranges[0][1] - 1:
+            return _changes(conn, "base", table.name)
+        name, columns, key = (
+            _quoted(table.name),
+            ", ".join(map(_quoted, table.columns)),
+            ", ".join(map(_quoted, table.key)),
+        )
+        for schema, origin in (("before", "base"), ("after", "main")):
+            _all(conn, f"create table {schema}.{name}({columns}, primary key({key}))")
+            within = f"where {table.rowid} between ? and ?"
+            rows = f"select {columns} from {origin}.{name} {within}"  # noqa: S608
+            for part in ranges:
+                _all(conn, f"insert into {schema}.{name} {rows}", part)
+        changes = _changes(conn, "before", table.name, "after")
+        for schema in ("before", "after"):
+            _all(conn, f"drop table {schema}.{name}")
+        return changes
 
     def _whole(self, name: str, why: str) -> None:
         self.conflicts.append(RowConflict(name, {}, (), None, None, None, f"{name}: {why}"))
@@ -331,14 +364,26 @@ def _tables(conn: apsw.Connection) -> list[_Table]:
         elif any(hidden for _, _, hidden in rows):
             odd = "it has generated columns"
         columns = tuple(column for column, _, hidden in rows if not hidden)
-        found.append(_Table(name, columns, key, odd, owner))
+        found.append(_Table(name, columns, key, odd, _rowid_of(conn, name, columns, key), owner))
     return found
+
+
+def _rowid_of(
+    conn: apsw.Connection, name: str, columns: tuple[str, ...], key: tuple[str, ...]
+) -> str:
+    """What the rowid of a table is called; "" without one, or where keys have a collation."""
+    ((text,),) = _all(conn, "select sql from sqlite_schema where name = ?", (name,))
+    ((without,),) = _all(conn, "select wr from pragma_table_list(?) where schema='main'", (name,))
+    taken = {column.lower() for column in columns}
+    free = [word for word in ("rowid", "_rowid_", "oid") if word not in taken]
+    return free[0] if free and key and not without and "collate" not in text.lower() else ""
 
 
 def _keyless_rows(conn: apsw.Connection, name: str, key: tuple[str, ...]) -> bool:
     """Whether there are rows without a key, which sessions would pass over."""
     null = " or ".join(f"{_quoted(column)} is null" for column in key)
-    return bool(conn.execute(f"select exists(select 1 from {_quoted(name)} where {null})").get)  # noqa: S608
+    text = f"select exists(select 1 from {_quoted(name)} where {null})"  # noqa: S608
+    return bool(conn.execute(text).get)
 
 
 def _differ(conn: apsw.Connection, schema: str, table: _Table) -> bool:
@@ -353,9 +398,9 @@ def _differ(conn: apsw.Connection, schema: str, table: _Table) -> bool:
     )
 
 
-def _changes(conn: apsw.Connection, schema: str, table: str) -> bytes | None:
-    """The changeset from a table in the attached ``schema`` to the one in main; None for none."""
-    made = apsw.Session(conn, "main")
+def _changes(conn: apsw.Connection, schema: str, table: str, to: str = "main") -> bytes | None:
+    """The changeset from a table in the attached ``schema`` to the one in ``to``; None for none."""
+    made = apsw.Session(conn, to)
     try:
         made.config(apsw.SQLITE_SESSION_OBJCONFIG_ROWID, True)
         made.attach(table)
@@ -406,6 +451,6 @@ def _troubles(conn: apsw.Connection) -> set[str]:
     """What is wrong with a database: broken references, broken structure."""
     found = {
         f"a row of {table} (rowid {rowid}) refers to a missing one of {parent}"
-        for table, rowid, parent, _ in _all(conn, "pragma foreign_key_check")
+        for table, rowid, parent, _ in _all(conn, "pragma main.foreign_key_check")
     }
-    return found | {text for (text,) in _all(conn, "pragma quick_check") if text != "ok"}
+    return found | {text for (text,) in _all(conn, "pragma main.quick_check") if text != "ok"}
