@@ -127,7 +127,7 @@ def wakeable(
             ready.append(run)
             if len(ready) >= limit:
                 break
-    timer = conn.execute("SELECT coalesce(min(due),0) FROM run WHERE due>?", (now_ms,))
+    timer = conn.execute("SELECT coalesce(min(due),0) FROM run WHERE due>0 AND due>?", (now_ms,))
     return ready, timer.fetchone()[0]
 
 
