@@ -2,5 +2,5 @@
 
 NAMES = (
     "sequential", "once", "together", "onestep", "replay", "fork", "signal", "parked",
-    "conversation", "listing",
+    "conversation", "listing", "worlds", "databases",
 )  # fmt: skip

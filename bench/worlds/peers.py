@@ -1,4 +1,4 @@
-"""What people use today for a branch of a directory or a database, timed in the same process tree."""
+"""What people use today to branch a directory or a database, timed in the same process tree."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
 
@@ -60,7 +61,9 @@ class Repository:
 
     def commit_ms(self, changed: int) -> float:
         """A commit of ``changed`` small files found by git's stat scan."""
-        paths = sorted(path for path in self.place.rglob("*.py"))[:: max(1, 50 // changed)][:changed]
+        paths = sorted(path for path in self.place.rglob("*.py"))[:: max(1, 50 // changed)][
+            :changed
+        ]
         self._count += 1
         for path in paths:
             path.write_bytes(path.read_bytes() + b"# %d\n" % self._count)
@@ -86,7 +89,7 @@ class Postgres:
     def __init__(self) -> None:
         self.bin = POSTGRES[0]
         self.place = Path(tempfile.mkdtemp(prefix="bench-pg-", dir="/tmp"))
-        self._user: dict[str, object] = {}
+        self._user: dict[str, Any] = {}
         if os.getuid() == 0:
             found = pwd.getpwnam("postgres")
             os.chown(self.place, found.pw_uid, found.pw_gid)
@@ -105,7 +108,7 @@ class Postgres:
     def _call(self, program: str, *words: str, stdin: bytes | None = None) -> None:
         subprocess.run(
             [str(self.bin / program), *words], check=True, cwd="/", input=stdin,
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **self._user,  # type: ignore[call-overload]
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, **self._user,
         )  # fmt: skip
 
     def sql(self, text: str, database: str = "postgres") -> None:

@@ -15,7 +15,9 @@ PER_FOLDER = 100
 def source(dice: random.Random, size: int) -> bytes:
     """Text that compresses about as source code does."""
     words = dice.choices(WORDS, k=size // 5 + 1)
-    lines = [" ".join(words[i : i + 9]) + f" # {dice.random():.17f}" for i in range(0, len(words), 9)]
+    lines = [
+        " ".join(words[i : i + 9]) + f" # {dice.random():.17f}" for i in range(0, len(words), 9)
+    ]
     return "\n".join(lines).encode()[:size]
 
 

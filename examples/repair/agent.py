@@ -71,7 +71,8 @@ async def run_tests(run: suite.Run) -> str:
     """Run tests of the library in this world; returns the tracer's report."""
     _note("run_tests")
     seconds = run.seconds + suite.GRACE_SECONDS
-    result = await world.run(suite.command(run), seconds=seconds)
+    tracer = str(suite.TRACER.parent)
+    result = await world.run(suite.command(run), seconds=seconds, readable=[tracer])
     if not result.stdout and result.exit:
         said = result.stderr.strip().splitlines()[-1:] or [f"exit code {result.exit}"]
         raise holdfast.Outside(f"the tests cannot be run: {said[0]}")

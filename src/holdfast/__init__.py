@@ -10,11 +10,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from holdfast.engine.branch import Branch, Merge, fork
     from holdfast.engine.declare import NOT_DONE, Agent, Tool, agent, tool
     from holdfast.engine.host import Handle
+    from holdfast.engine.publish import Effect, Published, publish
+    from holdfast.engine.transaction import transaction
     from holdfast.engine.verbs import (
         Child,
-        Merge,
         ask,
         attempt,
         call,
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
         wait_for,
     )
     from holdfast.runtime import Runtime, Settings, run
+    from holdfast.tools.explore import Candidate, explore
     from holdfast.tools.sql import sql
     from holdfast.values.errors import (
         Conflict,
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
         LeaseLost,
         Misuse,
         NotFound,
+        NotUndone,
         OutcomeUnknown,
         Outside,
         Refused,
@@ -51,17 +55,22 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
+    "holdfast.engine.branch": ("Branch", "Merge", "fork"),
     "holdfast.engine.declare": ("NOT_DONE", "Agent", "Tool", "agent", "tool"),
     "holdfast.engine.host": ("Handle",),
+    "holdfast.engine.publish": ("Effect", "Published", "publish"),
+    "holdfast.engine.transaction": ("transaction",),
     "holdfast.engine.verbs": (
-        "Child", "Merge", "ask", "attempt", "call", "continue_as", "gather", "idempotency_key",
+        "Child", "ask", "attempt", "call", "continue_as", "gather", "idempotency_key",
         "merge", "now", "race", "random", "run_id", "sleep", "spawn", "uuid", "wait_for",
     ),
     "holdfast.runtime": ("Runtime", "Settings", "run"),
     "holdfast.tools.sql": ("sql",),
+    "holdfast.tools.explore": ("Candidate", "explore"),
     "holdfast.values.errors": (
         "Conflict", "Corrupt", "Diverged", "HoldfastError", "LeaseLost", "Misuse", "NotFound",
-        "OutcomeUnknown", "Outside", "Refused", "RunFailed", "Suspended", "TooLarge", "ToolError",
+        "NotUndone", "OutcomeUnknown", "Outside", "Refused", "RunFailed", "Suspended", "TooLarge",
+        "ToolError",
     ),
 }  # fmt: skip
 _WHERE = {name: home for home, names in _HOMES.items() for name in names}
@@ -69,18 +78,23 @@ _WHERE = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = [
     "NOT_DONE",
     "Agent",
+    "Branch",
+    "Candidate",
     "Child",
     "Conflict",
     "Corrupt",
     "Diverged",
+    "Effect",
     "Handle",
     "HoldfastError",
     "LeaseLost",
     "Merge",
     "Misuse",
     "NotFound",
+    "NotUndone",
     "OutcomeUnknown",
     "Outside",
+    "Published",
     "Refused",
     "RunFailed",
     "Runtime",
@@ -94,10 +108,13 @@ __all__ = [
     "attempt",
     "call",
     "continue_as",
+    "explore",
+    "fork",
     "gather",
     "idempotency_key",
     "merge",
     "now",
+    "publish",
     "race",
     "random",
     "run",
@@ -106,6 +123,7 @@ __all__ = [
     "spawn",
     "sql",
     "tool",
+    "transaction",
     "uuid",
     "wait_for",
 ]

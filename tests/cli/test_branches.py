@@ -1,4 +1,4 @@
-"""fork, replay, diff, merge, restore; and what keeps a store whole."""
+"""fork, replay, diff, merge; and what keeps a store whole."""
 
 from __future__ import annotations
 
@@ -39,23 +39,20 @@ def test_replay_shows_where_todays_code_differs(place: Path):
     assert found["step"] == "2"
 
 
-def test_worlds_are_restored_compared_and_merged(place: Path):
+def test_worlds_are_compared_and_merged(place: Path):
     source = place / "project"
     source.mkdir()
     (source / "a.txt").write_text("one\n", "utf-8")
     invoke("run", "agents.py:add", "1", "--name", "old", "--world", "project")
-    invoke("restore", "old@1", "copy")
-    assert (place / "copy" / "a.txt").read_text("utf-8") == "one\n"
-    assert "not empty" in invoke("restore", "old", "copy", code=2).stderr
-    assert "same" in invoke("diff", "old@0", "old@2").stderr
+    assert "same" in invoke("world", "diff", "old@0", "old@2").stderr
     (source / "a.txt").write_text("two\n", "utf-8")
     invoke("run", "agents.py:add", "1", "--name", "other", "--world", "project")
-    found = json.loads(invoke("diff", "old@0", "other@0", "--json").stdout)
+    found = json.loads(invoke("world", "diff", "old@0", "other@0", "--json").stdout)
     assert found["changes"] == [{"path": "a.txt", "kind": "changed"}]
-    assert "+two" in invoke("diff", "old", "other", "--world").stdout
-    assert "share no past" in invoke("merge", "old", "other", code=2).stderr
+    assert "+two" in invoke("world", "diff", "old", "other").stdout
+    assert "share no past" in invoke("world", "merge", "old", "other", code=2).stderr
     invoke("fork", "old@2", "--name", "branch")
-    merged = json.loads(invoke("merge", "branch", "old", "--json").stdout)
+    merged = json.loads(invoke("world", "merge", "branch", "old", "--json").stdout)
     assert merged["merged"]
 
 

@@ -1,4 +1,4 @@
-"""What `show`, `ps`, `diff` and `restore` say of runs that are long, wait, or have no world."""
+"""What `show`, `ps`, `diff` and `world` say of runs that are long, wait, or have no world."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def test_no_world_is_the_empty_world(place: Path):
         "async def writer():\n    await world.write('a.txt', 'hello')\n"
     )
     invoke("run", "writer.py:writer", "--name", "w")
-    assert "+hello" in invoke("diff", "w@0", "w").stdout
-    invoke("restore", "w@0", "before")
+    assert "+hello" in invoke("world", "diff", "w@0", "w").stdout
+    invoke("world", "export", "w@0", "before")
     assert not list((place / "before").iterdir())
-    invoke("restore", "w", "after")
+    invoke("world", "export", "w", "after")
     assert (place / "after" / "a.txt").read_text() == "hello"
 
 

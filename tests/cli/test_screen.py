@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import re
-import select
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -18,7 +14,8 @@ from holdfast.cli.asking import Answer, understand
 from holdfast.cli.front import TOPICS, main
 from holdfast.cli.reference import render
 from holdfast.cli.text import clean, cut, json_text, one_line, pretty
-from tests.cli.support import command, environment, invoke, newest
+from tests.cli.support import invoke, newest
+from tests.cli.terminal import Terminal
 
 ODD = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
@@ -99,42 +96,6 @@ def test_what_a_typed_line_means(
 
 
 # At a real terminal ----------------------------------------------------------------------------
-
-
-class Terminal:
-    """A command at a pseudo-terminal: type, and wait for what it shows."""
-
-    def __init__(self, *args: str, cwd: Path, **env: str) -> None:
-        self.main, side = pty.openpty()
-        self.process = subprocess.Popen(
-            command(*args), cwd=cwd, env=environment() | {"TERM": "xterm"} | env, stdin=side,
-            stdout=side, stderr=side, start_new_session=True, close_fds=True,
-        )  # fmt: skip
-        os.close(side)
-        self.shown = ""
-
-    def until(self, text: str) -> None:
-        """Wait until ``text`` is shown, after what was waited for before."""
-        deadline = time.monotonic() + 30
-        while text not in self.shown:
-            ready, _, _ = select.select([self.main], [], [], 0.1)
-            try:
-                self.shown += os.read(self.main, 65536).decode() if ready else ""
-            except OSError:  # the other side is closed
-                break
-            assert time.monotonic() < deadline, self.shown
-        assert text in self.shown, self.shown
-
-    def type(self, text: str) -> None:
-        """Type a line."""
-        self.shown = ""
-        os.write(self.main, text.encode() + b"\n")
-
-    def end(self) -> int:
-        """The exit code."""
-        code = self.process.wait(timeout=30)
-        os.close(self.main)
-        return code
 
 
 def test_questions_are_asked_at_a_terminal(place: Path):

@@ -17,6 +17,8 @@ PRINTED = [
     "Rome: [0, 1, 4, 9, 16], 1, 50, green\n",
     "['0.txt', '1.txt', 'made.txt']\n",
     "['salt', 11]\n",
+    "[42.0, '43', ['the answer is 42', 'better']]\n['answer.txt']\n",
+    "announce: it declares no undo; the train is full []\n",
     "250\n",
     "went\n",
     "RuntimeError\n",
@@ -35,6 +37,8 @@ def test_it_runs_as_it_stands(tmp_path: Path, program: str, printed: str):
     assert done.stdout == printed
 
 
-@pytest.mark.parametrize("name", ["call", "run_id", "attempt", "idempotency_key", "spawn"])
+@pytest.mark.parametrize(
+    "name", ["call", "run_id", "attempt", "idempotency_key", "spawn", "fork", "publish"]
+)
 def test_what_agents_call_is_on_the_page(name: str):
     assert name in PAGE

@@ -12,6 +12,8 @@ from typing import Any
 
 import holdfast
 from holdfast.engine.fork import fork
+from holdfast.engine.held import held_by
+from holdfast.engine.publish import publishing
 from holdfast.gate import DEFAULT_POLICY
 from holdfast.journal.events import body_of
 from holdfast.journal.store import RunQuery, Store
@@ -21,6 +23,7 @@ from holdfast.testing.faults import Crashed, Plan, never
 from holdfast.testing.lives import Life, Site
 from holdfast.tools import world
 from holdfast.values.errors import Conflict, HoldfastError, Outside
+from tests.engine.support import until
 
 
 @dataclass
@@ -226,11 +229,148 @@ def forked(site: Site) -> Any:
         with contextlib.suppress(Conflict):
             await fork(
                 life.store, "a", "2", name="b", now_ms=site.clock.now_ms(),
-                edits={"result": "another"},
+                edits={"result": "another"}, live=True,
             )  # fmt: skip
         return [source, await (await life.host.resume("b")).result()]
 
     return drive
+
+
+@scenario()
+def published(site: Site) -> Any:
+    """A fork holds, waits, is published twice; its child with it."""
+    use = tools(site)
+
+    @holdfast.tool(effect="once", reconcile=lambda n: None if told(n) else holdfast.NOT_DONE)
+    async def tell(n: int) -> None:
+        site.outside.did("once", "tell", n)
+        await asyncio.sleep(0.01)
+
+    def told(n: int) -> int:
+        return site.outside.count("once", "tell", n)
+
+    @holdfast.tool(effect="idempotent", preview=lambda n: n)
+    async def book(n: int) -> int:
+        site.outside.did("idempotent", "book", n)
+        return n + 1
+
+    async def child(n: int) -> None:
+        await tell(n)
+
+    async def main(n: int) -> list[Any]:
+        if holdfast.run_id() == "a":
+            return [await use.pay(n)]
+        await tell(1)
+        born = await holdfast.spawn(small, 2)
+        await born.result()
+        return [await book(3), await use.pay(n), await use.pay(50), await tell(4)]
+
+    small, agent = program(site, child), program(site, main)
+    site.programs[publishing.name] = publishing
+
+    async def drive(life: Life) -> Any:
+        await ensure(life, agent, "a", 9)
+        with contextlib.suppress(Conflict):
+            await fork(life.store, "a", "0", name="b", now_ms=site.clock.now_ms())
+        found = await life.host.resume("b")
+
+        async def stands() -> bool:
+            return len(await held_by(life.store, "b")) == 4 or await found.status() == "done"
+
+        await until(stands)
+        # a name of their own: a publisher that was begun in another life is gone on with
+        first = await ensure(life, publishing, "publish-1", "b")
+        result = await found.result()
+        last = await ensure(life, publishing, "publish-2", "b")
+        return [result, [one.name for one in (*first.done, *last.done)], first.complete]
+
+    return drive
+
+
+@scenario()
+def branched(site: Site) -> Any:
+    """Branches in a run: merged with a check, nested, left."""
+    use = tools(site)
+
+    @holdfast.tool(effect="once", reconcile=lambda n: None if told(n) else holdfast.NOT_DONE)
+    async def tell(n: int) -> None:
+        site.outside.did("once", "tell", n)
+        await asyncio.sleep(0.01)
+
+    def told(n: int) -> int:
+        return site.outside.count("once", "tell", n)
+
+    async def good() -> bool:
+        await world.write("litter", "x")
+        return len(await world.list()) == 4
+
+    async def beside() -> None:
+        await world.write("beside", "1")
+        await use.send(3)
+
+    async def main(n: int) -> list[Any]:
+        task = asyncio.create_task(beside())
+        async with holdfast.fork() as branch:
+            await asyncio.gather(world.write("a", "1"), tell(n))
+            async with holdfast.fork() as inner:
+                await world.write("b", "2")
+                await tell(n + 1)
+                await inner.merge()
+            async with holdfast.fork():
+                await world.write("c", "3")
+                await tell(n + 2)
+        await task
+        async with holdfast.fork() as branch:
+            await world.write("d", "1")
+            await asyncio.gather(world.write("e", "1"), tell(n + 3))
+            merged = await branch.merge(good)
+        return [merged.merged, [one.step for one in merged.published.done],
+                list(await world.list())]  # fmt: skip
+
+    agent = program(site, main)
+    return lambda life: ensure(life, agent, "a", 1)
+
+
+@scenario()
+def rolled_back(site: Site) -> Any:
+    """Transactions: one that fails within one that does not, with a cancelled step in it."""
+    use = tools(site)
+
+    @holdfast.tool(effect="idempotent")
+    async def refund(n: int, result: int) -> None:
+        site.outside.did("idempotent", "refund", [n, result])
+
+    @holdfast.tool(effect="idempotent", undo=refund)
+    async def charge(n: int) -> int:
+        site.outside.did("idempotent", "charge", n)
+        await asyncio.sleep(0.01)
+        return n + 100
+
+    async def slow() -> None:
+        await charge(5)
+        await holdfast.sleep(100)
+
+    async def main(n: int) -> list[Any]:
+        found: list[Any] = []
+        async with holdfast.transaction():
+            await world.write("kept", "1")
+            await charge(n)
+            try:
+                async with holdfast.transaction():
+                    await world.write("gone", "1")
+                    await asyncio.gather(charge(n + 1), charge(n + 2))
+                    try:
+                        async with asyncio.timeout(5):
+                            await slow()
+                    except TimeoutError:
+                        raise ValueError from None
+            except ValueError:
+                found.append(list(await world.list()))
+            await use.send(n)
+        return [*found, list(await world.list())]
+
+    agent = program(site, main)
+    return lambda life: ensure(life, agent, "a", 1)
 
 
 @scenario()

@@ -51,7 +51,7 @@ def drive(
             await life.host.close()
             if check:
                 found = await oracles.everything(site.inner, site.outside, site.programs)
-                assert found == []
+                assert found == [], found
 
     return site.run(inner)
 

@@ -51,7 +51,9 @@ def test_crash_at_every_write(name: str, fault: str, tmp_path: Path):
 
 
 @pytest.mark.parametrize("fault", ["before", "after"])
-@pytest.mark.parametrize("name", ["once_with_approval", "gathered", "spawned", "continued"])
+@pytest.mark.parametrize(
+    "name", ["once_with_approval", "gathered", "spawned", "continued", "published"]
+)
 def test_crash_at_writes_on_sqlite(name: str, fault: str, tmp_path: Path):
     assert sweep(SCENARIOS[name], fault, tmp_path, every=2, sqlite=True)
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 import holdfast
-from holdfast.engine.fork import fork, merge_runs
+from holdfast.engine.fork import fork
+from holdfast.engine.landing import change_of, land
 from holdfast.testing import oracles
 from holdfast.testing.lives import Life, Site
 from holdfast.tools import world
@@ -41,7 +42,8 @@ def cast(site: Site) -> Any:
 
 
 async def forked(life: Life, key: str, name: str = "b", **options: Any) -> Any:
-    await fork(life.store, "a", key, name=name, now_ms=life.site.clock.now_ms(), **options)
+    now = life.site.clock.now_ms()
+    await fork(life.store, "a", key, name=name, now_ms=now, live=True, **options)
     return await (await life.host.resume(name)).result()
 
 
@@ -315,8 +317,9 @@ def test_merging_two_runs():
         await (await life.start(child, 1, name="a")).result()
         await fork(life.store, "a", "0", name="b", now_ms=0, edits={"input.n": 2})
         await (await life.host.resume("b")).result()
-        found = await merge_runs(life.store, "b", "a", owner="me", now_ms=0)
-        assert not found.conflicts
+        change = await change_of(life.store, "b", "a")
+        found = await land(life.store, "a", change, owner="me", now_ms=lambda: 0)
+        assert not found.merged.conflicts
         return found.root, (await life.store.head("a")).world
 
     root, head = drive(Site(child), work, child)

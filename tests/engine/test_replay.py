@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import holdfast
 from holdfast.engine.answers import cancel, send
 from holdfast.engine.loop import RunLoop
-from holdfast.engine.replay import _Reader
+from holdfast.engine.replay import Reader
 from holdfast.engine.run import Run
 from holdfast.journal.store import RunQuery
 from holdfast.testing import oracles, sim
@@ -298,7 +298,7 @@ def test_random_programs_replay_to_the_same_bytes(random: Random, seed: int):
     play(generate(random, size=10), seed, random.choice([0.0, 0.05, 1.0]))
 
 
-class _Nobody(_Reader):
+class _Nobody(Reader):
     """The outside of a run that is only advanced: blocking steps end there too."""
 
     def take_now(self, run: Run, pending: Any) -> NoReturn:

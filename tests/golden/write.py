@@ -95,9 +95,36 @@ async def full(store: Store) -> None:
     await store.append((Batch("full", tuple(drafts), epoch=1),), blobs)
 
 
+async def held(store: Store) -> None:
+    """A fork that holds: branches, previews, what is published, undone and dropped."""
+    scene = Scene(store)
+    await scene.add("source", RunStarted("agent"), args={})
+    await scene.add("fork", RunStarted("agent", fork_of="source", holds=True), args={})
+    say, pay = Plan("say", "tool", "once"), Plan("pay", "tool", "once")
+    bodies = [
+        StepSettled("1", Plan("begin", "fork"), inline=True, branch="1", root=EMPTY),
+        StepSettled("2", say, status="held", branch="1", of="other@2:3"),
+        StepSettled("3", pay, origin="preview"),
+        events.BranchMerged("4", "@1", EMPTY, EMPTY, into="1"),
+        StepSettled("4", Plan("branch 1", "merge", "world"), branch="1"),
+        StepSettled("5", Plan("leave", "fork"), inline=True, branch="1"),
+        StepSettled("6", Plan("rollback", "transaction", "world"), drops=("3",)),
+        events.StepPlanned("7", pay, held=True, branch="1", of="other@4"),
+        events.SignalReceived("$published:7", "publisher@3", "publisher"),
+        StepSettled("7", origin="publish", cause=9, of="other@4", differs=True),
+    ]
+    blobs: Blobs = {}
+    drafts = [
+        Draft(body, scene.at + n, args=pack({}, blobs) if getattr(body, "plan", None) else None)
+        for n, body in enumerate(bodies)
+    ]
+    await store.append((Batch("fork", tuple(drafts), epoch=1),), blobs)
+
+
 SCENES: dict[str, Callable[[Store], Awaitable[None]]] = {
     "small": small,
     "full": full,
+    "held": held,
     "rich": lambda store: rich(store, scale=20),
 }
 

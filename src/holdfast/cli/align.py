@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
-from holdfast.cli.telling import Fetch, plain
+from holdfast.cli.telling import Fetch, action, plain
 from holdfast.cli.text import pretty
-from holdfast.engine.history import Step, title
+from holdfast.engine.history import Step
 
 Key = tuple[int, str]
 """Segment and step key."""
@@ -48,16 +48,16 @@ def _compare(place: Key, a: Step | None, b: Step | None, fetch: Fetch) -> Differ
         step = a or b
         assert step is not None
         return Difference(segment, key, "only in B" if a is None else "only in A",
-                          title(step.plan), [])  # fmt: skip
-    if title(a.plan) != title(b.plan):
-        lines = [f"- {title(a.plan)}", f"+ {title(b.plan)}"]
-        return Difference(segment, key, "another action", title(a.plan), lines)
+                          action(step.plan), [])  # fmt: skip
+    if action(a.plan) != action(b.plan):
+        lines = [f"- {action(a.plan)}", f"+ {action(b.plan)}"]
+        return Difference(segment, key, "another action", action(a.plan), lines)
     if a.args != b.args:
         lines = _lines(plain(a.args, fetch), plain(b.args, fetch))
-        return Difference(segment, key, "other arguments", title(a.plan), lines)
+        return Difference(segment, key, "other arguments", action(a.plan), lines)
     if _end(a) != _end(b):
         lines = _lines(_ending(a, fetch), _ending(b, fetch))
-        return Difference(segment, key, "another outcome", title(a.plan), lines)
+        return Difference(segment, key, "another outcome", action(a.plan), lines)
     return None
 
 

@@ -29,12 +29,14 @@ TICK = 0.2
 
 class Manner(msgspec.Struct, frozen=True):
     """How to attend. ``timers``: stay while a run only waits for a time; ``forever``: stay with
-    every run of the store; ``quiet``: tell nothing of single steps; ``user``: who answers."""
+    every run of the store; ``quiet``: tell nothing of single steps; ``hushed``: only what is asked;
+    ``user``: who answers."""
 
     user: str = ""
     timers: bool = False
     forever: bool = False
     quiet: bool = False
+    hushed: bool = False
 
 
 class Attendant:
@@ -151,6 +153,8 @@ class Attendant:
 
     def _notable(self, event: Event) -> bool:
         """What is told even where a live line shows the rest."""
+        if self.manner.hushed and event.kind != "approval.asked":
+            return False
         if event.kind == "step.settled":
             return body_of(event).status != "value"
         if event.kind == "step.planned":

@@ -27,6 +27,13 @@ TOPICS: dict[str, dict[str, str]] = {
         "cancel": "Ask a run to stop.",
         "signal": "Send a signal that a run may wait for.",
     },
+    "Worlds": {
+        "try": "Run a command in forks of this directory, side by side, and keep the best.",
+        "attempts": "Show the forks of a try again, best first, and what can be done with them.",
+        "world": "Look at, merge, rewind and move the worlds that runs work in.",
+        "conflicts": "List what stands in the way of a refused merge.",
+        "resolve": "Decide a conflict of a refused merge; after the last one it goes through.",
+    },
     "Answers to runs that wait for a person": {
         "approve": "Allow the action that a run asks about.",
         "deny": "Refuse the action that a run asks about, or decline its question.",
@@ -35,9 +42,8 @@ TOPICS: dict[str, dict[str, str]] = {
     "Branches": {
         "fork": "Branch a run off before a step, with something changed or nothing.",
         "replay": "Check that runs still reproduce under today's code.",
-        "diff": "Compare two runs, or the worlds at two steps.",
-        "merge": "Merge the world of one run into that of another.",
-        "restore": "Write the world of a run, at a step, into a directory.",
+        "diff": "Compare two runs, step by step.",
+        "publish": "Perform what a fork held, in order, or drop it.",
     },
     "Store": {
         "fsck": "Check the integrity of a store, without a running system.",
@@ -46,13 +52,14 @@ TOPICS: dict[str, dict[str, str]] = {
         "import": "Read runs from a file that export wrote.",
     },
     "Other": {
+        "doctor": "Say what this host can do for sandboxes, and how to get what is missing.",
         "policy": "Work with policy files.",
         "version": "Print the version.",
     },
 }
 """Every command under its topic, with the first line of its help."""
 
-_MODULES = {"import": "import_file"}
+_MODULES = {"import": "import_file", "try": "try_"}
 
 
 class Front(click.Group):

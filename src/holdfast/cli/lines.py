@@ -16,7 +16,10 @@ def subject(event: Event, body: Any, args: bytes | None, fetch: telling.Fetch, r
         case "run.started":
             what = f"run {body.agent}" if body.segment == 1 else f"segment {body.segment}"
             if body.fork_of:
-                what = f"fork of {body.fork_of}#{body.fork_pos}"
+                what = f"forked from {body.fork_of} after #{body.fork_pos}"
+                if args is None:
+                    return cut(what, room)
+                what += ", with "
             return cut(f"{what}({telling.brief_args(args, fetch, room)})", room)
         case "step.planned" | "step.settled":
             name = telling.action(body.plan) if body.plan is not None else ""
@@ -31,7 +34,7 @@ def subject(event: Event, body: Any, args: bytes | None, fetch: telling.Fetch, r
             return cut(f"{one_line(body.by)}: {body.decision}{note}", room)
         case "signal.received":
             by = f" from {one_line(body.by)}" if body.by else ""
-            return cut(f"signal {one_line(body.name)}{by}", room)
+            return cut(f"{telling.signal_text(body.name)}{by}", room)
         case "branch.merged":
             return cut(f"merge of {body.source}", room)
         case "finding.added":
@@ -44,6 +47,8 @@ def outcome(event: Event, body: Any, fetch: telling.Fetch, room: int) -> Part:
     """How it ended: the value, the error, what is waited for."""
     match event.kind:
         case "step.settled":
+            if body.status == "held":
+                return ("held", telling.STYLES["held"])
             if body.status == "value":
                 return cut(f"→ {telling.brief(event.value, fetch, room)}", room)
             text = f"{body.error.type}: {body.error.text}" if body.error else ""
@@ -52,6 +57,8 @@ def outcome(event: Event, body: Any, fetch: telling.Fetch, room: int) -> Part:
             if body.failed is not None:
                 text = one_line(f"{body.failed.type}: {body.failed.text}")
                 return (cut(f"attempt {body.attempt} after {text}", room), "yellow")
+            if body.held:
+                return ("held, waits to be published", telling.STYLES["held"])
             if body.due:
                 return f"until {telling.clock(body.due)}"
             return "waits" if body.plan.kind == "signal" else "planned"

@@ -16,6 +16,8 @@ variable `HOLDFAST_STORE` names. It is looked for there only, not in directories
 
 - **RUN** is a run's id, or any beginning of it that no other run shares. **RUN@STEP** is a step of
   it, by the key that `holdfast show RUN` lists, such as `7k3@4.1`.
+- **REF** names a version of a world: a run, RUN@STEP, or RUN#N for its event N, as
+  `holdfast world log RUN` lists them. See [worlds](worlds.md).
 - A **VALUE** is JSON if it is JSON, else text: `50`, `true`, `'{"a": 1}'`, `green`. Where a number
   is meant as text, say `--text`, or quote it as JSON: `'"42"'`.
 - Results are printed on stdout, progress and hints on stderr. With `--json`, stdout carries one

@@ -51,9 +51,10 @@ async def execute(
     may_ask: bool,
     many: bool = False,
     create: bool = True,
+    documents: bool = True,
 ) -> int:
     """Begin runs, attend them, and say what came of them; the exit code. ``many``: do not print
-    results; ``create``: the store may be new."""
+    results; ``create``: the store may be new; ``documents``: with ``--json``, one for each run."""
     if not create:
         await open_store(desk.settings).close()
     if not os.environ.get("HOLDFAST_DEBUG"):  # an error is one line, said by whoever catches it
@@ -71,7 +72,10 @@ async def execute(
                 going = [run for run in runs if run not in troubles]
                 await attendant.attend(going, after, stop)
                 troubles.update(attendant.troubles)
-        return await _conclude(desk, watch, runs, troubles, stop, many=many, manner=manner)
+        loud = desk.screen.json and documents
+        return await _conclude(
+            desk, watch, runs, troubles, stop, many=many, manner=manner, documents=loud
+        )
     finally:
         if watch is not None:
             await watch.close()
@@ -86,6 +90,7 @@ async def _conclude(
     *,
     many: bool,
     manner: Manner,
+    documents: bool,
 ) -> int:
     codes: list[int] = []
     suspended: list[str] = []
@@ -99,10 +104,10 @@ async def _conclude(
         left = bool(stop.code) and not row.ended and run not in troubles
         if left:
             suspended.append(run)
-        if desk.screen.json:
+        if documents:
             desk.screen.document(await _document(store, row, troubles.get(run), suspended=left))
         if not left:
-            codes.append(await _tell(desk, store, row, troubles.get(run), many=many))
+            codes.append(await _tell(desk, store, row, troubles.get(run), many=many, manner=manner))
     if manner.forever:
         return 0
     if suspended:
@@ -119,7 +124,13 @@ def _worst(codes: list[int]) -> int:
 
 
 async def _tell(
-    desk: Desk, store: Store, row: RunRow, trouble: HoldfastError | None, *, many: bool
+    desk: Desk,
+    store: Store,
+    row: RunRow,
+    trouble: HoldfastError | None,
+    *,
+    many: bool,
+    manner: Manner,
 ) -> int:
     """Say how one run stands, unless JSON did; its exit code."""
     screen = desk.screen
@@ -128,9 +139,9 @@ async def _tell(
             screen.patch(trouble.diff)
         return report(trouble)
     if row.status == "done":
-        if many:
+        if many and not manner.hushed:
             screen.note((f"run {row.run} done", "green"))
-        elif not screen.json:
+        elif not many and not screen.json:
             screen.result(await result_of(store, row))
         return 0
     if row.ended:

@@ -12,7 +12,7 @@ import msgspec
 from holdfast.cli.text import cut, one_line
 from holdfast.engine.history import title
 from holdfast.journal.events import Plan, Verdict
-from holdfast.journal.views import CHILD, RunRow, Wait
+from holdfast.journal.views import CHILD, PUBLISH, PUBLISH_END, PUBLISHED, RunRow, Wait
 from holdfast.values.canon import unpack
 from holdfast.values.errors import Corrupt
 
@@ -20,7 +20,8 @@ Fetch = Callable[[str], bytes]
 
 STYLES = {
     "running": "cyan", "waiting": "yellow", "done": "green", "failed": "red", "cancelled": "dim",
-    "value": "green", "error": "red", "refused": "red", "unknown": "yellow",
+    "value": "green", "error": "red", "refused": "red", "unknown": "yellow", "held": "yellow",
+    "branch": "magenta",
     "allow": "", "verify": "yellow", "escalate": "yellow", "deny": "red",
 }  # fmt: skip
 """A style for each word that has one."""
@@ -167,6 +168,8 @@ def wait_text(wait: Wait, run: str) -> str:
         return f"@{wait.key} asks{whom}: {one_line(wait.text)}"
     if wait.kind == "timer":
         return f"@{wait.key} until {clock(wait.due)}"
+    if wait.name.startswith(PUBLISHED):
+        return f"@{wait.key} {one_line(wait.text)} waits to be published"
     if wait.name.startswith(CHILD):
         return f"@{wait.key} {signal_text(wait.name)}"
     return f"@{wait.key} signal {one_line(wait.name)}"
@@ -174,6 +177,10 @@ def wait_text(wait: Wait, run: str) -> str:
 
 def signal_text(name: str) -> str:
     """A wait for a signal; news of a child is a wait for that run."""
+    if name.startswith(PUBLISHED):
+        return f"published @{one_line(name.removeprefix(PUBLISHED))}"
+    if name in (PUBLISH, PUBLISH_END):
+        return "publishing begins" if name == PUBLISH else "publishing ends"
     if name.startswith(CHILD):
         return f"waits for run {one_line(name.removeprefix(CHILD))}"
     return f"signal {one_line(name)}"
@@ -205,6 +212,8 @@ def how_to_answer(row: RunRow) -> list[str]:
         }.get(wait.about, [f"holdfast approve {place}"])
         commands.append(f"holdfast deny {place}")
     for wait in row.waits:
+        if wait.name.startswith(PUBLISHED) and not wait.ready:
+            commands.append(f"holdfast publish {row.run}")
         if wait.kind == "signal" and not wait.ready and not wait.name.startswith("$"):
             commands.append(f"holdfast signal {row.run} {one_line(wait.name)}")
     return commands

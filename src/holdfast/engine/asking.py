@@ -37,10 +37,11 @@ def approval(run: Run, pending: Pending, settings: Terms, step: Step, verdict: V
     while True:
         bound_to = action_digest(run, pending, verdict)
         if step.asked is None or step.asked.digest != bound_to:
-            who = f" {' or '.join(verdict.approvers)} may answer." if verdict.approvers else ""
+            may = f" {' or '.join(verdict.approvers)} may answer." if verdict.approvers else ""
             again = " Something changed since you were asked." if step.asked is not None else ""
-            name = f"{run.program.name} {pending.plan.name}({shown(pending)})"
-            text = f"May {name}? {verdict.reason}{who}{again}".strip()
+            who = pending.of.agent if pending.of is not None else run.program.name
+            name = f"{who} {pending.plan.name}({shown(pending)})"
+            text = f"May {name}? {verdict.reason}{may}{again}".strip()
             body = ApprovalAsked(
                 pending.key, "action", text, bound_to,
                 plan=pending.plan, verdict=verdict,
@@ -156,5 +157,8 @@ def unknown(run: Run, pending: Pending, settings: Terms, step: Step, why: str) -
 
 def _plan_again(run: Run, pending: Pending, settings: Terms, attempt: int, why: str) -> Append:
     failed = Failure("OutcomeUnknown", why)
-    body = StepPlanned(pending.key, pending.plan, attempt + 1, failed=failed)
+    body = StepPlanned(
+        pending.key, pending.plan, attempt + 1, failed=failed, branch=pending.branch,
+        of=pending.about,
+    )  # fmt: skip
     return Append([draft(run, pending, settings, body)], {})

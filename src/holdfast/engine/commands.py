@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from holdfast.engine.held import news
 from holdfast.engine.history import Step
 from holdfast.engine.run import Pending, Run
 from holdfast.gate import Policy, Verdict
@@ -21,6 +22,7 @@ from holdfast.journal.events import (
 )
 from holdfast.journal.like import shorten
 from holdfast.journal.store import Batch
+from holdfast.journal.views import place_of
 from holdfast.values import limits
 from holdfast.values.canon import Blobs, digest
 
@@ -34,24 +36,26 @@ class Append(msgspec.Struct, gc=False):
 
 
 class Perform(msgspec.Struct, gc=False):
-    """Do it: the tool itself, or its reconcile function. Answered with `Done`."""
+    """Do it: the tool itself, or its reconcile or preview function. Answered with `Done`."""
 
     attempt: int
     reconcile: bool = False
+    preview: bool = False
 
 
 class Await(msgspec.Struct, gc=False):
-    """Wait for a person's answer, a signal, or a time (``due``, ms)."""
+    """Wait for a person's answer, a signal (``name``), or a time (``due``, ms)."""
 
     kind: str
     due: int = 0
+    name: str = ""
 
 
 class Done(msgspec.Struct, gc=False):
     """How a performance ended. ``value``: skeleton; ``error``; ``open``: it may have happened,
     nobody knows; ``not_done``: reconcile says it did not happen; ``took``: microseconds; ``world``:
     root after; ``merged``: for merges; ``looked``: it looked at the world, whose
-    root was ``saw``."""
+    root was ``saw``; ``drops``: held steps that are dropped by it."""
 
     value: bytes | None = None
     error: Failure | None = None
@@ -63,6 +67,7 @@ class Done(msgspec.Struct, gc=False):
     merged: BranchMerged | None = None
     looked: bool = False
     saw: str = ""
+    drops: tuple[str, ...] = ()
 
 
 class Look(msgspec.Struct, gc=False):
@@ -87,7 +92,7 @@ def action_digest(run: Run, pending: Pending, verdict: Verdict | None) -> str:
     parts = (
         run.id, str(run.history.segment), run.program.name, pending.key, pending.plan.kind,
         pending.plan.name, pending.tool.shape if pending.tool else "", digest(pending.args),
-        verdict.policy if verdict else "", run.root,
+        verdict.policy if verdict else "", run.root_of(pending.branch),
     )  # fmt: skip
     return digest("\n".join(parts).encode())
 
@@ -105,9 +110,11 @@ def settle(
     attempt: int = 1,
     cause: int = 0,
     others: tuple[Batch, ...] = (),
+    of: str = "",
 ) -> Path:
     """Commit the one outcome of a step, with the world after it."""
-    told = step.args is not None
+    told, branch = step.args is not None, pending.branch
+    differs = pending.of is not None and pending.of.differs(done.value)
     body = StepSettled(
         pending.key,
         plan=None if told else pending.plan,
@@ -120,13 +127,23 @@ def settle(
         cause=cause,
         inline=pending.inline,
         looked=done.looked,
-        saw=done.saw if done.looked and done.saw != run.root else "",
+        saw=done.saw if done.looked and done.saw != run.root_of(branch) else "",
+        branch=branch,
+        root=done.world if branch else "",
+        of=of or pending.about,
+        differs=differs and not done.error,
+        drops=done.drops,
     )
-    made = draft(run, pending, settings, body, args=not told, value=done.value, world=done.world)
+    world = "" if branch else done.world
+    made = draft(run, pending, settings, body, args=not told, value=done.value, world=world)
     drafts = [made]
     if done.merged is not None:
-        drafts.insert(0, Draft(done.merged, made.at, world=done.world))
+        drafts.insert(0, Draft(done.merged, made.at, world=world))
     blobs = done.blobs if told else {**pending.blobs, **done.blobs}
+    if pending.of is not None:
+        # INVARIANT E11: an effect that was held is published when its run is told so: one append
+        place = place_of(run.history.segment, pending.key)
+        others = (*others, news(pending.of, f"{run.id}@{place}", body, done.value, made.at))
     yield Append(drafts, blobs, others)
 
 

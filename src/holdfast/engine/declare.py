@@ -10,7 +10,7 @@ import functools
 import hashlib
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, Generic, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar, overload
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
@@ -249,6 +249,8 @@ class Tool(Declared, Generic[P, R]):
         retries: int,
         backoff: float,
         reconcile: Callable[..., Any] | None,
+        preview: Callable[..., Any] | None = None,
+        undo: Callable[..., Any] | None = None,
     ) -> None:
         super().__init__(fn, name)
         if effect not in EFFECTS:
@@ -257,12 +259,26 @@ class Tool(Declared, Generic[P, R]):
             raise Misuse(f"tool {name}: retries must be 0 to {limits.RETRY_MAX_ATTEMPTS}")
         if reconcile is not None and effect != "once":
             raise Misuse(f"tool {name}: reconcile is for effect 'once', this one is {effect!r}")
+        if undo is not None and effect not in ("idempotent", "once"):
+            raise Misuse(f"tool {name}: undo is for what leaves the world, this is {effect!r}")
         self.effect = effect
         self.plan = Plan(name, "tool", effect)
         self.timeout = timeout
         self.retries = retries
         self.backoff = backoff
         self.reconcile = reconcile
+        self.preview = preview
+        self._undo = undo
+
+    @functools.cached_property
+    def undo(self) -> Tool[..., Any] | None:
+        """The tool that undoes a call of this one, None if nothing does."""
+        if self._undo is None or isinstance(self._undo, Tool):
+            return self._undo
+        return Tool(
+            self._undo, name=f"{self.name}.undo", effect="idempotent", timeout=self.timeout,
+            retries=self.retries, backoff=self.backoff, reconcile=None,
+        )  # fmt: skip
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         run = scope.current_run()
@@ -298,8 +314,23 @@ class Agent(Declared, Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         return self.fn(*args, **kwargs)
 
+    def with_(self, *args: P.args, **kwargs: P.kwargs) -> Bound[R]:
+        """This agent with arguments, not started yet: what `holdfast.explore` is given."""
+        return Bound(self, args, kwargs)
+
     def __repr__(self) -> str:
         return f"<agent {self.name}>"
+
+
+class Bound(Generic[R]):
+    """An agent with its arguments, checked when it is started."""
+
+    def __init__(
+        self, program: Agent[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        self.program = program
+        self.args = args
+        self.kwargs = kwargs
 
 
 def tool(
@@ -310,6 +341,8 @@ def tool(
     retries: int = 0,
     backoff: float = 0.5,
     reconcile: Callable[..., Any] | None = None,
+    preview: Callable[..., Any] | None = None,
+    undo: Callable[..., Any] | None = None,
 ) -> Callable[[Callable[P, R]], Tool[P, R]]:
     """Declare a function as a tool.
 
@@ -319,6 +352,13 @@ def tool(
     again, after ``backoff`` seconds that double each time. ``reconcile(**args)``, for ``once``
     only: called with the tool's arguments when a crash left the outcome open; returns what the tool
     would have returned, or `NOT_DONE` if the effect did not happen.
+
+    ``preview(**args)``: what stands in for the tool where nothing may leave the world (a fork, a
+    branch): called with the same arguments, it returns what the tool is expected to return and must
+    itself not leave the world. ``undo(result=..., **args)``, for what leaves the world: called when
+    a transaction fails, with the tool's arguments and its result. It may be called again, under the
+    same `holdfast.idempotency_key`, with the tool's retries and timeout; a tool of its own, whose
+    effect, retries and ``reconcile`` then count, may stand here too.
     """
 
     def declare(fn: Callable[P, R]) -> Tool[P, R]:
@@ -330,19 +370,28 @@ def tool(
             retries=retries,
             backoff=backoff,
             reconcile=reconcile,
+            preview=preview,
+            undo=undo,
         )
 
     return declare
 
 
+@overload
+def agent(fn: Callable[P, R], /) -> Agent[P, R]: ...
+@overload
+def agent(
+    *, name: str | None = None, role: str = "", max_parallel: int = 100, max_runs: int = 0
+) -> Callable[[Callable[P, R]], Agent[P, R]]: ...
 def agent(
     fn: Callable[P, R] | None = None,
+    /,
     *,
     name: str | None = None,
     role: str = "",
     max_parallel: int = 100,
     max_runs: int = 0,
-) -> Any:
+) -> Agent[P, R] | Callable[[Callable[P, R]], Agent[P, R]]:
     """Declare a function as an agent program, with or without parentheses.
 
     ``role`` is what policy sees. ``max_parallel``: steps of one run performed at once.

@@ -25,7 +25,7 @@ from holdfast.journal.events import (
     StepPlanned,
 )
 from holdfast.journal.store import Batch
-from holdfast.journal.views import CANCEL, CHILD
+from holdfast.journal.views import CANCEL, CHILD, PUBLISH, PUBLISHED
 from holdfast.values import limits
 from holdfast.values.canon import Blobs, pack, unpack
 from holdfast.values.errors import Conflict, HoldfastError, LeaseLost, Misuse, Suspended
@@ -180,7 +180,7 @@ def _news(run: Run, ended: Ending, now: int, blobs: Blobs) -> tuple[Batch, ...]:
     own = dict(blobs)
     plain = None if ended.value is None else unpack(ended.value, own.__getitem__)
     name = CHILD + run.id
-    news = news_of(ended.status, plain, ended.error, run.root)
+    news = news_of(ended.status, plain, ended.error, run.root_of(""))
     body = SignalReceived(name, token=name, by=run.id)
     return (Batch(started.parent, (Draft(body, now, value=pack(news, blobs)),)),)
 
@@ -195,7 +195,11 @@ async def _continue(resident: Leaving, go_on: ContinueAs) -> None:
     while True:
         blobs: Blobs = {}
         history = run.history
-        left = tuple(one.pos for one in history.signals if one.pos not in history.consumed)
+        left = tuple(
+            one.pos
+            for one in history.signals
+            if one.pos not in history.consumed and not one.name.startswith((PUBLISH, PUBLISHED))
+        )
         body = RunStarted(
             old.agent,
             ref=old.ref,
@@ -206,6 +210,7 @@ async def _continue(resident: Leaving, go_on: ContinueAs) -> None:
             policy=home.settings.policy.hash,
             code=run.program.code,
             carry=left,
+            holds=old.holds,
         )
         draft = Draft(body, home.clock.now_ms(), args=run.program.pack_args(go_on.bound, blobs))
         expect = resident.heard.base - 1

@@ -8,13 +8,13 @@ outcomes and the rest run again; without, everything from the step on runs again
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import msgspec
 
 from holdfast.engine.history import History, Step, changed
 from holdfast.journal.events import (
-    BranchMerged,
     Draft,
     Edit,
     Event,
@@ -27,7 +27,7 @@ from holdfast.journal.store import Batch, Store
 from holdfast.values import limits
 from holdfast.values.canon import Blobs, pack, unpack
 from holdfast.values.errors import Misuse, NotFound
-from holdfast.world import EMPTY, Merged, Stage, merge
+from holdfast.world import EMPTY
 
 START = "0"
 """The step that names a run's beginning."""
@@ -122,13 +122,15 @@ async def fork(
     now_ms: int,
     edits: Mapping[str, Any] | None = None,
     reuse: bool | None = None,
+    live: bool = False,
     by: str = "",
 ) -> str:
     """Make run ``name``, a fork of ``source`` just before step ``key``; return its id.
 
     ``edits``: new values by path: ``result.x`` replaces (part of) the step's outcome, ``args.x``
     what it is performed with, ``input.x`` the program's own arguments. ``reuse``: keep outcomes of
-    later steps that are unchanged (default: if anything is edited). Nobody runs it yet: resume it.
+    later steps that are unchanged (default: if anything is edited). ``live``: what leaves the world
+    is performed; else it is held until the fork is published. Nobody runs it yet: resume it.
     """
     edits = dict(edits or {})
     places = {path.partition(".")[0] for path in edits}
@@ -161,6 +163,7 @@ async def fork(
         code=program.code,
         by=by,
         carry=program.carry,
+        holds=not live,
     )
     given = await _input_of(store, source, cut)
     drafts = [Draft(body, now_ms, args=_edited_input(store, given, edits, blobs))]
@@ -206,29 +209,22 @@ def _edited_result(
     return Draft(settled, now_ms, world=step.world_after, args=step.args, value=pack(plain, blobs))
 
 
-async def merge_runs(
-    store: Store, source: str, into: str, *, owner: str, now_ms: int, base: str = ""
-) -> Merged:
-    """Merge the world of ``source`` into that of ``into`` and record it there.
-
-    ``base`` defaults to their common past: the world at the event where one forked from the other.
-    With conflicts nothing is changed; they are in the result. Neither run may be in some process's
-    memory (`LeaseLost`).
-    """
-    theirs, ours = await store.head(source), await store.head(into)
-    if not base:
-        base = await common_world(store, source, into)
-    stage = Stage(store.get)
-    merged = merge(stage, base, ours.world or EMPTY, theirs.world or EMPTY)
-    body = BranchMerged("", source, base, theirs.world, len(merged.conflicts))
-    root = ours.world if merged.conflicts else merged.root
-    epoch = await store.claim(into, owner)
-    try:
-        batch = Batch(into, (Draft(body, now_ms, world=root),), expect=ours.pos, epoch=epoch)
-        await store.append((batch,), stage.take())
-    finally:
-        await store.release(into, epoch, (await store.head(into)).pos)
-    return merged
+async def root_at(store: Store, run: str, at: str | None = None) -> str:
+    """The root of a run's world now, after step ``at``, or at its "start"; `NotFound`."""
+    if at is None:
+        return (await store.head(run)).world or EMPTY
+    row = await store.run(run)
+    starts = [*(row.segments or (0,)), None]
+    if at == "start":
+        (first,) = await store.read(run, 0, 1)
+        return first.world or EMPTY
+    for start, stop in reversed(list(pairwise(starts))):
+        past = History()
+        past.extend(await store.read(run, start or 0, stop))
+        step = past.steps.get(at)
+        if step is not None and step.settled is not None:
+            return step.world_after or EMPTY
+    raise NotFound(f"run {run} has no outcome of a step {at!r}; `holdfast show {run}` lists them")
 
 
 async def common_world(store: Store, one: str, other: str) -> str:

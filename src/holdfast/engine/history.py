@@ -14,6 +14,7 @@ import msgspec
 from holdfast.journal.events import (
     ApprovalAsked,
     ApprovalGiven,
+    BranchMerged,
     Draft,
     Edit,
     Event,
@@ -64,7 +65,9 @@ class History:
 
     ``order``: steps in the order they settled (but those that complete on the spot); ``cursor``:
     how many of them the program was given; ``forked_at``: when the newest fork was made, after
-    ``shared`` of these; ``edits``: arguments that forks replaced.
+    ``shared`` of these; ``edits``: arguments that forks replaced; ``first``: the root at the
+    beginning; ``branches``: their roots by key, ``bases``: the roots of what is around them, as
+    last merged; ``shared_steps``: keys settled in the past that the newest fork shares.
     """
 
     def __init__(self) -> None:
@@ -80,10 +83,14 @@ class History:
         self._tokens: set[str] = set()
         self.pos = -1
         self.world = ""
+        self.first = ""
+        self.branches: dict[str, str] = {}
+        self.bases: dict[str, str] = {}
         self.at = 0
         self.forked_at = 0
         self.edits: list[Edit] = []
         self.shared = 0
+        self.shared_steps: set[str] = set()
 
     def extend(self, events: Iterable[Event]) -> None:
         """Add events, oldest first."""
@@ -133,12 +140,13 @@ class History:
         if event.args is not None:
             self.input = event.args
         if not body.fork_of:
-            self.at = event.at
+            self.at, self.first = event.at, event.world
             self.edits = []
             return
         self.edits.extend(body.edits)
         # INVARIANT E9: what was open in the shared past is taken anew by the fork, as its own
         self.forked_at, self.shared = event.at, len(self.order)
+        self.shared_steps = {key for key, one in self.steps.items() if one.settled is not None}
         for step in self.steps.values():
             if step.settled is None:
                 step.planned = step.asked = step.given = None
@@ -160,8 +168,12 @@ class History:
         step.settled = body
         step.settled_at = event.at
         step.value = event.value
-        step.world_before = self.world
-        step.world_after = event.world
+        step.world_before = self.root_of(body.branch)
+        if body.branch and body.root:
+            self.branches[body.branch] = body.root
+            if body.plan is not None and body.plan.kind == "fork":
+                self.bases[body.branch] = step.world_before = body.root
+        step.world_after = self.branches[body.branch] if body.branch else event.world
         if body.plan is not None:
             step.plan = body.plan
         self._keep_args(step, event)
@@ -169,6 +181,17 @@ class History:
             self.consumed.add(body.cause)
         if not body.inline:
             self.order.append(step)
+
+    def root_of(self, branch: str) -> str:
+        """The root of a branch, "" being the run's own world, after everything recorded."""
+        return self.branches.get(branch, "") if branch else self.world
+
+    def take_merged(self, _: Event, body: BranchMerged) -> None:
+        """Take in a BranchMerged: a branch and what is around it have met there."""
+        if body.source.startswith("@") and not body.conflicts:
+            pair = (body.into, body.source[1:])
+            inner = next(key for key in reversed(self.branches) if key in pair)
+            self.bases[inner] = body.theirs
 
     def take_asked(self, event: Event, body: ApprovalAsked) -> None:
         """Take in an ApprovalAsked."""
@@ -211,6 +234,7 @@ _TAKERS: dict[str, Callable[[History, Event, Any], None]] = {
     "approval.asked": History.take_asked,
     "approval.given": History.take_given,
     "signal.received": History.take_signal,
+    "branch.merged": History.take_merged,
     "run.ended": History.take_ended,
 }
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from holdfast.engine.commands import Await, Terms
+from holdfast.engine.declare import Agent
 from holdfast.engine.history import Heard
 from holdfast.engine.run import Pending, Run
 from holdfast.journal.events import Draft, Event
@@ -16,12 +17,15 @@ from holdfast.values.ports import Clock
 
 
 class Home(Protocol):
-    """What a resident needs of the host that it lives in."""
+    """What a resident needs of the host that it lives in. ``find`` loads a program by name and
+    reference; ``ring``: something happened to other runs."""
 
     store: Store
     clock: Clock
     settings: Terms
     linger: float
+    find: Callable[[str, str], Agent[..., Any]]
+    ring: Callable[[], None]
 
     def committed(self, events: Sequence[Event]) -> None:
         """Events of this process were committed."""

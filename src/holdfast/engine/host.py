@@ -12,6 +12,7 @@ from holdfast.engine.commands import Terms
 from holdfast.engine.declare import Agent
 from holdfast.engine.history import History, Step
 from holdfast.engine.places import Places
+from holdfast.engine.publish import publishing
 from holdfast.engine.resident import Resident
 from holdfast.engine.run import Pending, Run
 from holdfast.engine.watch import Watch
@@ -25,7 +26,7 @@ from holdfast.journal.events import (
     encode_body,
 )
 from holdfast.journal.store import Batch, RunQuery, Store
-from holdfast.journal.views import RunRow
+from holdfast.journal.views import PUBLISHED, RunRow
 from holdfast.values import limits
 from holdfast.values.canon import Blobs, unpack
 from holdfast.values.errors import (
@@ -89,7 +90,7 @@ class Host:
         self.linger = linger
         self.serve = serve
         self.settings = Terms(policy, clock.now_ms)
-        self._find = find
+        self.find = _with_own(find)
         self._residents: dict[str, Resident] = {}
         self._loading: set[str] = set()
         self._mine: set[str] = set()
@@ -98,6 +99,7 @@ class Host:
         self._places = Places()
         self._closing = False
         self.watch = Watch(store, clock, self._tell, self._wake, self._trouble)
+        self.ring = self.watch.ring
         # what a run needs of its host (see `holdfast.engine.steps.Outer`)
         self.ref_of = ref_of
         self.now_ms = clock.now_ms
@@ -164,7 +166,7 @@ class Host:
         run = row.run
         self._loading.add(run)
         try:
-            program = self._find(row.agent, row.ref)
+            program = self.find(row.agent, row.ref)
             epoch = await self.store.claim(run, self.owner)
             row = await self.store.run(run)  # its last owner may have gone on since
             events = await self.store.read(run, row.segments[-1] if row.segments else 0)
@@ -188,8 +190,11 @@ class Host:
         resident_run = Run(run, program, self, events)
         resident_run.epoch = epoch
         started = resident_run.history.started
-        if started is not None and started.fork_of and started.reuse:
-            resident_run.donor = await _donor(self.store, started)
+        if started is not None and started.fork_of and (started.reuse or started.holds):
+            donor = await _donor(self.store, started)
+            resident_run.donor = donor if started.reuse else None
+            if started.holds:
+                resident_run.record, resident_run.record_of = donor, started.fork_of
         resident = self._residents[run] = Resident(self, resident_run)
         self._places.enter(resident)
 
@@ -208,11 +213,13 @@ class Host:
                 self.watch.spawn(self._begin_child(event))
             elif event.kind == "signal.received":
                 self._tell(event)
+                if PUBLISHED.encode() in event.body:
+                    self._mine.add(event.run)  # it goes on here, if it waited for that
 
     async def _begin_child(self, event: Event) -> None:
         body: RunStarted = body_of(event)
         try:
-            program = self._find(body.agent, body.ref)
+            program = self.find(body.agent, body.ref)
         except HoldfastError as error:
             self._give_up(event.run, error)
             return
@@ -260,13 +267,13 @@ class Host:
                 row = await self.store.run(run)
                 if row.ended:
                     event = await ending(self.store, run)
-                    return _outcome(self.store, self._find, row, body_of(event), event.value)
+                    return _outcome(self.store, self.find, row, body_of(event), event.value)
             if self._closing:
                 raise Misuse(f"the runtime was closed before run {run} ended: resume it")
             history = await future
             if history is not None and history.started is not None and history.ended is not None:
                 row = RunRow(run, history.started.agent, ref=history.started.ref)
-                return _outcome(self.store, self._find, row, history.ended, history.ended_value)
+                return _outcome(self.store, self.find, row, history.ended, history.ended_value)
 
     # News from outside ---
 
@@ -325,6 +332,11 @@ class Host:
     def resident_count(self) -> int:
         """How many runs are in memory."""
         return len(self._residents)
+
+
+def _with_own(find: Find) -> Find:
+    """``find``, which also knows Holdfast's own agents."""
+    return lambda name, ref: publishing if name == publishing.name else find(name, ref)
 
 
 async def _with_carried(store: Store, run: str, events: list[Event]) -> list[Event]:

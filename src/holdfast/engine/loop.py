@@ -144,7 +144,8 @@ class RunLoop(asyncio.AbstractEventLoop):
         context = copy_context() if context is None else context
         parent = context.get(scope.lane) or scope.lane.get()
         if parent is not None:
-            context.run(scope.lane.set, scope.Lane(parent.run, parent.next() + "."))
+            made = scope.Lane(parent.run, parent.next() + ".", parent.branch, parent.transaction)
+            context.run(scope.lane.set, made)
         task = self.strand(coro, context, name)
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from holdfast.engine.asking import approval, question, unknown
 from holdfast.engine.commands import Append, Await, Done, Look, Path, Perform, Terms, draft, settle
+from holdfast.engine.held import LEAVES
 from holdfast.engine.history import Step
+from holdfast.engine.hold import hold
 from holdfast.engine.run import Pending, Run
 from holdfast.gate import Policy, Proposal, Verdict, judge
 from holdfast.journal.events import Draft, Failure, Plan, RunStarted, Status, StepPlanned
@@ -23,6 +25,9 @@ from holdfast.world import EMPTY
 def walk(run: Run, pending: Pending, settings: Terms) -> Path:
     """The path of one step that history does not answer. Ends when its outcome is committed."""
     step = run.history.step(pending.key)
+    if pending.plan.kind in ("publish", "transaction"):  # what they bring about is judged itself
+        yield from settle(run, pending, settings, step, (yield Perform(1)))
+        return
     reused = _reusable(run, pending, step)
     if reused is not None:
         yield from settle(run, pending, settings, step, _from_donor(reused), origin="fork")
@@ -33,11 +38,14 @@ def walk(run: Run, pending: Pending, settings: Terms) -> Path:
         if verdict.decision == "deny":
             yield from _refuse(run, pending, settings, step, verdict)
             return
-        if verdict.decision in ("escalate", "verify"):
+        if verdict.decision in ("escalate", "verify") and not pending.hold:
             allowed = yield from approval(run, pending, settings, step, verdict)
             if not allowed:
                 return
             verdict = None  # stands in the question that was asked
+    if pending.hold:
+        yield from hold(run, pending, settings, step, verdict)
+        return
     match pending.plan.kind:
         case "tool" | "merge":
             yield from _tool(run, pending, settings, step, verdict)
@@ -57,10 +65,10 @@ def walk(run: Run, pending: Pending, settings: Terms) -> Path:
 def _judge(run: Run, pending: Pending, policy: Policy) -> Verdict:
     plan = pending.plan
     kind = "wait" if plan.kind == "signal" else plan.kind
-    program = run.program
-    return judge(
-        Proposal(program.name, program.role, kind, plan.name, plan.effect, pending.bound), policy
-    )
+    who = (run.program.name, run.program.role)
+    if pending.of is not None:  # it is the action of whoever asked for it
+        who = (pending.of.agent, pending.of.role)
+    return judge(Proposal(*who, kind, plan.name, plan.effect, pending.bound), policy)
 
 
 def abandon(run: Run, pending: Pending, settings: Terms) -> Path:
@@ -68,7 +76,8 @@ def abandon(run: Run, pending: Pending, settings: Terms) -> Path:
     of it. What may have happened is said to be unknown."""
     step = run.history.step(pending.key)
     if step.planned is not None or step.asked is not None:
-        may_have = step.planned is not None and pending.plan.effect == "once"
+        planned = step.planned is not None and not step.planned.held
+        may_have = planned and pending.plan.effect == "once"
         done = Done(error=Failure("CancelledError", "cancelled by the program while it waited"))
         status: Status | None = "unknown" if may_have else None
         yield from settle(run, pending, settings, step, done, status=status)
@@ -88,7 +97,7 @@ def _refuse(run: Run, pending: Pending, settings: Terms, step: Step, verdict: Ve
 
 def _tool(run: Run, pending: Pending, settings: Terms, step: Step, verdict: Verdict | None) -> Path:
     """Plan if the effect leaves the world, perform with retries, settle."""
-    leaves = pending.plan.effect in ("idempotent", "once")
+    leaves = pending.plan.effect in LEAVES
     attempt = step.planned.attempt if step.planned else 1
     if step.planned is not None:
         if step.planned.due > settings.now_ms():
@@ -100,7 +109,9 @@ def _tool(run: Run, pending: Pending, settings: Terms, step: Step, verdict: Verd
                 return
             attempt += 1
     elif leaves:
-        body = StepPlanned(pending.key, pending.plan, 1, verdict=verdict)
+        body = StepPlanned(
+            pending.key, pending.plan, 1, verdict=verdict, branch=pending.branch, of=pending.about
+        )
         yield Append([draft(run, pending, settings, body, args=step.args is None)], pending.blobs)
         verdict = None
     while True:
@@ -119,8 +130,9 @@ def _tool(run: Run, pending: Pending, settings: Terms, step: Step, verdict: Verd
         due = settings.now_ms() + int(pending.tool.backoff * 2 ** min(attempt - 1, 20) * 1000)
         attempt += 1
         body = StepPlanned(
-            pending.key, pending.plan, attempt, verdict=verdict, failed=done.error, due=due
-        )
+            pending.key, pending.plan, attempt, verdict=verdict, failed=done.error, due=due,
+            branch=pending.branch, of=pending.about,
+        )  # fmt: skip
         yield Append([draft(run, pending, settings, body, args=step.args is None)], pending.blobs)
         verdict = None
         yield Await("timer", due)
@@ -172,12 +184,15 @@ def _spawn(
     child, bound = pending.child, pending.bound
     name = child_name(run.id, run.history.segment, pending.key)
     blobs = dict(pending.blobs)
+    root, mine = run.root_of(pending.branch), run.history.started
+    holds = bool(bound.get("holds") or pending.branch or (mine is not None and mine.holds))
     started = RunStarted(
         child.name, ref=run.outer.ref_of(child), role=child.role, parent=run.id,
-        parent_key=pending.key, policy=settings.policy.hash, code=child.code,
+        parent_key=pending.key, policy=settings.policy.hash, code=child.code, holds=holds,
     )  # fmt: skip
-    draft = Draft(started, settings.now_ms(), world=run.root, args=pack(bound["args"], blobs))
-    done = Done(value=pack({"run": name, "world": run.root}, blobs), blobs=blobs)
+    draft = Draft(started, settings.now_ms(), world=root, args=pack(bound["args"], blobs))
+    found = {"run": name, "world": root, "holds": holds}
+    done = Done(value=pack(found, blobs), blobs=blobs)
     batch = Batch(name, (draft,), expect=-1, lease=run.outer.owner)
     yield from settle(run, pending, settings, step, done, verdict=verdict, others=(batch,))
 
@@ -201,9 +216,11 @@ def _reusable(run: Run, pending: Pending, step: Step) -> Step | None:
         return None
     if old.args != pending.args or old.settled.inline != pending.inline:
         return None
+    if old.settled.origin == "preview" or (pending.hold and pending.plan.effect in LEAVES):
+        return None  # it did not happen; or it holds, and is judged first
     saw_world = old.settled.looked or pending.plan.effect == "world" or old.plan.kind == "spawn"
     before = old.settled.saw or old.world_before or EMPTY
-    return None if saw_world and before != run.root else old
+    return None if saw_world and before != run.root_of(pending.branch) else old
 
 
 def _from_donor(old: Step) -> Done:

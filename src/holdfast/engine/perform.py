@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
@@ -12,26 +13,43 @@ from pydantic import ValidationError
 from holdfast.engine import scope
 from holdfast.engine.commands import Done, Perform, text_of, too_long
 from holdfast.engine.declare import NOT_DONE, Tool
+from holdfast.engine.history import History
 from holdfast.engine.run import Pending, Run
 from holdfast.journal.events import BranchMerged, Failure
+from holdfast.journal.views import place_of
 from holdfast.values.canon import Blobs, pack
-from holdfast.values.errors import HoldfastError, Misuse, Outside
+from holdfast.values.errors import HoldfastError, Misuse, NotFound, Outside
 from holdfast.values.ports import Clock
-from holdfast.world import merge
+from holdfast.world import EMPTY, merge
 
 
 def open_call(run: Run, pending: Pending, attempt: int) -> scope.Call:
     """What the tool's code may ask about this performance."""
+    name, key = run.id, place_of(run.history.segment, pending.key)
+    if pending.of is not None:
+        # INVARIANT E13: an effect is published under the idempotency key that it was held with
+        name, _, key = pending.of.first.partition("@")
     return scope.Call(
-        run.id,
-        pending.key if run.history.segment == 1 else f"{run.history.segment}:{pending.key}",
+        name,
+        key,
         pending.args,
         attempt=attempt,
         stage=run.stage,
-        root=run.root,
+        root=run.root_of(pending.branch),
         caches=run.outer.caches,
         epoch=run.epoch,
+        root_at=partial(root_after, run.history),
     )
+
+
+def root_after(history: History, key: str) -> str:
+    """The root after a step, "start" being the beginning of the segment; `NotFound`."""
+    if key == "start":
+        return history.first or EMPTY
+    step = history.steps.get(key)
+    if step is None or step.settled is None:
+        raise NotFound(f"step {key!r} has no outcome yet, so there is no world after it")
+    return step.world_after or EMPTY
 
 
 async def perform(run: Run, pending: Pending, command: Perform, clock: Clock) -> Done:
@@ -43,7 +61,7 @@ async def perform(run: Run, pending: Pending, command: Perform, clock: Clock) ->
     start = clock.ticks_ns()
     token = scope.call.set(call)
     try:
-        fn = tool.reconcile if command.reconcile else None
+        fn = _stand_in(tool, command)
         if fn is None and tool.is_async and tool.timeout is None:
             result = await tool.invoke(pending.bound)
         else:
@@ -60,6 +78,13 @@ async def perform(run: Run, pending: Pending, command: Perform, clock: Clock) ->
     finally:
         scope.call.reset(token)
     return finish(run, tool, call, result, _took(clock, start))
+
+
+def _stand_in(tool: Tool[..., Any], command: Perform) -> Callable[..., Any] | None:
+    """What is called instead of the tool's own function."""
+    if command.preview:
+        return tool.preview
+    return tool.reconcile if command.reconcile else None
 
 
 async def _result(tool: Tool[..., Any], fn: Callable[..., Any] | None, pending: Pending) -> Any:
@@ -79,10 +104,10 @@ def perform_now(run: Run, pending: Pending, command: Perform, clock: Clock) -> D
     start = clock.ticks_ns()
     tokens = scope.call.set(call), scope.lane.set(None)
     try:
-        if command.reconcile and tool.reconcile is not None:
-            result = tool.reconcile(**pending.bound)
-        else:
-            result = tool.invoke(pending.bound)
+        fn = _stand_in(tool, command)
+        result = tool.invoke(pending.bound) if fn is None else fn(**pending.bound)
+        if inspect.isawaitable(result):
+            raise Misuse(f"tool {tool.name}: it blocks, so its reconcile and preview must too")
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - a tool may raise anything: it becomes data
@@ -120,16 +145,22 @@ def finish(run: Run, tool: Tool[..., Any], call: scope.Call, result: Any, took: 
 def merge_worlds(run: Run, pending: Pending, clock: Clock) -> Done:
     """Merge another run's world into this one; conflicts are part of the result, not errors."""
     start = clock.ticks_ns()
-    bound = pending.bound
-    merged = merge(run.stage, bound["base"], run.root, bound["theirs"])
+    bound, ours = pending.bound, run.root_of(pending.branch)
+    source: str = bound["source"]
+    if source.startswith("@"):  # a branch into what is around it, or the other way round
+        inner = pending.branch if bound["around"] else source[1:]
+        base, theirs = run.history.bases[inner] or EMPTY, run.root_of(source[1:])
+        if bound["checked"] and base != ours:  # what was checked is not what this would make
+            moved = pack({"merged": False, "moved": True, "conflicts": []}, {})
+            return Done(value=moved, took=_took(clock, start))
+    else:
+        base, theirs = bound["base"], bound["theirs"]
+    merged = merge(run.stage, base, ours, theirs)
     conflicts = [{"path": one.path, "kind": one.kind} for one in merged.conflicts]
-    keep = run.root if conflicts else merged.root
+    keep = ours if conflicts else merged.root
     blobs = run.stage.take()
-    body = BranchMerged(
-        pending.key, bound["source"], bound["base"], bound["theirs"],
-        len(merged.conflicts),
-    )  # fmt: skip
-    value = pack({"merged": not conflicts, "conflicts": conflicts}, blobs)
+    body = BranchMerged(pending.key, source, base, theirs, len(conflicts), pending.branch)
+    value = pack({"merged": not conflicts, "moved": False, "conflicts": conflicts}, blobs)
     return Done(value=value, took=_took(clock, start), world=keep, blobs=blobs, merged=body)
 
 

@@ -26,7 +26,7 @@ class Replayed(msgspec.Struct, frozen=True):
     in_flight: bool
 
 
-class _Reader:
+class Reader:
     """The outside of a run that is only read: it has the store's blobs and nothing else."""
 
     owner = ""
@@ -72,7 +72,7 @@ async def replay(store: Store, run: str, program: Agent[..., Any]) -> Replayed:
 def _replay_segment(
     store: Store, name: str, program: Agent[..., Any], events: list[Event], after: Event | None
 ) -> int:
-    run = Run(name, program, _Reader(store), events)
+    run = Run(name, program, Reader(store), events)
     try:
         run.begin()
         run.advance()

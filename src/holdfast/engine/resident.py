@@ -10,12 +10,14 @@ from typing import Any
 
 from holdfast.engine import ending
 from holdfast.engine.answers import child_news
+from holdfast.engine.claims import carry_out, equip
 from holdfast.engine.commands import Append, Await, Done, Look, Path, Perform
 from holdfast.engine.history import CANCEL_KEY, Heard, Step
 from holdfast.engine.home import Home
 from holdfast.engine.path import abandon, walk
 from holdfast.engine.perform import perform, perform_now
 from holdfast.engine.run import Pending, Run
+from holdfast.engine.transaction import roll_back, settled_steps
 from holdfast.journal.events import Draft, Event, Failure, Plan, StepSettled
 from holdfast.journal.store import Batch
 from holdfast.journal.views import CANCEL
@@ -38,6 +40,7 @@ class Resident:
         self.run = run
         self._slots = asyncio.Semaphore(run.program.max_parallel)
         self._world = asyncio.Lock()
+        self._carried = asyncio.Event()
         self.awaits: dict[str, tuple[Await, asyncio.Future[None], Pending]] = {}
         self.carriers: set[asyncio.Task[None]] = set()
         self.busy = 0
@@ -142,10 +145,13 @@ class Resident:
             run.broken = run.broken or error
         finally:
             self.busy -= 1
+            self._carried.set()
         return True
 
     async def _walk(self, pending: Pending) -> None:
         settings = self.home.settings
+        if pending.of is not None and pending.tool is None:
+            await equip(self.home, self.run, pending)
         path: Path = (abandon if pending.dropped else walk)(self.run, pending, settings)
         answer: Done | bytes | None = None
         # one step changes the world at a time, from its performance to its commit
@@ -175,6 +181,11 @@ class Resident:
     async def _perform(self, pending: Pending, command: Perform) -> Done:
         if pending.dropped:
             return Done(error=Failure("CancelledError", "cancelled before it began"))
+        if pending.plan.kind == "publish":
+            return await carry_out(self.home, self.run, pending)
+        if pending.plan.kind == "transaction":
+            await settled_steps(self.run, pending, self._carried)
+            return roll_back(self.run, pending)
         async with self._slots:
             pending.waiting = True
             try:
@@ -288,7 +299,7 @@ class Resident:
             if command.kind == "person":
                 come = history.steps[key].given is not None
             else:
-                name = str(pending.bound.get("name", ""))
+                name = command.name or str(pending.bound.get("name", ""))
                 come = command.kind == "signal" and bool(history.pending_signals(name))
             if come:
                 _resolve(future)

@@ -7,6 +7,8 @@ outcomes to the program in the order in which they were recorded, live as on rep
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import inspect
 from collections.abc import Iterable, Mapping
 from contextvars import Context
 from typing import Any
@@ -23,13 +25,16 @@ __all__ = ["ContinueAs", "Outer", "Pending", "Run"]
 
 
 def _drop(coro: Any) -> None:
-    """Close a coroutine, whatever its ``finally`` blocks say to it."""
-    for _ in range(3):
-        try:
-            coro.close()
-        except BaseException:  # noqa: BLE001, S112 - code that is being dropped has no say
-            continue
-        return
+    """Close a coroutine, whatever its ``finally`` blocks say to it: from the innermost outwards,
+    for one that awaits again while it is closed would be left behind by those around it."""
+    for _ in range(1000):
+        inner = coro
+        while inspect.iscoroutine(inner.cr_await) and inner.cr_await.cr_frame is not None:
+            inner = inner.cr_await
+        with contextlib.suppress(BaseException):  # code that is being dropped has no say
+            inner.close()
+        if coro.cr_frame is None:
+            return
 
 
 class Run(Steps):

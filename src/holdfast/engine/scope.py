@@ -5,7 +5,7 @@ Two context variables, and nothing else, connect plain functions with the engine
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any, Protocol
 
@@ -18,14 +18,19 @@ class Lane:
 
     INVARIANT E1: a step's key is the path of its lane plus a counter, whatever the timing:
     "3.2" is the second step of the task that was the third thing the program's main task made.
+
+    ``branch``: the branch of the world that it is on, "" for the run's own; ``transaction``: the
+    innermost one that it is in. Tasks that it makes begin with the same.
     """
 
-    __slots__ = ("count", "path", "run")
+    __slots__ = ("branch", "count", "path", "run", "transaction")
 
-    def __init__(self, run: RunScope, path: str) -> None:
+    def __init__(self, run: RunScope, path: str, branch: str = "", transaction: Any = None) -> None:
         self.run = run
         self.path = path
         self.count = 0
+        self.branch = branch
+        self.transaction = transaction
 
     def next(self) -> str:
         """The key of the next step or task."""
@@ -48,7 +53,8 @@ class Call:
 
     ``stage`` and ``root``: the world before; a tool with effect ``world`` assigns the new root.
     ``caches``: a directory for what may be deleted at any time ("" = none). ``epoch``: of the
-    lease under which this is performed; another process has another one.
+    lease under which this is performed; another process has another one. ``root_at(step)``: the
+    root after an earlier step of the run.
     """
 
     __slots__ = (
@@ -59,6 +65,7 @@ class Call:
         "epoch",
         "key",
         "looked",
+        "root_at",
         "run",
         "saw",
         "stage",
@@ -75,6 +82,7 @@ class Call:
         root: str,
         caches: str,
         epoch: int,
+        root_at: Callable[[str], str],
     ) -> None:
         self.run = run
         self.key = key
@@ -86,6 +94,7 @@ class Call:
         self.saw = root
         self.caches = caches
         self.epoch = epoch
+        self.root_at = root_at
 
     @property
     def idempotency_key(self) -> str:

@@ -13,9 +13,11 @@ from typing import Any, Protocol
 from holdfast.engine import history as past
 from holdfast.engine import scope
 from holdfast.engine.declare import Agent, Tool
+from holdfast.engine.held import LEAVES, Held
 from holdfast.engine.history import History, Step
 from holdfast.engine.loop import RunLoop
 from holdfast.journal.events import Draft, Event, Plan, StepSettled
+from holdfast.journal.views import place_of
 from holdfast.values import limits
 from holdfast.values.canon import Blobs, pack
 from holdfast.values.errors import (
@@ -57,11 +59,15 @@ class Outer(Protocol):
 
 
 class Pending:
-    """A step that the program has asked for and not been given: what it asks, and who waits."""
+    """A step that the program has asked for and not been given: what it asks, and who waits.
+
+    ``branch``: where it is taken; ``hold``: nothing leaves the world there; ``of``: the held effect
+    that it publishes; ``about``: the step (``RUN@STEP``) that it publishes or undoes.
+    """
 
     __slots__ = (
-        "args", "blobs", "bound", "carrier", "check", "child", "due", "future", "inline", "key",
-        "plan", "tool", "waiting",
+        "about", "args", "blobs", "bound", "branch", "carrier", "check", "child", "due", "future",
+        "hold", "inline", "key", "of", "plan", "tool", "waiting",
     )  # fmt: skip
 
     def __init__(self, key: str, plan: Plan, args: bytes, blobs: Blobs) -> None:
@@ -78,6 +84,10 @@ class Pending:
         self.inline = False
         self.carrier: asyncio.Task[None] | None = None
         self.waiting = False
+        self.branch = ""
+        self.hold = False
+        self.of: Held | None = None
+        self.about = ""
 
     @property
     def dropped(self) -> bool:
@@ -96,7 +106,10 @@ class ContinueAs(BaseException):
 class Steps:
     """The steps of one run. ``pending``: asked for and not given, by key; ``outbox``: those that
     history does not answer; ``dropped``: those that the program gave up; ``buffer``: drafts that
-    wait for the next append; ``broken``: why the run cannot go on; ``leaving``: it leaves memory.
+    wait for the next append; ``broken``: why the run cannot go on; ``leaving``: it leaves memory;
+    ``holding``: steps that hold their effects, by key; ``closed``: branches that were left;
+    ``record``: the run forked from (``record_of``), whose outcomes stand for held effects, but
+    those ``used``; ``borrowed``: held steps of other runs that this one publishes.
     """
 
     def __init__(self, name: str, outer: Outer, events: Iterable[Event]) -> None:
@@ -105,6 +118,13 @@ class Steps:
         self.history = History()
         self.history.extend(events)
         self.donor: History | None = None
+        self.record: History | None = None
+        self.record_of = ""
+        self.used: set[str] | None = None
+        self.holding: dict[str, Pending] = {}
+        self.borrowed: dict[str, dict[str, Pending]] = {}
+        self.closed: set[str] = set()
+        self.publishing: set[str] = set()
         self.epoch = 0
         self.loop = RunLoop(self._set_timer, self._timer_dropped, self._now)
         self.dropped: list[Pending] = []
@@ -118,10 +138,9 @@ class Steps:
         self.clock_ms = self.history.at
         self.stage = Stage(outer.fetch)
 
-    @property
-    def root(self) -> str:
-        """The root of the run's world now (after everything recorded)."""
-        return self.history.world or EMPTY
+    def root_of(self, branch: str) -> str:
+        """The root of a branch now, "" being the run's own world (after everything recorded)."""
+        return self.history.root_of(branch) or EMPTY
 
     def call(self, tool: Tool[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Take a step that calls ``tool``; for an asynchronous tool, a coroutine that does."""
@@ -131,10 +150,15 @@ class Steps:
         return self._result(tool, self._inline(pending))
 
     async def call_async(
-        self, tool: Tool[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+        self,
+        tool: Tool[..., Any],
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        about: str = "",
     ) -> Any:
-        """Take a step that calls a tool, without blocking."""
+        """Take a step that calls a tool, without blocking. ``about``: the step that it undoes."""
         pending = self._tool_step(tool, args, kwargs)
+        pending.about = about
         step = self.history.steps.get(pending.key)
         if step is None or step.args != pending.args or not self._replays(step, tool):
             step = await self.take(pending)
@@ -165,7 +189,7 @@ class Steps:
             skeleton = tool.pack_args(bound, blobs)
         pending = Pending(key, tool.plan, skeleton, blobs)
         pending.tool, pending.bound = tool, bound
-        return pending
+        return placed(self, pending)
 
     def _result(self, tool: Tool[..., Any], step: Step) -> Any:
         plain = outcome(step, self.outer.fetch)
@@ -186,7 +210,7 @@ class Steps:
         blobs: Blobs = {}
         pending = Pending(self.next_key(), Plan(name, kind, effect), pack(args, blobs), blobs)
         pending.bound = dict(args)
-        return pending
+        return placed(self, pending) if kind in ("spawn", "merge", "transaction") else pending
 
     async def take(self, pending: Pending) -> Step:
         """Wait for the outcome of a step: from history if it is there, else from the outside."""
@@ -255,24 +279,31 @@ class Steps:
             self.move_clock(step)
         return step
 
-    def dice(self, name: str, value: Any) -> Any:
-        """Record a value of clock or chance at the spot where it is taken; or return the
-        recorded."""
-        pending = self.step("dice", name, {})
+    def note(
+        self, kind: str, name: str, value: Any, branch: str = "", *, opens: bool = False
+    ) -> tuple[str, Any]:
+        """Record a value at the spot where it is taken, or return the recorded; with its key. Kind
+        "dice": of clock or chance; "fork", "transaction": a root. ``branch``: which is left, or
+        with ``opens`` begun, here."""
+        pending = self.step(kind, name, {})
         step = self._look(pending)
-        if step is None:
-            if self.leaving:
-                raise Suspended("the run leaves memory")
-            old = self.donor.steps.get(pending.key) if self.donor is not None else None
-            same = old is not None and old.plan == pending.plan and old.value is not None
-            if old is not None and same:
-                value = outcome(old, self.outer.fetch)
-            origin = "fork" if same else ""
-            body = StepSettled(pending.key, pending.plan, inline=True, origin=origin)
-            draft = Draft(body, self.outer.now_ms(), value=pack(value, self.buffer_blobs))
-            self.buffer.append(draft)
-            return value
-        return outcome(step, self.outer.fetch)
+        if step is not None:
+            return pending.key, outcome(step, self.outer.fetch)
+        if self.leaving:
+            raise Suspended("the run leaves memory")
+        old = self.donor.steps.get(pending.key) if self.donor is not None else None
+        same = kind == "dice" and old is not None and old.plan == pending.plan
+        if old is not None and same and old.value is not None:
+            value = outcome(old, self.outer.fetch)
+        if opens:
+            branch = pending.key
+            self.history.branches[branch] = self.history.bases[branch] = value
+        body = StepSettled(
+            pending.key, pending.plan, inline=True, origin="fork" if same else "", branch=branch,
+            root=value if opens else "",
+        )  # fmt: skip
+        self.buffer.append(Draft(body, self.outer.now_ms(), value=pack(value, self.buffer_blobs)))
+        return pending.key, value
 
     def _now(self) -> float:
         history = self.history
@@ -306,11 +337,41 @@ class Steps:
         self.clock_ms = max(self.clock_ms, step.settled_at)
 
 
+def placed(run: Steps, pending: Pending) -> Pending:
+    """A step where it is taken: on a branch, in a transaction, where effects are held."""
+    here = scope.lane.get()
+    assert here is not None
+    pending.branch = here.branch
+    if here.branch in run.closed:
+        raise Misuse(f"run {run.id}: branch {here.branch} was left, nothing happens on it now")
+    if pending.plan.effect in LEAVES:
+        started = run.history.started
+        pending.hold = bool(here.branch) or (started is not None and started.holds)
+        if pending.hold:
+            run.holding[pending.key] = pending
+        if here.transaction is not None:
+            here.transaction.add(pending)
+    return pending
+
+
+def publication(run: Steps, held: Held) -> Pending:
+    """A step that publishes an effect. The tool of what another run asked for is found when it is
+    carried out."""
+    plan = Plan(held.name, "tool", held.effect)
+    pending = Pending(run.next_key(), plan, held.args.encode(), {})
+    pending.of, pending.about = held, held.first
+    name, _, place = held.first.partition("@")
+    mine = run.holding.get(place.rpartition(":")[2]) if name == run.id else None
+    if mine is not None and place == place_of(run.history.segment, mine.key):
+        pending.tool, pending.bound = mine.tool, mine.bound
+    return placed(run, pending)
+
+
 def outcome(step: Step, fetch: Callable[[str], bytes]) -> Any:
     """The plain result of a settled step, or its error raised."""
     settled = step.settled
     assert settled is not None
-    if settled.status == "value":
+    if settled.status in ("value", "held"):
         return None if step.value is None else past.unpack(step.value, fetch)
     error = settled.error
     text = error.text if error else ""

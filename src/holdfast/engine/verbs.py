@@ -11,11 +11,11 @@ import datetime as dt
 from collections.abc import Awaitable, Sequence
 from typing import Any, NoReturn, TypeVar
 
-import msgspec
-
 from holdfast.engine import scope
+from holdfast.engine.branch import Check, Merge, fork, merge_child
 from holdfast.engine.declare import Agent, Shape, Tool
 from holdfast.engine.history import Step
+from holdfast.engine.publish import publish_held
 from holdfast.engine.run import ContinueAs, Run
 from holdfast.engine.steps import outcome
 from holdfast.journal.views import CHILD
@@ -40,7 +40,7 @@ def _outcome(run: Run, step: Step) -> Any:
 def now() -> dt.datetime:
     """The time, in UTC. A step: a replayed run sees the time that it saw before."""
     run = scope.current_run()
-    ms = SystemClock().now_ms() if run is None else run.dice("now", run.outer.now_ms())
+    ms = SystemClock().now_ms() if run is None else run.note("dice", "now", run.outer.now_ms())[1]
     return dt.datetime.fromtimestamp(ms / 1000, dt.UTC)
 
 
@@ -49,7 +49,7 @@ def random() -> float:
     run = scope.current_run()
     dice = SystemDice() if run is None else run.outer.dice
     value = int.from_bytes(dice.take(7)) >> 3
-    return (value if run is None else run.dice("random", value)) / (1 << 53)
+    return (value if run is None else run.note("dice", "random", value)[1]) / (1 << 53)
 
 
 def uuid() -> str:
@@ -60,7 +60,7 @@ def uuid() -> str:
     taken[8] = taken[8] & 0x3F | 0x80
     digits = taken.hex()
     text = "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
-    return text if run is None else run.dice("uuid", text)
+    return text if run is None else str(run.note("dice", "uuid", text)[1])
 
 
 async def sleep(seconds: float) -> None:
@@ -99,14 +99,22 @@ async def call(tool: Tool[..., Any], /, *args: Any, **kwargs: Any) -> Any:
 
 class Child:
     """A run that this run spawned: ``id``; ``world``: the root that it began with; after `result`,
-    ``end``: the root that it ended with."""
+    ``end``: the root that it ended with; ``holds``: what leaves the world is held in it."""
 
-    def __init__(self, run: Run, program: Agent[..., Any], name: str, world: str) -> None:
+    branch = ""
+
+    def __init__(self, run: Run, program: Agent[..., Any], found: dict[str, Any]) -> None:
         self._run = run
         self._program = program
-        self.id = name
-        self.world = world
+        self.id: str = found["run"]
+        self.world: str = found["world"]
+        self.holds: bool = found["holds"]
         self.end = ""
+
+    @property
+    def settled(self) -> bool:
+        """Whether its end was awaited."""
+        return bool(self.end)
 
     async def result(self) -> Any:
         """Wait for the child's end and return its result; `RunFailed` if it failed. A step."""
@@ -121,35 +129,42 @@ class Child:
 
 
 async def spawn(program: Agent[..., Any], /, *args: Any, **kwargs: Any) -> Child:
-    """Start another agent as a run of its own, in a fork of this run's world. A step."""
+    """Start another agent as a run of its own, in a fork of this run's world. A step. It holds what
+    leaves the world if this code does: in a fork, or on a branch."""
+    return await spawn_holding(program, args, kwargs, holds=False)
+
+
+async def spawn_holding(
+    program: Agent[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], *, holds: bool
+) -> Child:
+    """`spawn`; with ``holds``, what leaves the world is held in the child whatever holds here."""
     run = _run("holdfast.spawn()")
-    bound = program.bind(args, kwargs)
-    pending = run.step("spawn", program.name, {"args": program.plain(bound)})
+    asked: dict[str, Any] = {"args": program.plain(program.bind(args, kwargs))}
+    if holds:
+        asked["holds"] = True
+    pending = run.step("spawn", program.name, asked)
     pending.child = program
-    found = _outcome(run, await run.take(pending))
-    return Child(run, program, found["run"], found["world"])
+    return Child(run, program, _outcome(run, await run.take(pending)))
 
 
-class Merge(msgspec.Struct, frozen=True):
-    """How a merge went. ``conflicts``: (path, kind) of what could not be merged; then nothing
-    was."""
+async def merge(child: Child, check: Check | None = None) -> Merge:
+    """Merge what a finished child did to its world into this run's world, three ways; then publish
+    what it held, in order. Steps.
 
-    merged: bool
-    conflicts: tuple[tuple[str, str], ...] = ()
-
-
-async def merge(child: Child) -> Merge:
-    """Merge what a finished child did to its world into this run's world, three ways. A step.
-
-    All or nothing: conflicts are returned, not raised, and leave the world as it was.
+    All or nothing: conflicts are returned, not raised, and leave the world as it was. ``check``
+    runs on the candidate before the world moves, as in `Branch.merge`.
     """
     run = _run("holdfast.merge()")
     if not child.end:
         raise Misuse(f"merge of {child.id}: await its result first")
-    asked = {"source": child.id, "base": child.world, "theirs": child.end}
-    found = _outcome(run, await run.take(run.step("merge", child.id, asked, "world")))
-    conflicts = tuple((one["path"], one["kind"]) for one in found["conflicts"])
-    return Merge(found["merged"], conflicts)
+    if check is not None:
+        async with fork() as branch:
+            merged = await merge(child)
+            return await branch.merge(check) if merged.merged else merged
+    merged = await merge_child(run, child.id, child.world, child.end)
+    if not (merged.merged and child.holds):
+        return merged
+    return Merge(True, published=await publish_held(child.id))
 
 
 async def gather(*awaitables: Awaitable[T], limit: int = 0) -> list[T]:

@@ -21,8 +21,8 @@ from holdfast.values.errors import Corrupt
 FORMAT = 1
 """Version of everything that is hashed. A store of a newer format is refused, never guessed at."""
 
-Status = Literal["value", "error", "refused", "unknown"]
-"""How a step ended: with a value, an error, a refusal, or nobody knows."""
+Status = Literal["value", "error", "refused", "unknown", "held"]
+"""How a step ended: with a value, an error, a refusal, nobody knows; or held, to be published."""
 
 Decision = Literal["allow", "verify", "escalate", "deny"]
 """``allow``: go on. ``verify``: checks must pass first. ``escalate``: a person must say yes.
@@ -63,8 +63,8 @@ class Failure(_Body, frozen=True):
 
 
 class Plan(_Body, frozen=True):
-    """What a step asks for: ``kind`` (tool, wait, signal, ask, spawn, merge, dice), name,
-    effect."""
+    """What a step asks for: ``kind`` (tool, wait, signal, ask, spawn, merge, dice, fork,
+    transaction, publish), name, effect."""
 
     name: str
     kind: str = "tool"
@@ -85,7 +85,7 @@ class RunStarted(_Body, frozen=True):
     ``ref`` finds the program again (``module:name`` or ``file.py:name``); ``parent``/``parent_key``
     name the step that spawned it; ``fork_of``/``fork_pos`` the event it forks from; ``code`` is a
     hash of the program's source; ``carry``: positions of signals that earlier segments left
-    unconsumed.
+    unconsumed; ``holds``: effects that leave the world are held until they are published.
     """
 
     agent: str
@@ -102,13 +102,15 @@ class RunStarted(_Body, frozen=True):
     code: str = ""
     by: str = ""
     carry: tuple[int, ...] = ()
+    holds: bool = False
 
 
 class StepPlanned(_Body, frozen=True):
     """Intent, durable before an effect may leave the world; or a wait that may outlive memory.
 
     ``attempt`` counts from 1; from the second on, ``failed`` says how the one before ended.
-    ``due`` (ms since 1970, 0 = none): when a timer rings or the attempt may start.
+    ``due`` (ms since 1970, 0 = none): when a timer rings or the attempt may start. ``held``: it
+    waits to be published. ``branch``, ``of``: see `StepSettled`.
     """
 
     key: str
@@ -117,17 +119,25 @@ class StepPlanned(_Body, frozen=True):
     verdict: Verdict | None = None
     failed: Failure | None = None
     due: int = 0
+    held: bool = False
+    branch: str = ""
+    of: str = ""
 
 
 class StepSettled(_Body, frozen=True):
     """The one outcome of a step. Payload ``value``: the result; ``args`` if it was not planned.
 
     ``took``: microseconds. ``origin``: who supplied the outcome if it was not performed here:
-    "person", "reconcile", "fork" (reused from the run forked from) or "edit". ``cause``: position
+    "person", "reconcile", "fork" (reused from the run forked from), "edit", "preview" (a stand-in,
+    to be published) or "publish". ``cause``: position
     of the event that a wait was waiting for. ``inline``: it completed at the spot where it was
     called (chance, the clock, blocking tools), so it has no place in the order of completions.
     ``looked``: it looked at the world, so its outcome depends on its root: the one before
     this event, or ``saw`` if another step changed it meanwhile.
+    ``branch``: key of the step that opened the branch it was taken on; ``root``: of that branch
+    after it, "" if unchanged. ``of``: the step (``RUN@STEP``) that it publishes, undoes or was
+    served from; ``differs``: that one's preview was another. ``drops``: held steps that this one
+    drops.
     """
 
     key: str
@@ -142,6 +152,11 @@ class StepSettled(_Body, frozen=True):
     inline: bool = False
     looked: bool = False
     saw: str = ""
+    branch: str = ""
+    root: str = ""
+    of: str = ""
+    differs: bool = False
+    drops: tuple[str, ...] = ()
 
 
 class ApprovalAsked(_Body, frozen=True):
@@ -179,13 +194,15 @@ class SignalReceived(_Body, frozen=True):
 
 class BranchMerged(_Body, frozen=True):
     """The world of run ``source`` (root ``theirs``) was merged into this one's; ``base`` is their
-    common root. With ``conflicts`` (how many), nothing was changed."""
+    common root. With ``conflicts`` (how many), nothing was changed. ``into``: the branch of this
+    run that it was merged into, "" for its own world; ``source`` "@KEY": a branch of this run."""
 
     key: str
     source: str
     base: str
     theirs: str
     conflicts: int = 0
+    into: str = ""
 
 
 class FindingAdded(_Body, frozen=True):
@@ -300,6 +317,18 @@ def body_decoder(kind: str) -> msgspec.json.Decoder[Any]:
 def encode_body(body: Body) -> bytes:
     """Canonical bytes of a body."""
     return _encoder.encode(body)
+
+
+def other_roots(kind: str, body: bytes) -> tuple[str, ...]:
+    """The roots of worlds that a body names, besides the one in the event's header: what a merge
+    met, and a branch inside a run. Whoever keeps or checks content must keep these too."""
+    if kind == "branch.merged":
+        merged: BranchMerged = _decoders[kind].decode(body)
+        return tuple(filter(None, (merged.base, merged.theirs)))
+    if kind == "step.settled" and b'"root":"' in body:
+        settled: StepSettled = _decoders[kind].decode(body)
+        return (settled.root,) if settled.root else ()
+    return ()
 
 
 def payload_hash(payload: bytes | None) -> str:

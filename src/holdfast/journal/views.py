@@ -24,6 +24,14 @@ CHILD = "$child:"
 """Signals that begin so bring a run the end of one that it spawned."""
 CANCEL = "$cancel"
 """Name of the signal that asks a run to stop."""
+PUBLISH = "$publish"
+"""Signals that begin so are about publishing what a run holds: this claims it for a run."""
+PUBLISH_END = "$publish-end"
+"""Name of the signal that ends a claim."""
+PUBLISHED = "$published:"
+"""Signals that begin so bring the real outcome of a held step; then its place."""
+BRANCH = "world"
+"""Agent name of a run without a program: a world that is only forked, merged into and looked at."""
 
 
 class Wait(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -45,8 +53,9 @@ class Wait(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 class RunRow(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """What a list of runs shows, and what waking needs. Times are ms since 1970.
 
-    ``status``: running, waiting, done, failed or cancelled. ``segments``: positions of the
-    run.started events of this chain, oldest first. ``owner``/``epoch`` are the lease (kept by the
+    ``status``: running, waiting, done, failed or cancelled; branch if no program runs it.
+    ``segments``: positions of the run.started events of this chain, oldest first. ``holds``: what
+    leaves the world is held. ``owner``/``epoch`` are the lease (kept by the
     store, not folded). ``number``: creation order in the store.
     """
 
@@ -64,6 +73,7 @@ class RunRow(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     waits: tuple[Wait, ...] = ()
     error: Failure | None = None
     steps: int = 0
+    holds: bool = False
     owner: str = ""
     epoch: int = 0
     number: int = 0
@@ -82,6 +92,11 @@ class RunRow(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     def ended(self) -> bool:
         """Whether the run is over."""
         return self.status in ("done", "failed", "cancelled")
+
+
+def place_of(segment: int, key: str) -> str:
+    """How a step is named among all of its run: its key, after the number of a later segment."""
+    return key if segment <= 1 else f"{segment}:{key}"
 
 
 def fold_run(row: RunRow | None, event: Event) -> RunRow | None:
@@ -113,6 +128,7 @@ def _started(row: RunRow | None, event: Event) -> RunRow:
         run=event.run,
         agent=body.agent,
         ref=body.ref,
+        status="branch" if body.agent == BRANCH and not body.ref else "running",
         started=event.at,
         changed=event.at,
         parent=body.parent,
@@ -120,6 +136,7 @@ def _started(row: RunRow | None, event: Event) -> RunRow:
         fork_of=body.fork_of,
         fork_pos=body.fork_pos,
         segments=inherited if body.fork_of else (event.pos,),
+        holds=body.holds,
     )
 
 
@@ -127,6 +144,9 @@ def _planned(row: RunRow | None, event: Event) -> RunRow | None:
     if row is None:
         return row
     body: StepPlanned = body_of(event)
+    if body.held:
+        name = PUBLISHED + place_of(len(row.segments), body.key)
+        return _waiting(row, event, Wait(body.key, "signal", name=name, text=body.plan.name))
     if not (body.due or body.plan.kind in ("wait", "signal")):
         return _without(row, event, body.key)
     kind = "signal" if body.plan.kind == "signal" else "timer"

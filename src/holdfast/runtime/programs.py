@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from holdfast.engine.declare import Agent
+from holdfast.journal.views import BRANCH
 from holdfast.values.errors import Misuse, NotFound
 
 
@@ -59,6 +60,8 @@ class Programs:
         known = self._known.get(ref) or (None if ref else self._known.get(name))
         if known is not None:
             return known
+        if name == BRANCH and not ref:
+            raise Misuse("a branch has no program to run: `holdfast world` works on it")
         if ":" not in ref:
             raise NotFound(f"agent {name!r}: say where it is: FILE.py:NAME or MODULE:NAME")
         program = self.load(ref)

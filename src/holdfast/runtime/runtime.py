@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-import threading
+import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from holdfast.engine.answers import answer
 from holdfast.engine.declare import Agent
+from holdfast.engine.fork import root_at
+from holdfast.engine.held import discard
 from holdfast.engine.host import Handle, Host
+from holdfast.engine.publish import Published
+from holdfast.engine.publisher import publish_run
 from holdfast.gate import DEFAULT_POLICY, Policy, load_policy_file
 from holdfast.journal.store import Store
 from holdfast.runtime.programs import Programs
@@ -19,7 +23,10 @@ from holdfast.runtime.settings import Settings, from_environment
 from holdfast.stores.behind import Behind
 from holdfast.stores.memory import MemoryStore
 from holdfast.stores.sqlite import SqliteStore
+from holdfast.tools import workplace
+from holdfast.tools.view import View
 from holdfast.values.errors import Misuse
+from holdfast.values.ids import new_id
 from holdfast.values.ports import Clock, Dice, SystemClock, SystemDice
 from holdfast.world import Stage, import_dir
 
@@ -57,6 +64,7 @@ class Runtime:
         base = self.settings.directory.resolve().parent if store is None else Path.cwd()
         self.programs = Programs(base)
         self._host: Host | None = None
+        self._scratch = ""
 
     async def __aenter__(self) -> Runtime:
         settings = self.settings
@@ -77,6 +85,9 @@ class Runtime:
             )
             store, owner, caches = opened, opened.name, str(settings.directory.resolve())
         self.store = store
+        if not caches:
+            caches = self._scratch = tempfile.mkdtemp(prefix="holdfast-")
+        workplace.enlist(caches, settings.sandbox)
         self._host = Host(
             store, owner=owner, find=self.programs.find, ref_of=self.programs.ref_of,
             policy=self.policy, clock=self._clock, dice=self._dice, linger=settings.linger,
@@ -93,15 +104,18 @@ class Runtime:
     ) -> None:
         if self._host is not None:
             await self._host.close()
+            caches = self._host.caches
+            await workplace.leave(caches)
+            if caches == self._scratch:
+                await asyncio.to_thread(shutil.rmtree, caches, True)
             if self._given is None or isinstance(self._given, str):
                 await self.store.close()
             self._host = None
 
     def _clean(self, run: str) -> None:
         """A run ended: its checkout is of no more use."""
-        place = Path(self._host.caches if self._host else "") / "checkouts" / run
-        if self._host is not None and self._host.caches and place.is_dir():
-            threading.Thread(target=shutil.rmtree, args=(place, True), daemon=True).start()
+        if self._host is not None:
+            workplace.ended(self._host.caches, run)
 
     @property
     def host(self) -> Host:
@@ -142,6 +156,23 @@ class Runtime:
             return root
 
         return await asyncio.to_thread(work)
+
+    async def world(self, run: str, at: str | None = None) -> View:
+        """A run's world, for reading: now, after step ``at``, or at its "start"."""
+        return View(Stage(self.store.get), await root_at(self.store, run, at))
+
+    async def publish(self, run: str) -> Published:
+        """Publish what a run holds (a fork, a child): its effects are performed in order, each a
+        step through the gate, with approvals asked. Waits until that is over. It stops at the first
+        that is denied or fails; publishing again goes on behind it. `RunFailed` says what stood in
+        the way, such as another run that is publishing it."""
+        return await (await publish_run(self.host, run, by=self.settings.user)).result()
+
+    async def discard(self, run: str) -> None:
+        """Drop what a run holds; it is refused what it waits for."""
+        token, now = new_id(self._dice), self._clock.now_ms()
+        await discard(self.store, run, by=self.settings.user, now_ms=now, token=token)
+        self.host.ring()
 
     async def resume(self, run: str) -> Handle:
         """Go on with a run that was suspended or whose process died."""

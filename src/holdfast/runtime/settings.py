@@ -18,7 +18,9 @@ class Settings(msgspec.Struct, frozen=True):
     ``store``: directory of the journal (``HOLDFAST_STORE``). ``policy``: YAML file of the policy,
     "" for the default one (``HOLDFAST_POLICY``). ``synchronous``: FULL or NORMAL
     (``HOLDFAST_SYNCHRONOUS``). ``linger``: seconds that a waiting run stays in memory
-    (``HOLDFAST_LINGER``). ``user``: who answers, in the journal (``HOLDFAST_USER``).
+    (``HOLDFAST_LINGER``). ``user``: who answers, in the journal (``HOLDFAST_USER``). ``sandbox``:
+    the walls of commands, namespaces, landlock or none; "" for the best that this host has, at
+    least landlock (``HOLDFAST_SANDBOX``).
     """
 
     store: str = ".holdfast"
@@ -26,6 +28,7 @@ class Settings(msgspec.Struct, frozen=True):
     synchronous: str = "FULL"
     linger: float = limits.LINGER_SECONDS
     user: str = ""
+    sandbox: str = ""
 
     @property
     def directory(self) -> Path:
@@ -46,5 +49,6 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
         policy=env.get("HOLDFAST_POLICY", ""),
         synchronous=(env.get("HOLDFAST_SYNCHRONOUS") or "FULL").upper(),
         linger=seconds,
+        sandbox=env.get("HOLDFAST_SANDBOX", "").lower(),
         user=env.get("HOLDFAST_USER") or env.get("USER") or env.get("LOGNAME") or "somebody",
     )

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from holdfast.journal.events import FORMAT, KINDS, Event, Head, body_of
+from holdfast.journal.events import FORMAT, KINDS, Event, Head, body_of, other_roots
 from holdfast.journal.proof import Chain, Named, raw
 from holdfast.journal.store import RunQuery, Store
 from holdfast.journal.views import RunRow
@@ -206,8 +206,8 @@ class _Proof:
         for skeleton in (chain.whole, event.value):
             if skeleton:
                 self._named.show(skeleton, place)
-        if line.world:
-            self.roots.setdefault(line.world, place)
+        for root in filter(None, (line.world, *other_roots(event.kind, event.body))):
+            self.roots.setdefault(root, place)
 
     def _fork(self, chain: Chain, event: Event) -> None:
         body = body_of(event)

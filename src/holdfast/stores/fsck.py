@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from holdfast.journal.events import KINDS, BranchMerged, Head, body_decoder
+from holdfast.journal.events import KINDS, Head, body_decoder, other_roots
 from holdfast.journal.proof import Chain, Named, Problem, Raw
 from holdfast.journal.views import RunRow
 from holdfast.stores.blobs import COLUMNS, counter, read_blob, stored_at
@@ -34,7 +34,7 @@ Progress = Callable[[str, int, int], None]
 """Called now and then with what is being checked, how much is done, and of how much."""
 
 _MERGED = KINDS.index("branch.merged")
-_read_merged = body_decoder("branch.merged").decode
+_SETTLED = KINDS.index("step.settled")
 
 
 class Report(msgspec.Struct):
@@ -293,9 +293,8 @@ class Check:
             self.named.show(chain.whole, f"{chain.run}#{pos}")
         if value is not None and b'{"$' in value:
             self.named.show(value, f"{chain.run}#{pos}")
-        if code == _MERGED and wrong is None:
-            merged: BranchMerged = _read_merged(body)
-            for root in (merged.base, merged.theirs):
+        if wrong is None and (code == _MERGED or (code == _SETTLED and b'"root":"' in body)):
+            for root in other_roots(KINDS[code], body):
                 self._roots.setdefault(root, f"{chain.run}#{pos}")
 
     def _fork(self, chain: Chain, event: Raw) -> None:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import bisect
 import sqlite3
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import msgspec
 
-from holdfast.journal.events import KINDS, body_of
+from holdfast.journal.events import other_roots
 from holdfast.journal.like import is_short
 from holdfast.journal.proof import Chain, raw, references
 from holdfast.journal.views import RunRow
@@ -33,7 +33,6 @@ from holdfast.world import reachable
 
 _PAGE = 2_000
 _BYTES = "SELECT coalesce(size,length(data)) FROM blob WHERE id=?"
-_MERGED = KINDS.index("branch.merged")
 
 
 class Collected(msgspec.Struct, frozen=True):
@@ -49,6 +48,7 @@ def collect(
     store: SqliteStore,
     *,
     ended_before: int = 0,
+    only: Collection[str] = (),
     grace_ms: int = 3_600_000,
     dry: bool = False,
     compact: bool = False,
@@ -58,6 +58,7 @@ def collect(
     """Delete blobs that no event needs, and runs that ended before ``ended_before`` (ms; 0: none).
 
     A run stays as long as any run stays that it is tied to: by a fork, or as parent and child.
+    ``only``: delete just these runs, which have ended and which no other run is tied to.
     Other processes may append meanwhile; `Conflict` if one of them turned to a run that was to go
     (nothing is lost, try again). Content put early is spared for ``grace_ms`` (an hour): a long
     step may not have named it yet. ``compact`` gives the space back to the disk. `Corrupt` if the
@@ -67,7 +68,7 @@ def collect(
     with reading_file(store.path) as conn:
         newest = reading.last_seq(conn)
         last_run = conn.execute("SELECT coalesce(max(n),0) FROM run").fetchone()[0]
-        doomed = _doomed(_rows(conn), ended_before)
+        doomed = _named(_rows(conn), only) if only else _doomed(_rows(conn), ended_before)
         check = Check(conn, store.path, progress, clock)
         check.doomed = frozenset(doomed)
         _require_sound(check)
@@ -134,6 +135,18 @@ def _doomed(rows: Iterable[RunRow], ended_before: int) -> dict[int, str]:
                 group[leader(row.run)] = leader(other)
     kept = {leader(row.run) for row in rows if not row.ended or row.changed >= ended_before}
     return {row.number: row.run for row in rows if leader(row.run) not in kept}
+
+
+def _named(rows: Iterable[RunRow], names: Collection[str]) -> dict[int, str]:
+    found: dict[int, str] = {}
+    for row in rows:
+        if row.run in names:
+            if not row.ended:
+                raise Conflict(f"run {row.run} has not ended: cancel it first")
+            found[row.number] = row.run
+        elif row.fork_of in names or row.parent in names:
+            raise Conflict(f"run {row.run} depends on a run that was to be deleted")
+    return found
 
 
 def _require_sound(check: Check) -> None:
@@ -222,11 +235,7 @@ class _Sweep:
         while True:
             page = reading.read_tail(conn, self._newest, _PAGE)
             for event in page:
-                roots = [event.world]
-                if KINDS.index(event.kind) == _MERGED:
-                    merged = body_of(event)
-                    roots += [merged.base, merged.theirs]
-                for root in filter(None, roots):
+                for root in filter(None, (event.world, *other_roots(event.kind, event.body))):
                     self._needed.update(reachable(_Reader(conn, self._path), root, self._worlds))
                 short = event.args is not None and is_short(event.args)
                 whole = self._whole(conn, event.run, event.pos) if short else event.args

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 import zstandard
 
-from holdfast.journal.events import FORMAT, BranchMerged, Event, body_of
+from holdfast.journal.events import FORMAT, Event, other_roots
 from holdfast.journal.proof import references
 from holdfast.values import limits
 from holdfast.values.errors import Corrupt, Misuse, NotFound, Outside
@@ -97,11 +97,7 @@ class ArchiveWriter:
         for skeleton in (whole, event.value):
             for tag, name in references(skeleton) if skeleton else ():
                 self._content(name, tag == b"blob")
-        roots = [event.world]
-        if event.kind == "branch.merged":
-            merged: BranchMerged = body_of(event)
-            roots += [merged.base, merged.theirs]
-        for root in roots:
+        for root in (event.world, *other_roots(event.kind, event.body)):
             if root and root not in self._worlds:
                 self._worlds.add(root)
                 self._world(root)

@@ -31,6 +31,7 @@ from holdfast.stores.memory import MemoryStore
 from holdfast.testing.clock import SeededDice, VirtualClock, run_virtual
 from holdfast.testing.faults import Crashed, FaultyStore, Plan, never
 from holdfast.testing.outside import Outside
+from holdfast.tools import workplace
 from holdfast.values.errors import Conflict, HoldfastError, NotFound
 from holdfast.values.ports import Clock, SystemClock
 
@@ -176,9 +177,16 @@ class Site:
 
     def run(self, main: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run ``main()``, in virtual time unless the site was made with ``virtual=False``."""
+
+        async def all_of_it() -> T:
+            try:
+                return await main()
+            finally:
+                await workplace.close()
+
         if isinstance(self.clock, VirtualClock):
-            return run_virtual(main, self.clock, expected=Crashed)
-        return asyncio.run(main())
+            return run_virtual(all_of_it, self.clock, expected=Crashed)
+        return asyncio.run(all_of_it())
 
 
 def _drop(host: Host) -> None:

@@ -86,6 +86,11 @@ class Watch:
         elif event.kind == "step.planned":
             body = body_of(event)
             self._plans[run, self._segment[run], body.key] = body.attempt
+            if body.of:  # it publishes what was held there, as the effect of that step
+                first, _, place = body.of.partition("@")
+                segment, _, key = place.rpartition(":")
+                at = (first, int(segment or 1), key)
+                self._plans[at] = max(self._plans.get(at, 0), body.attempt)
         elif event.kind == "step.settled":
             place = (run, self._segment[run], body_of(event).key)
             if place in self._settled:

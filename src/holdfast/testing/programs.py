@@ -25,7 +25,9 @@ from holdfast.values.errors import Outside as OutsideError
 Block = list[Any]
 
 LEAVES = "read read send pay peek write now random uuid sleep fail ask wait".split()
-BRANCHES = "gather group race timeout try cancel background choose swallow finally spawn".split()
+BRANCHES = (
+    "gather group race timeout try cancel background choose swallow finally spawn branch undo"
+).split()
 
 
 def generate(random: Random, *, size: int = 12, without: frozenset[str] = frozenset()) -> Block:
@@ -56,6 +58,8 @@ def generate(random: Random, *, size: int = 12, without: frozenset[str] = frozen
                 return [name, random.choice([1, 30, 500]), block(depth + 1)]
             case "try" | "choose" | "finally":
                 return [name, block(depth + 1), block(depth + 1)]
+            case "branch" | "undo":
+                return [name, random.random() < 0.6, block(depth + 1)]
             case _:
                 return [name, block(depth + 1)]
 
@@ -97,6 +101,10 @@ class Cast:
             raise ConnectionError(f"{name} {number}: the reply was lost")
         return number * 7
 
+    async def undo(self, number: int, result: int) -> None:
+        """Take a call back."""
+        await self.act("idempotent", "undo", number)
+
     def found(self, number: int) -> Any:
         """What looking up payment ``number`` finds."""
         if number in self.blind:
@@ -121,11 +129,17 @@ class Cast:
         async def read(number: int) -> int:
             return await act("read", "read", number)
 
-        @holdfast.tool(effect="idempotent", retries=3, backoff=0.05)
+        def guess(number: int) -> int:
+            return number * 7
+
+        @holdfast.tool(effect="idempotent", retries=3, backoff=0.05, preview=guess, undo=self.undo)
         async def send(number: int) -> int:
             return await act("idempotent", "send", number)
 
-        @holdfast.tool(effect="once", retries=3, backoff=0.05, reconcile=self.found)
+        @holdfast.tool(
+            effect="once", retries=3, backoff=0.05, reconcile=self.found, preview=guess,
+            undo=self.undo,
+        )  # fmt: skip
         async def pay(number: int) -> int:
             return await act("once", "pay", number)
 
@@ -216,6 +230,10 @@ class _Interpreter:
                     await self.block(rest[0])
                 finally:
                     await self.block(rest[1])
+            case "branch":
+                await self._fork(*rest)
+            case "undo":
+                await self._undo(*rest)
             case "continue":
                 holdfast.continue_as(rest[0])
             case "swallow":
@@ -254,6 +272,25 @@ class _Interpreter:
             one.cancel()
         await asyncio.wait([one])
         self.log.append("cancelled" if one.cancelled() else "too late to cancel")
+
+    async def _fork(self, merge: bool, block: Block) -> None:
+        async with holdfast.fork() as branch:
+            await self.block(block)
+            if merge:
+                merged = await branch.merge()
+                done = merged.published
+                self.log.append(["merged", merged.merged, len(done.done), len(done.left)])
+
+    async def _undo(self, fail: bool, block: Block) -> None:
+        try:
+            async with holdfast.transaction():
+                await self.block(block)
+                if fail:
+                    raise LookupError  # nothing else here raises that
+        except LookupError:
+            self.log.append("rolled back")
+        except holdfast.NotUndone as error:
+            self.log.append(["not undone", len(error.left)])
 
     async def _quietly(self, block: Block) -> None:
         with contextlib.suppress(Exception):

@@ -1,4 +1,4 @@
-"""Tools on the world of a run: files, and commands that run in a checkout of it.
+"""Tools on the world of a run: files, and commands that run in a sandbox that holds it.
 
 Each change commits in the same append as the step's outcome: a step that is recorded has happened
 to the world, one that is not recorded has not. Use as ``from holdfast.tools import world``.
@@ -6,32 +6,26 @@ to the world, one that is not recorded has not. Use as ``from holdfast.tools imp
 
 from __future__ import annotations
 
-import asyncio
-import re
-import shutil
-import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-
-from pydantic.dataclasses import dataclass
 
 from holdfast.engine import scope
 from holdfast.engine.declare import tool
-from holdfast.tools.command import Result, execute
+from holdfast.sandbox.spec import Limits
+from holdfast.tools.command import Result, check_command, environment_of, result_of, secrets_of
+from holdfast.tools.view import Matches, View
+from holdfast.tools.workplace import Asked, interpreter, workplace
 from holdfast.values import limits
 from holdfast.values.errors import Misuse, NotFound
 from holdfast.world import (
-    CopyCheckout,
     check_path,
     export_dir,
-    list_dir,
     read_file,
-    walk,
     write_file,
 )
 from holdfast.world import entry as entry_of
 from holdfast.world import remove as remove_entry
-from holdfast.world.globs import matcher
 
 
 def _here() -> scope.Call:
@@ -41,25 +35,15 @@ def _here() -> scope.Call:
     return call
 
 
-def _text(path: str) -> str:
+def _view() -> View:
     here = _here()
-    content = read_file(here.stage, here.root, check_path(path))
-    try:
-        return content.decode()
-    except UnicodeDecodeError:
-        raise Misuse(f"{path}: is not UTF-8 text ({len(content):,} bytes)") from None
+    return View(here.stage, here.root)
 
 
 @tool(effect="read", name="world.read")
 async def read(path: str, offset: int = 0, limit: int = 0) -> str:
     """The text of a file, or ``limit`` lines of it from line ``offset`` (0 is the first)."""
-    text = _text(path)
-    if offset or limit:
-        lines = text.splitlines(keepends=True)
-        text = "".join(lines[offset : offset + limit if limit else None])
-    if len(text) > limits.READ_TEXT_BYTES:
-        raise Misuse(f"{path}: has {len(text):,} characters; read a part with offset and limit")
-    return text
+    return _view().read(path, offset, limit)
 
 
 @tool(effect="world", name="world.write")
@@ -74,7 +58,7 @@ async def edit(path: str, old: str, new: str, every: bool = False) -> int:
     """Replace ``old`` by ``new`` in a file and return how often. It must occur exactly once, or at
     least once with ``every``; else nothing is changed."""
     here = _here()
-    text = _text(path)
+    text = View(here.stage, here.root).text(path)
     count = text.count(old) if old else 0
     if count == 0:
         raise Misuse(f"{path}: the text to replace does not occur in it")
@@ -101,57 +85,76 @@ async def remove(path: str) -> None:
 @tool(effect="read", name="world.list")
 async def list(path: str = "") -> Sequence[str]:  # noqa: A001 - the tool's name is world.list
     """Names in a directory, sorted; directories end in ``/``."""
-    here = _here()
-    found = list_dir(here.stage, here.root, path)
-    return [name + ("/" if entry.kind == "dir" else "") for name, entry in found]
+    return _view().list(path)
 
 
 @tool(effect="read", name="world.glob")
 async def glob(pattern: str) -> Sequence[str]:
     """Paths of files that match a pattern such as ``src/**/*.py``, sorted."""
-    here = _here()
-    wanted = matcher([pattern])
-    return [path for path, _ in walk(here.stage, here.root) if wanted(path)]
-
-
-@dataclass(frozen=True)
-class Match:
-    """One line found by `grep`; ``line`` counts from 1."""
-
-    path: str
-    line: int
-    text: str
-
-
-@dataclass(frozen=True)
-class Matches:
-    """What `grep` found; ``more``: there were more than the limit."""
-
-    matches: tuple[Match, ...]
-    more: bool
+    return _view().glob(pattern)
 
 
 @tool(effect="read", name="world.grep")
 async def grep(pattern: str, files: str = "**") -> Matches:
     """Lines that a regular expression finds in text files that match a glob."""
+    return _view().grep(pattern, files)
+
+
+# Looking into the past ------------------------------------------------------------------------
+@tool(effect="read", name="world.at.read")
+async def _read_at(step: str, path: str, offset: int, limit: int) -> str:
+    return _past(step).read(path, offset, limit)
+
+
+@tool(effect="read", name="world.at.list")
+async def _list_at(step: str, path: str) -> Sequence[str]:
+    return _past(step).list(path)
+
+
+@tool(effect="read", name="world.at.glob")
+async def _glob_at(step: str, pattern: str) -> Sequence[str]:
+    return _past(step).glob(pattern)
+
+
+@tool(effect="read", name="world.at.grep")
+async def _grep_at(step: str, pattern: str, files: str) -> Matches:
+    return _past(step).grep(pattern, files)
+
+
+def _past(step: str) -> View:
     here = _here()
-    try:
-        wanted, expression = matcher([files]), re.compile(pattern)
-    except re.error as error:
-        raise Misuse(f"grep {pattern!r}: {error}") from None
-    found: list[Match] = []  # type: ignore[valid-type] # the builtin, shadowed by the tool
-    for path, entry in walk(here.stage, here.root):
-        if entry.kind != "file" or not wanted(path) or entry.size > limits.FILE_WHOLE_BYTES:
-            continue
-        content = read_file(here.stage, here.root, path)
-        if b"\0" in content[:8192]:
-            continue
-        for number, line in enumerate(content.decode(errors="replace").splitlines(), 1):
-            if expression.search(line):
-                if len(found) == limits.GREP_MATCHES:
-                    return Matches(tuple(found), True)
-                found.append(Match(path, number, line[:500]))
-    return Matches(tuple(found), False)
+    root = here.root_at(step)
+    here.looked, here.saw = True, root  # a fork whose past is another looks again
+    return View(here.stage, root)
+
+
+class At:
+    """A run's world as it was after a step, read only; see `at`. Each look is a step."""
+
+    def __init__(self, step: str) -> None:
+        self._step = step
+
+    async def read(self, path: str, offset: int = 0, limit: int = 0) -> str:
+        """As `read`."""
+        return await _read_at(self._step, path, offset, limit)
+
+    async def list(self, path: str = "") -> Sequence[str]:
+        """As `list`."""
+        return await _list_at(self._step, path)
+
+    async def glob(self, pattern: str) -> Sequence[str]:
+        """As `glob`."""
+        return await _glob_at(self._step, pattern)
+
+    async def grep(self, pattern: str, files: str = "**") -> Matches:
+        """As `grep`."""
+        return await _grep_at(self._step, pattern, files)
+
+
+def at(step: str) -> At:
+    """The run's world as it was after ``step`` (its key, such as "3.2"; "start": at the beginning
+    of the segment), for reading. `NotFound` if that step has no outcome yet."""
+    return At(step)
 
 
 @tool(effect="world", name="world.run")
@@ -159,34 +162,31 @@ async def run(
     command: Sequence[str],
     seconds: float = limits.COMMAND_SECONDS,
     environment: dict[str, str] | None = None,
+    *,
+    cwd: str = "",
+    readable: Sequence[str] = (),
+    network: Sequence[str] = (),
+    secrets: Sequence[str] = (),
+    use: Limits | None = None,
 ) -> Result:
-    """Run a command (a list of words, no shell) in a checkout of the world and keep what it
-    changes.
+    """Run a command (a list of words, no shell) in a sandbox that holds the world, and keep what it
+    changes there.
 
-    Its environment is clean but for ``environment``. At the time limit it is killed, and the result
-    says so. The exit code is part of the result, not an error.
+    It sees its world, the system's programs, this Python and ``readable`` host paths; it reaches no
+    network but ``network`` ("host[:port]", "*.example.org"). Its environment is clean but for
+    ``environment`` and ``secrets``: names of variables of this process, whose values are never
+    recorded. ``cwd``: a directory of the world. ``use``: what it may use. At the time limit it is
+    killed, and the result says so. The exit code is part of the result, not an error.
     """
+    values = secrets_of(secrets)
+    asked = Asked(
+        check_command(command), cwd, environment_of(environment), values,
+        tuple(dict.fromkeys((*interpreter(), *readable))), tuple(network),
+        replace(use or Limits(), seconds=seconds),
+    )  # fmt: skip
     here = _here()
-    checkout = await asyncio.to_thread(_checkout, here)
-    result = await execute(command, checkout.path, seconds, environment or {})
-    here.root = await asyncio.to_thread(checkout.snapshot)
-    return result
-
-
-def _checkout(here: scope.Call) -> CopyCheckout:
-    """The run's own checkout, equal to its world. It is a cache: anything there may be deleted.
-
-    INVARIANT W8: it belongs to one lease. A command that outlived its killed process may still
-    write into the checkout of the lease before, so that is never used again.
-    """
-    place = Path(here.caches or tempfile.gettempdir()) / "checkouts" / here.run
-    for stale in place.glob("*"):
-        if stale.name.partition(".")[0] != str(here.epoch):
-            shutil.rmtree(stale, ignore_errors=True) if stale.is_dir() else stale.unlink()
-    place.mkdir(parents=True, exist_ok=True, mode=0o700)
-    checkout = CopyCheckout(here.stage, place / str(here.epoch), place / f"{here.epoch}.index")
-    checkout.sync(here.root)
-    return checkout
+    ended, left = await workplace(here.caches).run(here, asked)
+    return result_of(ended, left, values)
 
 
 def export(directory: Path) -> None:

@@ -10,7 +10,8 @@
     │   └── LeaseLost     another process runs this run now
     ├── Outside       a provider, tool or disk failed; ``retryable`` says whether trying again helps
     │   ├── ToolError     a tool raised; also an instance of the builtin error that it raised
-    │   └── OutcomeUnknown  an effect may or may not have happened, and nobody could say
+    │   ├── OutcomeUnknown  an effect may or may not have happened, and nobody could say
+    │   └── NotUndone     a transaction failed, and not all of it could be undone
     ├── Corrupt       the store is damaged or foreign: stop
     └── RunFailed     the agent program itself ended with an error
 
@@ -128,6 +129,15 @@ def tool_error(error_type: str, message: str, *, retryable: bool = False) -> Too
 class OutcomeUnknown(Outside):
     """A ``once`` effect may or may not have happened and nobody could say; never repeated
     blindly."""
+
+
+class NotUndone(Outside):
+    """A transaction failed and not all that left the world in it could be undone. ``left``: step,
+    tool and why of each; ``__cause__``: what made it fail."""
+
+    def __init__(self, message: str, *, left: tuple[tuple[str, str, str], ...] = ()) -> None:
+        super().__init__(message)
+        self.left = left
 
 
 class Corrupt(HoldfastError):

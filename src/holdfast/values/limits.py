@@ -36,6 +36,13 @@ FORK_WINDOW_EVENTS = 32
 """Events read around the place where a step is expected before a whole segment is searched."""
 RETRY_MAX_ATTEMPTS = 100
 """Upper bound of a tool's declared retries."""
+LANDING_ATTEMPTS = 3
+"""Merges into a branch that others were faster than, before the branch's lease is taken first."""
+LANDING_LOOK_ATTEMPTS = 20
+"""Looks (about a second in all) at a lease whose holder does not change, before a merge into a run
+that some process runs gives up."""
+WRITE_BACK_ATTEMPTS = 5
+"""Merges into a directory in which somebody keeps changing just what is to be written."""
 
 # Stores ---------------------------------------------------------------------------------------
 INLINE_COMMIT_MS = 1.0
@@ -100,6 +107,38 @@ COMMAND_OUTPUT_BYTES = 1024 * 1024
 """Output of ``world.run`` kept per stream; more is cut in the middle, and said to be cut."""
 COMMAND_SECONDS = 600.0
 """Default time limit of ``world.run``."""
+COMMAND_MEMORY_BYTES = 4 * 1024**3
+"""Memory of a command's processes together, unless asked otherwise: builds fit, bombs end soon."""
+COMMAND_PROCESSES_ITEMS = 512
+"""Processes and threads of a command at once: parallel builds fit, a fork bomb does no harm."""
+COMMAND_DISK_BYTES = 8 * 1024**3
+"""What a command may add to its world, and the longest file it may write."""
+COMMAND_OPEN_FILES = 4_096
+"""Open files of one process; some programs close every number up to their limit, so not millions.
+"""
+COMMAND_TMP_BYTES = 1024**3
+"""Size of the private /tmp (and /dev/shm) of a command: it is kept in memory."""
+SWEEP_FIRST_SECONDS = 0.02
+"""A command is first looked at after this time; what has ended by then costs no look."""
+SWEEP_SECONDS = 0.1
+"""Memory, processor time, processes and disk of a command are looked at this often."""
+SWEEP_SHARE_PERCENT = 5
+"""Looking costs at most about this share of one processor: a big upper is walked less often."""
+REFUSED_MAX_ITEMS = 50
+"""Different refusals told of one command; a program that tries in a loop must not fill the record.
+"""
+SANDBOX_END_SECONDS = 5.0
+"""A helper that is told to end waits this long for what is left of each sandbox."""
+PROXY_HEAD_BYTES = 64 * 1024
+"""Head of a request to the filtering proxy."""
+PROXY_PIECE_BYTES = 64 * 1024
+"""Copied at once between a sandboxed client and the server it talks to."""
+PROXY_CONNECTIONS = 64
+"""Connections that one sandbox may have open through the proxy."""
+PROXY_CONNECT_SECONDS = 30.0
+"""Time to resolve a name and to reach a server, for the proxy."""
+SCORE_CHARS = 10_000
+"""A score is looked for in this much of the end of a check's output."""
 READ_TEXT_BYTES = 10 * 1024 * 1024
 """``world.read`` returns at most this much of a file; use offset and limit beyond."""
 GREP_MATCHES = 1_000
@@ -121,6 +160,34 @@ SQL_ROWS = 1_000
 """
 SQL_RESULT_BYTES = 8 * 1024 * 1024
 """Values of one result, about; further rows are left out, and said to be."""
+# Checkouts of worlds --------------------------------------------------------------------------
+LAYER_LEVELS = 8
+"""A stack of more layers is made shorter in the background: a cold look-up costs 0.4 us a layer."""
+OVERLAY_LEVELS_MAX = 60
+"""Layers of one mount. A stack that grows to this before the background has made it shorter is made
+shorter at once; the kernel accepts 500, but each costs time with every mount and cold look-up."""
+COMPACT_MIN_ITEMS = 4
+"""Layers that are made one at least, so that making a stack shorter is worth its walk."""
+SHELF_ATTEMPTS = 20
+"""How often a stack is put together again when somebody deletes parts of it meanwhile."""
+NEAR_MIN_ENTRIES = 32
+"""A difference of up to this many entries is written as a layer, however small the world is."""
+NEAR_MAX_PERCENT = 10
+"""A difference of more than this share of the base's entries gets a new base instead of a layer."""
+NEAR_ITEMS = 8
+"""Recently used worlds that a new one is compared with before it is written whole."""
+CACHE_BYTES = 16 * 1024 * 1024 * 1024
+"""Checkouts of one store that are kept though nobody uses them; the least recently used go first.
+"""
+CACHE_ITEMS = 4_000
+"""Layers and bases of one store that are kept though nobody uses them."""
+WORLDS_OPEN_ITEMS = 200
+"""Worlds that one process keeps mounted though no command runs in them (about 1.5 MB each)."""
+WORLD_IDLE_SECONDS = 30.0
+"""A world in which no command runs for this long is closed; opening it again takes milliseconds."""
+UPPER_ENTRIES = 2_000
+"""A private directory with more entries becomes a layer before the next command, so that reading
+what a command changed does not look again at what earlier ones did."""
 
 # Command line ---------------------------------------------------------------------------------
 LIST_ROWS = 50

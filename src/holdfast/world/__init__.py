@@ -9,7 +9,7 @@ or stores: content goes through the `Objects` port.
 
 from holdfast.world.checkout import Checkout, CopyCheckout, export_dir, import_dir
 from holdfast.world.chunks import ChunkTree, put_file
-from holdfast.world.diff import Change, diff, renames, unified
+from holdfast.world.diff import Change, diff, line_changes, renames, unified
 from holdfast.world.git import Exported, Version, export_git, import_git
 from holdfast.world.merge import Choice, Conflict, Driver, Merged, merge, resolve
 from holdfast.world.nodes import EMPTY, EMPTY_DIR, Entry
@@ -29,6 +29,7 @@ from holdfast.world.tree import (
     walk,
     write_file,
 )
+from holdfast.world.writeback import Written, recover, write_back
 
 __all__ = [
     "EMPTY",
@@ -48,6 +49,7 @@ __all__ = [
     "RowConflict",
     "Stage",
     "Version",
+    "Written",
     "apply",
     "check_path",
     "conflict_text",
@@ -58,6 +60,7 @@ __all__ = [
     "git_merge_text",
     "import_dir",
     "import_git",
+    "line_changes",
     "link",
     "list_dir",
     "make_dir",
@@ -65,10 +68,12 @@ __all__ = [
     "put_file",
     "reachable",
     "read_file",
+    "recover",
     "remove",
     "renames",
     "resolve",
     "unified",
     "walk",
+    "write_back",
     "write_file",
 ]

@@ -9,6 +9,8 @@ import difflib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
+import pygit2
+
 from holdfast.values import limits
 from holdfast.world import chunks, nodes
 from holdfast.world.nodes import EMPTY, EMPTY_DIR, Entry
@@ -97,6 +99,16 @@ def renames(changes: Iterable[Change]) -> list[Change]:
                 )
         found.append(change)
     return [change for change in found if change.kind != "removed" or change.path not in moved]
+
+
+def line_changes(objects: Objects, change: Change) -> tuple[int, int]:
+    """Lines of text that a change adds and removes; none for what is no text."""
+    old, new = _text(objects, change.before), _text(objects, change.after)
+    if old is None or new is None or old == new:
+        return 0, 0
+    patch = pygit2.Patch.create_from(old.encode(), new.encode(), context_lines=0)
+    _, added, removed = patch.line_stats
+    return added, removed
 
 
 # As a patch -----------------------------------------------------------------------------------

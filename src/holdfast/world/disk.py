@@ -45,11 +45,14 @@ def signature(found: os.stat_result) -> Sig:
     return (found.st_ino, found.st_ctime_ns, found.st_mtime_ns, found.st_size)
 
 
-def open_dir(parent: int, name: str) -> int:
+def open_dir(parent: int, name: str, *, ours: bool = True) -> int:
     """A descriptor of a directory below another, never through a symlink (OSError).
 
-    A directory that its owner cannot use (a command may have taken the rights away) is opened up.
+    A directory that its owner cannot use (a command may have taken the rights away) is opened up,
+    unless it is not ``ours`` but somebody's own.
     """
+    if not ours:
+        return os.open(name, _DIR_FLAGS, dir_fd=parent)
     try:
         opened = os.open(name, _DIR_FLAGS, dir_fd=parent)
     except PermissionError:
@@ -68,8 +71,9 @@ def open_dir(parent: int, name: str) -> int:
 class Folders:
     """Descriptors of directories below a top one, kept open along the last path asked for."""
 
-    def __init__(self, top: int) -> None:
+    def __init__(self, top: int, *, ours: bool = True) -> None:
         self.top = top
+        self._ours = ours
         self._open: list[tuple[str, int]] = []
 
     def at(self, path: str) -> int:
@@ -80,7 +84,8 @@ class Folders:
             same += 1
         self.close(same)
         for name in parts[same:]:
-            self._open.append((name, open_dir(self._open[-1][1] if self._open else self.top, name)))
+            above = self._open[-1][1] if self._open else self.top
+            self._open.append((name, open_dir(above, name, ours=self._ours)))
         return self._open[-1][1] if self._open else self.top
 
     def close(self, keep: int = 0) -> None:
@@ -144,7 +149,7 @@ class Scan:
                 self._refuse(path, f"is {sort}, which a world cannot hold: remove it")
             else:
                 self.rows[path] = Row(EMPTY_DIR)
-                below = open_dir(folder, name) if self.ours else _as_it_is(folder, name)
+                below = open_dir(folder, name, ours=self.ours)
                 try:
                     self._directory(below, path + "/", inside, depth + 1)
                 finally:
@@ -173,10 +178,6 @@ class Scan:
     def _refuse(self, path: str, why: str) -> None:
         self.rows[path] = Row(Entry(ODD))
         self.odd[path] = f"{path!r} {why}"
-
-
-def _as_it_is(folder: int, name: str) -> int:
-    return os.open(name, _DIR_FLAGS, dir_fd=folder)
 
 
 def _open_file(folder: int, name: str, ours: bool) -> int:

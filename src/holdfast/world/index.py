@@ -31,7 +31,7 @@ class Index:
         try:
             value = cast("dict[str, Any]", decode(self.path.read_bytes()))
             # after a power loss files may have lost bytes that their sizes and times still promise
-            if value["form"] != _FORM or value["boot"] != _boot():
+            if value["form"] != _FORM or value["boot"] != boot_id():
                 return None
             rows = {
                 unpack_name(path): Row(unpack_entry(raw), _sig(sig))
@@ -46,7 +46,7 @@ class Index:
         content = encode(
             {
                 "form": _FORM,
-                "boot": _boot(),
+                "boot": boot_id(),
                 "root": root,
                 "rows": [
                     [pack_name(path), pack_entry(row.entry), row.sig or ()]
@@ -81,7 +81,8 @@ def _sig(raw: Any) -> Sig | None:
     return (int(inode), int(ctime), int(mtime), int(size))
 
 
-def _boot() -> str:
+def boot_id() -> str:
+    """Which start of this machine this is; "" if that cannot be known."""
     try:
         return _BOOT_ID.read_text().strip()
     except OSError:

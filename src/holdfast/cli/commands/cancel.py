@@ -28,9 +28,12 @@ async def _cancel(desk: Desk, run: str) -> None:
     from holdfast.cli.answering import follow_up
     from holdfast.cli.refs import find_run
     from holdfast.engine.answers import cancel
+    from holdfast.values.errors import Misuse
 
     async with desk.store() as store:
         row = await find_run(store, run)
+        if row.status == "branch":
+            raise Misuse(f"run {row.run}: has no program to stop; holdfast world discard {row.run}")
         before = (await store.head(row.run)).pos
         await cancel(store, row.run, by=desk.user, now_ms=desk.now_ms())
         desk.screen.note(f"asked run {row.run} to stop")

@@ -9,39 +9,36 @@ import click
 
 from holdfast.cli.align import align
 from holdfast.cli.desk import Desk, shared
-from holdfast.cli.past import steps_of, world_at
-from holdfast.cli.refs import find
+from holdfast.cli.past import steps_of
+from holdfast.cli.refs import find_run
 from holdfast.journal.store import Store
 from holdfast.journal.views import RunRow
 
 
 @click.command()
-@click.argument("one", metavar="RUN_A[@STEP]")
-@click.argument("other", metavar="RUN_B[@STEP]")
-@click.option("--world", is_flag=True, help="Also how their worlds differ.")
+@click.argument("one", metavar="RUN_A")
+@click.argument("other", metavar="RUN_B")
 @shared
-def command(one: str, other: str, *, world: bool, desk: Desk) -> None:
-    """Compare two runs, or the worlds at two steps.
+def command(one: str, other: str, *, desk: Desk) -> None:
+    """Compare two runs, step by step.
 
-    RUN_A RUN_B: steps are aligned by key; the first that differs is shown whole. RUN_A@STEP
-    RUN_B@STEP: a patch from one world to the other (@0 is the world at the start).
+    Steps are aligned by key; the first that differs is shown whole. How their worlds differ:
+    `holdfast world diff`.
 
     \b
-    Examples:
-      holdfast diff 7k3 9qg --world
-      holdfast diff 7k3@2 7k3@5
+    Example: holdfast diff 7k3 9qg
     """
-    asyncio.run(_diff(desk, one, other, world))
+    asyncio.run(_diff(desk, one, other))
 
 
-async def _diff(desk: Desk, one: str, other: str, world: bool) -> None:
+async def _diff(desk: Desk, one: str, other: str) -> None:
+    from holdfast.values.errors import Misuse
+
+    if "@" in one + other:
+        raise Misuse("runs are compared whole; versions of worlds with `holdfast world diff`")
     async with desk.store() as store:
-        (a, a_key), (b, b_key) = await find(store, one), await find(store, other)
-        document: dict[str, Any] = {"a": one, "b": other}
-        if not a_key and not b_key:
-            document |= await _steps(desk, store, a, b)
-        if a_key or b_key or world:
-            document |= await _worlds(desk, store, (a, a_key), (b, b_key))
+        a, b = await find_run(store, one), await find_run(store, other)
+        document: dict[str, Any] = {"a": one, "b": other, **await _steps(desk, store, a, b)}
         if desk.screen.json:
             desk.screen.document(document)
 
@@ -65,24 +62,3 @@ async def _steps(desk: Desk, store: Store, a: RunRow, b: RunRow) -> dict[str, An
             screen.say((f"… and {len(found) - 100} more", "dim"))
     differences = [msgspec.to_builtins(each) for each in found]
     return {"same": same, "first": found[0].key if found else None, "differences": differences}
-
-
-async def _worlds(
-    desk: Desk, store: Store, a: tuple[RunRow, str], b: tuple[RunRow, str]
-) -> dict[str, Any]:
-    from holdfast.world import Stage, diff, unified
-
-    stage = Stage(store.get)
-    before, after = await world_at(store, *a), await world_at(store, *b)
-    changes = diff(stage, before, after)
-    if desk.screen.json:
-        return {
-            "worlds": [before, after],
-            "changes": [{"path": each.path, "kind": each.kind} for each in changes],
-            "patch": unified(stage, changes),
-        }
-    if not changes:
-        desk.screen.note("the worlds are the same")
-    else:
-        desk.screen.patch(unified(stage, changes))
-    return {}

@@ -16,6 +16,7 @@ from holdfast.cli.desk import Desk, shared
               help="Change result.…, args.… of the step, or input.… of the run.")  # fmt: skip
 @click.option("--name", default=None, metavar="ID", help="The fork's id (default: a new one).")
 @click.option("--fresh", is_flag=True, help="Run every later step again, even unchanged ones.")
+@click.option("--live", is_flag=True, help="Perform what leaves the world; do not hold it.")
 @click.option("--no-run", is_flag=True, help="Only make the fork; resume it later.")
 @click.option("--policy", default="", metavar="FILE", help="Policy file (or HOLDFAST_POLICY).")
 @click.option("--no-input", is_flag=True, help="Ask nothing here, even on a terminal.")
@@ -27,6 +28,7 @@ def command(
     edits: tuple[str, ...],
     name: str | None,
     fresh: bool,
+    live: bool,
     no_run: bool,
     policy: str,
     no_input: bool,
@@ -40,6 +42,9 @@ def command(
     rest run again; without, everything from the step on runs again, under today's code. Without
     @STEP it is forked at its beginning.
 
+    What leaves the world is held: served from the record where the run itself did the same, else
+    previewed, else kept until `holdfast publish`. --live performs it.
+
     \b
     Examples:
       holdfast fork 7k3@4 --set result.price=12
@@ -50,14 +55,15 @@ def command(
     wanted = run_name(name)
     changes = dict(pair(text, "--set") for text in edits)
     if no_run:
-        return asyncio.run(_only_fork(desk, run, changes, wanted, fresh))
+        return asyncio.run(_only_fork(desk, run, changes, wanted, (fresh, live)))
 
     from holdfast.cli.attend import Manner
     from holdfast.cli.running import execute, runtime_of
 
     async def begin(runtime: Any, _: Any) -> list[str]:
-        made = await _fork(desk, runtime.store, run, changes, wanted, fresh)
-        desk.screen.note((f"run {made}", "bold"), f"  fork of {run}")
+        made = await _fork(desk, runtime.store, run, changes, wanted, (fresh, live))
+        how = "live: what leaves the world happens" if live else "what leaves the world is held"
+        desk.screen.note((f"run {made}", "bold"), f"  fork of {run}", (f"  {how}", "dim"))
         await runtime.resume(made)
         return [made]
 
@@ -67,10 +73,10 @@ def command(
 
 
 async def _only_fork(
-    desk: Desk, place: str, changes: dict[str, Any], name: str, fresh: bool
+    desk: Desk, place: str, changes: dict[str, Any], name: str, how: tuple[bool, bool]
 ) -> int:
     async with desk.store() as store:
-        made = await _fork(desk, store, place, changes, name, fresh)
+        made = await _fork(desk, store, place, changes, name, how)
     if desk.screen.json:
         desk.screen.document({"run": made})
     else:
@@ -80,7 +86,7 @@ async def _only_fork(
 
 
 async def _fork(
-    desk: Desk, store: Any, place: str, changes: dict[str, Any], name: str, fresh: bool
+    desk: Desk, store: Any, place: str, changes: dict[str, Any], name: str, how: tuple[bool, bool]
 ) -> str:
     from holdfast.cli.refs import find, naming
     from holdfast.engine.fork import fork
@@ -88,8 +94,10 @@ async def _fork(
     from holdfast.values.ports import SystemDice
 
     row, key = await find(store, place)
+    fresh, live = how
     with naming(name):
         return await fork(
             store, row.run, key, name=name or new_id(SystemDice()),
-            now_ms=desk.now_ms(), edits=changes, reuse=False if fresh else None, by=desk.user,
+            now_ms=desk.now_ms(), edits=changes, reuse=False if fresh else None, live=live,
+            by=desk.user,
         )  # fmt: skip

@@ -11,11 +11,12 @@ from holdfast.cli import telling
 from holdfast.cli.desk import Desk, shared
 from holdfast.cli.screen import Part
 from holdfast.cli.text import cut, one_line
+from holdfast.engine.held import ledger
 from holdfast.journal.store import RunQuery, Store
 from holdfast.journal.views import RunRow
 from holdfast.values import limits
 
-STATUSES = ("running", "waiting", "done", "failed", "cancelled")
+STATUSES = ("running", "waiting", "done", "failed", "cancelled", "branch")
 
 
 @click.command()
@@ -76,6 +77,8 @@ async def _table(desk: Desk, store: Store, rows: list[RunRow]) -> None:
         steps = str(row.steps) if row.ended else f"~{(await store.head(row.run)).pos}"
         origin = f"{row.fork_of}#{row.fork_pos}" if row.fork_of else ""
         about = _about(row, left=row.status == "running" and row.run in left)
+        if not about and row.holds and (held := len((await ledger(store, row.run)).held)):
+            about = (f"holds {held}: holdfast publish {row.run}", "yellow")
         lines.append([
             (row.run, "bold"), row.agent, (row.status, telling.STYLES.get(row.status, "")),
             telling.age(row.started, now), steps, (origin or _parent(row), "dim"), about,

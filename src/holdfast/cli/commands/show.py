@@ -14,6 +14,7 @@ from holdfast.cli.past import Moment, chain, event_document, find_step, moments
 from holdfast.cli.refs import find
 from holdfast.cli.screen import Part
 from holdfast.cli.text import pretty
+from holdfast.engine.held import held_by
 from holdfast.engine.history import Step
 from holdfast.journal.store import RunQuery, Store
 from holdfast.journal.views import RunRow
@@ -73,6 +74,8 @@ async def _run_document(
         event_document(moment.event, moment.args, store.get)
         for moment in await _newest(store, row, limit)
     ]
+    held = await held_by(store, row.run)
+    document["held"] = [telling.struct(one) for one in held]
     if kin:
         document["tree"] = [telling.row_document(one) for one in kin]
     desk.screen.document(document)
@@ -99,6 +102,10 @@ async def _timeline(desk: Desk, store: Store, row: RunRow, limit: int) -> None:
         screen.say((f"… {left_out:,} earlier events left out; --limit 0 shows all", "dim"))
     rows = (_row(moment, store, room) for moment in shown)
     screen.table(["#", "TIME", "STEP", "", "WHAT", "OUTCOME", "VERDICT", "TOOK"], rows)
+    for one in await held_by(store, row.run) if row.holds or row.waits else ():
+        said = f"  preview {one.preview}" if one.preview is not None else ""
+        shown_args = telling.brief_args(one.args.encode(), store.get, room)
+        screen.say(("held ", "yellow"), f"{one.run}@{one.place}  {one.name}({shown_args}){said}")
     for wait in row.waits:
         screen.say(("now  ", "yellow"), telling.wait_text(wait, row.run))
     for text in telling.who_may_answer(row):
@@ -196,6 +203,8 @@ def _step_document(row: RunRow, step: Step, about: list[Moment], store: Store) -
         "events": [event.pos for event, _ in bodies],
         "took": settled.took if settled else 0,
         "origin": settled.origin if settled else "",
+        "of": settled.of if settled else "",
+        "branch": settled.branch if settled else "",
         "settled_at": step.settled_at,
         "world_before": step.world_before,
         "world_after": step.world_after,
@@ -216,6 +225,8 @@ def _step(desk: Desk, found: dict[str, Any]) -> None:
         parts.append(f"  took {telling.took(found['took'])}")
     if found["origin"]:
         parts.append(f"  by {found['origin']}")
+    if found["of"]:
+        parts.append(f"  of {found['of']}")
     screen.say(*parts)
     if found["due"]:
         screen.say(("until    ", "dim"), telling.clock(found["due"]))

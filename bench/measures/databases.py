@@ -1,4 +1,4 @@
-"""A 130 MB SQLite database in a world: fork and first write, reads at depth, and five shapes of use.
+"""A 130 MB SQLite database in a world: fork and first write, reads at depth, five shapes of use.
 
 The shapes are those of BranchBench (arXiv 2604.17180): software engineering, failure reproduction,
 data curation, tree search and simulation; the data and the SQL are ours.
@@ -48,7 +48,7 @@ class Versions:
     def ask(self, root: str, sql: str, *values: object) -> list[tuple[object, ...]]:
         """Rows of a statement on a version."""
         with open_database(self.stage, root, PATH, seconds=600) as opened:
-            return list(opened.conn.execute(sql, values))  # type: ignore[arg-type]
+            return list(opened.conn.execute(sql, values))
 
     def size(self) -> int:
         """Bytes of the store on the disk."""
@@ -106,18 +106,13 @@ def _measure(ground: Ground) -> list[Figure]:
         title = f"{megabytes:,.0f} MB SQLite"
         found = [_first_write(ground, versions, root, title, took)]
         found += _depth(ground, versions, root, title, source / PATH, rows)
-        found += [
-            _shape(versions, root, name, shape, rows)
-            for name, shape in SHAPES.items()
-        ]
+        found += [_shape(versions, root, name, shape, rows) for name, shape in SHAPES.items()]
     finally:
         versions.close()
     return found
 
 
-def _first_write(
-    ground: Ground, versions: Versions, root: str, title: str, took: float
-) -> Figure:
+def _first_write(ground: Ground, versions: Versions, root: str, title: str, took: float) -> Figure:
     times: list[float] = []
     before = versions.size()
     count = ground.size(200, 50)
@@ -143,7 +138,8 @@ def _template(ground: Ground) -> float:
         rows = ground.size(900_000, 90_000)
         server.sql(
             "CREATE TABLE item(id int primary key, value int, note text);"
-            f"INSERT INTO item SELECT i, i, repeat(md5(i::text), 3) FROM generate_series(1,{rows}) i;"
+            "INSERT INTO item SELECT i, i, repeat(md5(i::text), 3) "
+            f"FROM generate_series(1,{rows}) i;"
             "CHECKPOINT;", "source",
         )  # fmt: skip
         return median([server.branch_ms(number) for number in range(3)])
@@ -156,7 +152,9 @@ def _depth(
 ) -> list[Figure]:
     """Point reads at depth 1 and at depth 1,000, and by the stock library on the file."""
     deep, depth = root, ground.size(1_000, 100)
-    shallow = versions.change(root, lambda c: c.execute("UPDATE product SET price = 1 WHERE id = 1"))
+    shallow = versions.change(
+        root, lambda c: c.execute("UPDATE product SET price = 1 WHERE id = 1")
+    )
     for number in range(depth):
         sql = f"UPDATE purchase SET amount = {number} WHERE id = {number * 331 % (rows // 2)}"
         deep = versions.change(deep, lambda c, sql=sql: c.execute(sql))
@@ -171,7 +169,9 @@ def _depth(
             for name, conn in (("1", one.conn), ("deep", other.conn), ("stock", stock)):
                 start = time.perf_counter()
                 for key in keys:
-                    conn.execute("SELECT amount, note FROM purchase WHERE id = ?", (key,)).fetchone()
+                    conn.execute(
+                        "SELECT amount, note FROM purchase WHERE id = ?", (key,)
+                    ).fetchone()
                 times[name].append((time.perf_counter() - start) / len(keys) * 1e6)
     stock.close()
     ratio = median([deep / one for deep, one in zip(times["deep"], times["1"], strict=True)])
@@ -248,7 +248,9 @@ def _curation(versions: Versions, root: str, rows: int) -> int:
             parents, level = level, []
             for parent in parents:
                 for _ in range(min(fan, 20 - made)):
-                    level.append(versions.change(parent, _rows_changed(worker * 100 + made, 20, rows)))
+                    level.append(
+                        versions.change(parent, _rows_changed(worker * 100 + made, 20, rows))
+                    )
                     made += 1
             leaves = level
         for one in leaves[:2]:

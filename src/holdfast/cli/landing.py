@@ -1,0 +1,178 @@
+"""Merging into a branch, or into the directory that it stands for, and saying how it went."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from holdfast.cli.desk import WRITING, Desk
+from holdfast.cli.failing import complain
+from holdfast.cli.text import one_line
+from holdfast.cli.worlds import Home, not_taken, part_of
+from holdfast.engine.landing import Change, Check, Landed, label, land
+from holdfast.values import limits
+from holdfast.values.errors import Conflict, Misuse, NotFound, Refused
+from holdfast.world import EMPTY, Stage, diff, import_dir, write_back
+
+TOLD_LINES = 20
+"""Lines of a failed check's output that are shown."""
+
+
+class Goal(msgspec.Struct, frozen=True):
+    """Where a change is to land: on branch ``run`` and, if ``home`` is given, in its directory;
+    after ``check`` has passed, if there is one."""
+
+    run: str
+    home: Home | None = None
+    check: tuple[str, ...] = ()
+    seconds: float = limits.COMMAND_SECONDS
+    reach: dict[str, Any] = {}
+
+
+def words(text: str, option: str) -> tuple[str, ...]:
+    """A command in one text, split into words as a shell would; there is no shell."""
+    try:
+        found = tuple(shlex.split(text))
+    except ValueError as error:
+        raise Misuse(f"{option} {text!r}: {error}") from None
+    if text and not found:
+        raise Misuse(f"{option}: names no command")
+    return found
+
+
+async def bring(desk: Desk, store: Any, goal: Goal, change: Change) -> Landed:
+    """Let a change land. Into a directory: what people changed in it since is taken in first; a
+    path that is changed once more while it is being written makes it begin again."""
+    note = {**change.note, "by": desk.user}
+    if goal.check:
+        note |= {"check": list(goal.check), "seconds": goal.seconds, "reach": goal.reach}
+    if goal.home is not None:
+        note["directory"] = goal.home.directory
+    change = msgspec.structs.replace(change, note=note)
+    check = _checker(desk, goal) if goal.check else None
+    terms: dict[str, Any] = {"owner": store.name, "now_ms": desk.now_ms}
+    if goal.home is None:
+        return await land(store, goal.run, change, check=check, **terms)
+    directory = Path(goal.home.directory)
+    in_the_way = ""
+    for _ in range(limits.WRITE_BACK_ATTEMPTS):
+        await take_in(desk, store, goal.run, goal.home)
+        done = await land(store, goal.run, change, check=check, **terms)
+        if done.merged.conflicts:
+            return done
+        place = store.directory.resolve() / WRITING
+        stage = Stage(store.get)
+        written = await asyncio.to_thread(
+            write_back, stage, directory, done.before, done.root, place
+        )
+        if not written.foreign:
+            return done
+        in_the_way = one_line(written.foreign[0])
+        desk.screen.note(f"{in_the_way} was changed just now; merging again")
+    raise Conflict(
+        f"{directory}: {in_the_way} is in the way, or changes all the time; nothing was written: "
+        "move it away, or try again"
+    )
+
+
+async def take_in(desk: Desk, store: Any, run: str, home: Home) -> None:
+    """Note on a branch what its directory holds now."""
+    directory = Path(home.directory)
+    if not os.path.isdir(directory):  # noqa: PTH112, ASYNC240 - a look, no wait
+        raise NotFound(f"{directory}: no such directory; to write elsewhere: holdfast world export")
+    ignore = not_taken(directory, store.directory, home.ignore)
+    stage = Stage(store.get, store.put_now)
+    desk.screen.live(f"reading {directory}")
+    root = await asyncio.to_thread(import_dir, stage, directory, ignore)
+    desk.screen.erase()
+    await store.put(stage.take())
+    before = (await store.head(run)).world or EMPTY
+    if root != before:
+        note = {"directory": home.directory, "by": desk.user, "how": "directory"}
+        await land(
+            store, run, Change(before, root, note=note), owner=store.name, now_ms=desk.now_ms
+        )
+
+
+def _checker(desk: Desk, goal: Goal) -> Check:
+    async def check(root: str) -> None:
+        from holdfast.cli.running import runtime_of
+        from holdfast.tools.attempts import Reach, checked
+
+        command = " ".join(goal.check)
+        reach = Reach(**{name: tuple(some) for name, some in goal.reach.items()})
+        async with runtime_of(desk) as runtime:
+            host = runtime.host
+            handle = await host.start(
+                checked, (list(goal.check), goal.seconds, reach), world=root, by=desk.user,
+                name=part_of(goal.run, "check"),
+            )  # fmt: skip
+            desk.screen.live(f"checking with {command} (run {handle.id})")
+            result = await _ended(runtime.store, handle)
+        desk.screen.erase()
+        if result.exit:
+            tail = f"{result.stdout}\n{result.stderr}".strip().splitlines()[-TOLD_LINES:]
+            for line in tail:
+                desk.screen.note((f"  {line}", "dim"))
+            raise Refused(
+                f"check {command!r} failed in the merged candidate (exit {result.exit}), so "
+                f"nothing moved: holdfast show {handle.id}"
+            )
+
+    return check
+
+
+async def _ended(store: Any, handle: Any) -> Any:
+    """The result of a check's run; if it waits for a person, that is said instead."""
+    ended = asyncio.ensure_future(handle.result())
+    while not ended.done():
+        await asyncio.wait({ended}, timeout=0.2)
+        if not ended.done() and any(
+            wait.kind == "person" and not wait.ready for wait in (await store.run(handle.id)).waits
+        ):
+            ended.cancel()
+            raise Refused(
+                f"policy asks a person whether the check may run: holdfast approve {handle.id}, "
+                f"holdfast resume {handle.id}; or change the policy"
+            )
+    return ended.result()
+
+
+def tell(
+    desk: Desk, store: Any, done: Landed, source: str, goal: Goal, *, verb: str = "merged"
+) -> int:
+    """Say what became of a merge (or of what else a ``verb`` says was done); the exit code."""
+    stage = Stage(store.get)
+    target = goal.home.directory if goal.home is not None else goal.run
+    conflicts = [{"path": label(one), "kind": one.kind} for one in done.merged.conflicts]
+    changes = [] if conflicts else diff(stage, done.before, done.root)
+    if desk.screen.json:
+        desk.screen.document({
+            "source": source, "into": goal.run, "directory": goal.home and goal.home.directory,
+            "merged": not conflicts, "conflicts": conflicts,
+            "changed": [{"path": one.path, "kind": one.kind} for one in changes],
+        })  # fmt: skip
+    else:
+        for one in conflicts:
+            desk.screen.say(("conflict ", "red"), f"{one['path']}  {one['kind']}")
+        for change in changes:
+            desk.screen.say((f"{change.kind:<8} ", "green"), change.path)
+    if not conflicts:
+        count = "1 path" if len(changes) == 1 else f"{len(changes)} paths"
+        said = f"{verb} {source} into {target}" if verb == "merged" else f"{verb} {source}"
+        desk.screen.note(f"{said}: {count} changed")
+        return 0
+    first = shlex.quote(conflicts[0]["path"])
+    for command in (
+        f"holdfast conflicts {goal.run}",
+        f"holdfast resolve {goal.run} {first} --ours | --theirs | --base | --file FILE",
+    ):
+        desk.screen.note(f"  {desk.command(command)}")
+    what = "1 conflict" if len(conflicts) == 1 else f"{len(conflicts)} conflicts"
+    complain(f"merge of {source} into {target}: {what}, nothing changed")
+    return 4

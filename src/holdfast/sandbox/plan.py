@@ -1,0 +1,83 @@
+"""From what a caller asks to the plan that the helper is sent: checked, made absolute, complete."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+from typing import Any
+
+from holdfast.sandbox.root import HOME
+from holdfast.sandbox.spec import Folder, Limits, Overlay, Tier
+from holdfast.values import limits as most
+from holdfast.values.errors import Misuse
+
+OnOutput = Callable[[str, bytes], None]
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_TAKEN = ("/proc", "/dev", "/sys", "/etc", "/usr", "/bin", "/sbin", "/lib")
+
+
+def clean_environment() -> dict[str, str]:
+    """What every command gets, and nothing of this process's own."""
+    scratch = "/tmp"  # noqa: S108 - the sandbox's own
+    return {"PATH": _PATH, "HOME": HOME, "LANG": "C.UTF-8", "TZ": "UTC", "TMPDIR": scratch}
+
+
+def with_proxy(port: int) -> dict[str, str]:
+    """What tells programs of the only way out."""
+    url = f"http://127.0.0.1:{port}"
+    names = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
+    local = "localhost,127.0.0.1,::1"
+    return {**dict.fromkeys(names, url), "NO_PROXY": local, "no_proxy": local}
+
+
+def inside(at: str, cwd: str) -> str:
+    """The directory that ``cwd`` names in a world seen at ``at``. Misuse: it leads out of it."""
+    place = os.path.normpath(os.path.join(at, cwd))
+    if place != at and not place.startswith(at.rstrip("/") + "/"):
+        raise Misuse(f"cwd {cwd!r} leads out of the world: give a path inside of it")
+    return place
+
+
+def plan_of(
+    world: Overlay | Folder,
+    *,
+    tier: Tier,
+    at: str,
+    readable: tuple[str, ...],
+    network: bool,
+    limits: Limits,
+) -> dict[str, Any]:
+    """The plan of one sandbox, as the helper reads it. Misuse: it cannot be carried out."""
+    if isinstance(world, Folder):
+        places = {"path": _host_path(world.path)}
+        if tier != "namespaces":
+            at = places["path"]
+    else:
+        places = {"lower": [_host_path(path) for path in world.lower],
+                  "upper": _host_path(world.upper), "work": _host_path(world.work)}  # fmt: skip
+        if not world.lower:
+            raise Misuse("an overlay needs at least one lower directory")
+        if tier != "namespaces":
+            raise Misuse(f"walls of tier {tier!r} cannot mount an overlay: give a Folder")
+    if not os.path.isabs(at) or os.path.normpath(at) in ("/", "/tmp"):  # noqa: S108
+        raise Misuse(f"a world cannot be seen at {at!r}: give an absolute path of its own")
+    at = os.path.normpath(at)
+    if tier == "namespaces" and any(f"{at}/".startswith(f"{taken}/") for taken in _TAKEN):
+        raise Misuse(f"a world cannot be seen at {at!r}: the system is there")
+    if network and tier == "landlock":
+        raise Misuse("walls of tier 'landlock' have no network: ask for none")
+    seen = [_host_path(path) for path in readable]
+    if any(f"{path}/".startswith(f"{at}/") for path in seen):
+        raise Misuse(f"a readable path lies in the world at {at!r}: bring it into the world")
+    return {
+        "tier": tier, "world": places, "at": at, "readable": seen,
+        "tmp_bytes": min(limits.disk_bytes or most.COMMAND_TMP_BYTES, most.COMMAND_TMP_BYTES),
+        "network": network, "limits": dataclasses.asdict(limits),
+    }  # fmt: skip
+
+
+def _host_path(path: str) -> str:
+    if not os.path.isabs(path):
+        raise Misuse(f"{path!r} must be an absolute path")
+    return os.path.realpath(path)
