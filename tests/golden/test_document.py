@@ -60,7 +60,7 @@ def test_layout(tmp_path: Path):
     SqliteStore(tmp_path)._writer.close()
     made = sqlite3.connect(tmp_path / "journal.db")
     described = sqlite3.connect(":memory:")
-    described.executescript(re.sub(r" *--.*", "", block("sql")))
+    described.executescript(re.sub(r"\s+", " ", re.sub(r"--.*", "", block("sql"))))
     listing = "SELECT type, name, sql FROM sqlite_master ORDER BY name"
     assert made.execute(listing).fetchall() == described.execute(listing).fetchall()
     made.close()

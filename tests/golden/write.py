@@ -34,8 +34,9 @@ from holdfast.stores.archive import export_runs
 from holdfast.stores.lines import VERSION
 from holdfast.stores.memory import MemoryStore
 from holdfast.stores.schema import APPLICATION_ID, SCHEMA
+from holdfast.stores.terse import terse
 from holdfast.values import limits
-from holdfast.values.canon import Blobs, pack
+from holdfast.values.canon import Blobs, encode, pack
 from holdfast.world import EMPTY
 from tests.stores.scenes import Scene, rich
 
@@ -162,7 +163,11 @@ def shape() -> str:
         events.Head(4, "b" * 64, ""),
     )  # fmt: skip
     out += ["", f"sample body {encode_body(StepSettled('1', Plan('greet'))).decode()}"]
-    out += [f"sample id {sample.id}", "", SCHEMA.strip(), ""]
+    out += [f"sample id {sample.id}"]
+    for tag, digits in (("blob", "61"), ("raw", "62")):
+        written = encode({tag: digits * 32}).replace(b'{"', b'{"$')
+        out += [f"sample column {terse(part)!r}" for part in (written, encode(written.decode()))]
+    out += ["", SCHEMA.strip(), ""]
     return "\n".join(line.replace("holdfast.journal.events.", "") for line in out)
 
 

@@ -22,6 +22,7 @@ from holdfast.journal.store import Batch
 from holdfast.stores.archive import import_archive
 from holdfast.stores.fsck import check
 from holdfast.stores.memory import MemoryStore
+from holdfast.stores.reading import wakeable
 from holdfast.stores.salvage import salvage
 from holdfast.stores.sqlite import SqliteStore
 from holdfast.testing.drafts import begin, sound
@@ -101,6 +102,21 @@ async def test_an_empty_store_is_small(tmp_path: Path):
         trees = conn.execute("SELECT count(*) FROM sqlite_schema WHERE rootpage > 0").fetchone()[0]
         assert conn.execute("PRAGMA page_count").fetchone()[0] == trees + 1
         assert conn.execute("PRAGMA page_size").fetchone()[0] == limits.PAGE_BYTES
+
+
+async def test_looking_for_runs_that_can_go_on_reads_no_others(tmp_path: Path):
+    """However many are parked or done: each question has an index of its own."""
+    await SqliteStore(tmp_path).close()
+    asked: list[str] = []
+    with contextlib.closing(sqlite3.connect(tmp_path / "journal.db")) as conn:
+        conn.set_trace_callback(asked.append)
+        assert wakeable(conn, 5, 10, lambda _, __: False) == ([], 0)
+        conn.set_trace_callback(None)
+        plans = [row[3] for sql in asked for row in conn.execute(f"EXPLAIN QUERY PLAN {sql}")]
+    reads = [plan for plan in plans if " run" in plan]
+    assert sorted(plan.split("INDEX ")[1].split()[0] for plan in reads) == [
+        "run_due", "run_due", "run_lively", "run_status",
+    ]  # fmt: skip
 
 
 # ---- disks -----------------------------------------------------------------------------------

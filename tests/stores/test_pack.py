@@ -453,6 +453,21 @@ async def test_damaged_places_are_found(tmp_path: Path, sql: str, kind: str, tex
     assert any(one[0] == kind and text in one[1] for one in found), found
 
 
+@pytest.mark.parametrize("change", ["pack=x'41'", "start=x'41'", "size='many'"])
+async def test_a_damaged_place_is_one_clear_error(tmp_path: Path, change: str):
+    store = SqliteStore(tmp_path)
+    await fill(store, "r", range(2))
+    await store.close()
+    conn = sqlite3.connect(tmp_path / "journal.db")
+    conn.execute(f"UPDATE blob SET {change} WHERE pack IS NOT NULL")
+    conn.commit()
+    conn.close()
+    store = SqliteStore(tmp_path)
+    with pytest.raises(Corrupt, match="is damaged; see `holdfast fsck`"):
+        store.get(digest(noise(1)))
+    await store.close()
+
+
 def test_a_store_from_before_packs_is_refused(tmp_path: Path):
     SqliteStore(tmp_path)._writer.close()
     conn = sqlite3.connect(tmp_path / "journal.db")

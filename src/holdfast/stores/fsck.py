@@ -17,12 +17,13 @@ from typing import Any
 import msgspec
 
 from holdfast.journal.events import KINDS, Head, body_decoder, other_roots
-from holdfast.journal.proof import Chain, Named, Problem
+from holdfast.journal.proof import Chain, Named, Problem, Raw
 from holdfast.journal.views import RunRow
 from holdfast.stores.blobs import COLUMNS, counter, read_blob, stored_at
 from holdfast.stores.pack import Moved, Place, head_line, open_pack, pack_path
 from holdfast.stores.reading import decode_row
 from holdfast.stores.still import journal_path, reading_file
+from holdfast.stores.terse import raw_event
 from holdfast.values.canon import digest
 from holdfast.values.errors import Corrupt, HoldfastError
 from holdfast.values.ports import Clock, SystemClock
@@ -265,7 +266,7 @@ class Check:
             if self.places is not None:
                 self.places.setdefault(number, array("q")).append(seq)
             try:
-                self.prove(chain, event, number not in self.doomed)
+                self.prove(chain, raw_event(event), number not in self.doomed)
             except (TypeError, ValueError, AttributeError) as error:  # a damaged row holds anything
                 report.add("file", f"event seq {seq}", f"is not legible: {error}")
                 self.sound_to.setdefault(chain.run, chain.pos + 1)
@@ -274,7 +275,7 @@ class Check:
         for chain in chains.values():
             report.heads[chain.run] = chain.head
 
-    def prove(self, chain: Chain, event: Any, needed: bool = True) -> None:
+    def prove(self, chain: Chain, event: Raw, needed: bool = True) -> None:
         """Prove one event and, if it is ``needed``, note what it names."""
         pos, code, _, _, world, body, _, value = event
         if chain.pos < 0:
@@ -296,7 +297,7 @@ class Check:
             for root in other_roots(KINDS[code], body):
                 self._roots.setdefault(root, f"{chain.run}#{pos}")
 
-    def _fork(self, chain: Chain, event: Any) -> None:
+    def _fork(self, chain: Chain, event: Raw) -> None:
         """The first event of a run may say that the run forks from another."""
         try:
             body = body_decoder("run.started").decode(event[5])

@@ -19,6 +19,7 @@ from holdfast.journal.views import RunRow
 from holdfast.stores import reading
 from holdfast.stores.bells import Bell
 from holdfast.stores.blobs import counter
+from holdfast.stores.terse import terse
 from holdfast.values import limits
 from holdfast.values.errors import LeaseLost, NotFound
 from holdfast.values.ports import Clock
@@ -220,6 +221,6 @@ def _columns(event: Event, number: int) -> tuple[Any, ...]:
     return (
         event.seq, number, event.pos, _CODES[event.kind], event.at, bytes.fromhex(event.id),
         bytes.fromhex(event.world) or None, event.body.decode(),
-        None if event.args is None else event.args.decode(),
-        None if event.value is None else event.value.decode(),
+        None if event.args is None else terse(event.args),
+        None if event.value is None else terse(event.value),
     )  # fmt: skip

@@ -14,6 +14,7 @@ from holdfast.journal.placing import lineage
 from holdfast.journal.store import RunQuery
 from holdfast.journal.views import RunRow
 from holdfast.stores.blobs import counter
+from holdfast.stores.terse import written
 from holdfast.values.errors import Corrupt, NotFound
 
 _COLUMNS = "seq,pos,kind,at,id,world,body,args,value"
@@ -116,9 +117,9 @@ def wakeable(
     ready: list[str] = []
     cursor = conn.execute(
         "SELECT run,owner FROM run WHERE status='running' UNION "
-        "SELECT run,owner FROM run WHERE woken=1 UNION "
         "SELECT run,owner FROM run WHERE due>0 AND due<=? UNION "
-        "SELECT run,owner FROM run WHERE owner<>'' AND status IN ('running','waiting')",
+        "SELECT run,owner FROM run WHERE (owner<>'' OR woken=1)"
+        " AND (woken=1 OR status IN ('running','waiting'))",
         (now_ms,),
     )
     for run, owner in cursor:
@@ -126,7 +127,7 @@ def wakeable(
             ready.append(run)
             if len(ready) >= limit:
                 break
-    timer = conn.execute("SELECT coalesce(min(due),0) FROM run WHERE due>?", (now_ms,))
+    timer = conn.execute("SELECT coalesce(min(due),0) FROM run WHERE due>0 AND due>?", (now_ms,))
     return ready, timer.fetchone()[0]
 
 
@@ -137,6 +138,6 @@ def event_of(run: str, parent: str, columns: Sequence[Any]) -> Event:
         raise Corrupt(f"event {run}#{pos} is of an unknown kind ({kind})")
     return Event(
         seq, run, pos, name.hex(), parent, KINDS[kind], at, world.hex() if world else "",
-        body.encode(), None if args is None else args.encode(),
-        None if value is None else value.encode(),
+        body.encode(), None if args is None else written(args),
+        None if value is None else written(value),
     )  # fmt: skip

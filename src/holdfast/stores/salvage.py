@@ -14,6 +14,7 @@ from holdfast.journal.proof import Chain
 from holdfast.stores.fsck import Check, Progress, Report
 from holdfast.stores.lines import ArchiveWriter, new_file
 from holdfast.stores.still import journal_path, reading_file
+from holdfast.stores.terse import raw_event
 from holdfast.values.errors import Corrupt
 from holdfast.values.ports import Clock, SystemClock
 
@@ -99,9 +100,10 @@ def _save(
         if columns[0] >= stop:
             return
         parent = chain.head_id
-        wrong = chain.take(columns)
+        event = raw_event(columns)
+        wrong = chain.take(event)
         assert wrong is None, wrong
-        pos, code, at, name, world, body, args, value = columns
+        pos, code, at, name, world, body, args, value = event
         writer.add(
             Event(
                 seq, chain.run, pos, name.hex(), parent, KINDS[code], at,

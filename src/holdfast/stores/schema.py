@@ -1,8 +1,9 @@
 """The SQLite layout of a journal, and opening it safely.
 
 One file, ``journal.db``: plain tables that the ``sqlite3`` shell can read. ``event.body``, ``args``
-and ``value`` are canonical JSON text; hashes are 32-byte blobs. A file of another program, of a
-newer format, or damaged is refused with one line that names the place; nothing is rewritten.
+and ``value`` are canonical JSON text (with references as `holdfast.stores.terse` writes them);
+hashes are 32-byte blobs. A file of another program, of a newer format, or damaged is refused with
+one line that names the place; nothing is rewritten.
 """
 
 from __future__ import annotations
@@ -39,8 +40,7 @@ CREATE INDEX run_status ON run(status, n);
 CREATE INDEX run_agent  ON run(agent, n);
 CREATE INDEX run_parent ON run(parent, n) WHERE parent <> '';
 CREATE INDEX run_due    ON run(due)   WHERE due > 0;
-CREATE INDEX run_woken  ON run(woken) WHERE woken = 1;
-CREATE INDEX run_owner  ON run(owner) WHERE owner <> '';
+CREATE INDEX run_lively ON run(owner) WHERE owner <> '' OR woken = 1;
 CREATE TABLE event(
   seq   INTEGER PRIMARY KEY,            -- commit order of the whole store
   n     INTEGER NOT NULL,               -- run.n
@@ -50,8 +50,8 @@ CREATE TABLE event(
   id    BLOB NOT NULL,                  -- SHA-256 over all but seq
   world BLOB,                           -- root of the world after, NULL = none
   body  TEXT NOT NULL,
-  args  TEXT,
-  value TEXT
+  args,                                 -- text, or bytes if references are in it
+  value
 );
 CREATE UNIQUE INDEX event_place ON event(n, pos);
 CREATE TABLE blob(
@@ -184,10 +184,9 @@ def _create(path: Path) -> None:
             conn.execute(f"PRAGMA page_size={limits.PAGE_BYTES}")
             conn.execute("PRAGMA journal_mode=WAL")
             conn.execute("BEGIN IMMEDIATE")
-            # without its comments the layout fits on the first page
-            for statement in re.sub(r" *--.*", "", SCHEMA).split(";\n"):
-                if statement.strip():
-                    conn.execute(statement)
+            # without comments and needless space the layout fits on the first page
+            for statement in re.sub(r"\s+", " ", re.sub(r"--.*", "", SCHEMA)).split(";"):
+                conn.execute(statement)
             conn.execute(f"PRAGMA application_id={APPLICATION_ID}")
             conn.execute(f"PRAGMA user_version={FORMAT}")
             conn.execute("COMMIT")
