@@ -61,6 +61,18 @@ def test_the_commands_run(folder: Path):
             assert "sent to Ada" in holdfast(folder, "resume", run)
 
 
+def test_a_program_is_tried_on_forks(folder: Path):
+    commands = [
+        shlex.split(line[2:], comments=True)[1:]
+        for line in CONSOLE[1].splitlines()
+        if line.startswith("$ ")
+    ]
+    assert [words[0] for words in commands] == ["try", "world", "world"]
+    said = [holdfast(folder, *words) for words in commands]
+    assert "made.txt" in said[1]
+    assert (folder / "made.txt").read_text() == "2\n"
+
+
 def test_agents_and_tools_are_plain_functions_outside_a_run(folder: Path):
     code = "import asyncio, hello; print(asyncio.run(hello.hello('Ada')))"
     done = subprocess.run(
