@@ -175,5 +175,6 @@ def test_modes_as_git(place):
     listed = git(repository, "ls-tree", "-r", made).stdout.decode().splitlines()
     assert [line.split()[0] for line in listed] == ["100644", "120000", "100755"]
     work = place()
-    git(repository, f"--work-tree={work}", "checkout", "-f", made, "--", ".")
+    git(repository, "read-tree", made)
+    git(repository, f"--work-tree={work}", "checkout-index", "-a", "-f")
     assert import_dir(objects, work) == root
