@@ -36,10 +36,11 @@ BODIES = [
 
 
 class Model:
-    """A run is a list of event ids, an owner and an epoch; a fork copies the list."""
+    """A run is a list of event ids, an owner and an epoch; a fork copies the list, not the end."""
 
     def __init__(self) -> None:
         self.runs: dict[str, list] = {}
+        self.ended: set[str] = set()
         self.lease: dict[str, tuple[str, int]] = {}
         self.order: list[tuple[str, int]] = []
 
@@ -51,13 +52,17 @@ class Model:
             ok = isinstance(body, RunStarted) and not epoch
             return ok and (not body.fork_of or body.fork_pos < len(self.runs.get(body.fork_of, ())))
         news = isinstance(body, SignalReceived | FindingAdded)
-        return (owner != "" and epoch == current) if epoch else news
+        mine = owner != "" and epoch == current
+        return (mine and (news or run not in self.ended)) if epoch else news
 
     def add(self, run: str, body, lease: str, event) -> None:
         if run not in self.runs:
             past = self.runs[body.fork_of][: body.fork_pos + 1] if body.fork_of else []
             self.runs[run] = list(past)
             self.lease[run] = (lease, 1 if lease else 0)
+        if isinstance(body, RunEnded):  # its owner has nothing more to do in it
+            self.ended.add(run)
+            self.lease[run] = ("", self.lease[run][1])
         self.runs[run].append(event.id)
         self.order.append((run, event.pos))
 
@@ -206,3 +211,25 @@ def _owned(row, owner: str):
 
 
 TestJournal = Journal.TestCase
+
+
+def test_who_ends_a_run_lets_go_of_it():
+    """The end takes the lease; one that is taken later, to write below the end, stays."""
+    journal = Journal()
+    journal.begin()
+    try:
+        settled, _, signal, finding, _, ended = BODIES
+        journal.start("a", lease=True, expect=-1)
+        journal.grow("a", ended, None, 0)
+        journal.grow("a", settled, None, 0)
+        journal.reopen(clean=True)
+        journal.grow("a", settled, None, 0)
+        journal.claim("a", ghost=False)
+        journal.grow("a", settled, None, 0)
+        journal.grow("a", ended, None, 0)
+        journal.news("a", signal)
+        journal.grow("a", finding, None, 0)
+        journal.the_same_history()
+        journal.the_same_tail_and_listing()
+    finally:
+        journal.teardown()

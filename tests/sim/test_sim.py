@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from holdfast.engine import perform
+from holdfast.journal.store import Batch
+from holdfast.stores.memory import MemoryStore
 from holdfast.testing import sim
+from holdfast.testing.clock import VirtualClock, run_virtual
+from holdfast.testing.drafts import begin, signal
+from holdfast.testing.faults import FaultyStore
 
 SEEDS = {"calm": 40, "mix": 200, "replay": 40, "sqlite": 15}
 
@@ -59,3 +66,24 @@ def test_a_broken_engine_is_found(monkeypatch: pytest.MonkeyPatch):
 def test_the_command_line(capsys: pytest.CaptureFixture[str]):
     assert sim.main(["--seed", "3"]) == 0
     assert "1 seeds" in capsys.readouterr().out
+
+
+def test_late_answers_keep_their_order_when_one_is_given_up():
+    """As a store's do: who stops waiting lets no later answer pass an earlier one."""
+
+    async def main() -> list[int]:
+        delays = iter([0.0, 1.0, 0.0, 0.0])
+        store, answered = FaultyStore(MemoryStore(), slow=lambda: next(delays)), []
+        await begin(store, "r")
+
+        async def one(number: int) -> None:
+            await store.append((Batch("r", (signal(),)),), {})
+            answered.append(number)
+
+        waiting = [asyncio.ensure_future(one(number)) for number in range(3)]
+        await asyncio.sleep(0.5)
+        waiting[1].cancel()
+        await asyncio.wait(waiting)
+        return answered
+
+    assert run_virtual(main, VirtualClock()) == [0, 2]

@@ -25,6 +25,7 @@ from holdfast.stores.memory import MemoryStore
 from holdfast.stores.reading import wakeable
 from holdfast.stores.salvage import salvage
 from holdfast.stores.sqlite import SqliteStore
+from holdfast.stores.writer import Writer
 from holdfast.testing.drafts import begin, sound
 from holdfast.testing.drafts import signal as signal_draft
 from holdfast.values import limits
@@ -56,6 +57,39 @@ async def test_work_is_done_in_the_order_of_the_calls(tmp_path: Path):
     await asyncio.gather(*waiting)
     chain = await sound(store, "r")
     assert [event.body.split(b'"')[3].decode() for event in chain[1:]] == expected
+    await store.close()
+
+
+async def test_answers_come_in_the_order_of_the_calls(tmp_path: Path, monkeypatch):
+    """INVARIANT S5: what the thread has committed and not yet answered is behind the loop."""
+    store = SqliteStore(tmp_path)
+    await begin(store, "r")
+    real, committed, answer = Writer._deliver, threading.Event(), threading.Event()
+
+    def held(self: Writer, items: list) -> None:
+        committed.set()
+        answer.wait()
+        real(self, items)
+
+    monkeypatch.setattr(Writer, "_deliver", held)
+    large = random.Random(1).randbytes(limits.INLINE_COMMIT_BYTES + 1)
+    answered: list[str] = []
+    waiting: list[asyncio.Future] = []
+
+    def ask(name: str, blobs: dict[str, bytes]) -> None:
+        future = store.append((Batch("r", (Draft(SignalReceived(name), 1),)),), blobs)
+        future.add_done_callback(lambda _: answered.append(name))
+        waiting.append(future)
+
+    ask("first", {digest(large): large})
+    while not committed.is_set():
+        await asyncio.sleep(0)
+    ask("second", {})  # a small one, and nothing else to do: the loop could commit it itself
+    while store._writer._gathered:
+        await asyncio.sleep(0)
+    answer.set()
+    await asyncio.gather(*waiting)
+    assert answered == ["first", "second"]
     await store.close()
 
 

@@ -158,7 +158,7 @@ def _first(
 
 def _fold(row: RunRow | None, event: Event, batch: Batch, placed: Placed) -> RunRow | None:
     new = fold_run(row, event)
-    if new is not None and new.ended and new.owner:
+    if new is not None and event.kind == "run.ended" and new.owner:
         new = msgspec.structs.replace(new, owner="")  # nobody needs to hold a run that is over
     if new is not row:
         placed.changed.add(batch.run)

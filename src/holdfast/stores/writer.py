@@ -73,11 +73,13 @@ class Writer:
         self._clock = clock
         self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
         self._closed = False
-        # INVARIANT S5: work is done in the order in which it was asked for. So the loop commits
-        # only while nothing is behind it: no item is queued or in the thread's hands.
+        # INVARIANT S5: work is done, and answered, in the order in which it was asked for. So the
+        # loop commits only while nothing is behind it: no item is queued or in the thread's hands,
+        # and none of its own is done but not yet answered.
         self._writing = threading.Lock()
         self._counting = threading.Lock()
         self._behind = 0
+        self._unanswered = 0  # of the home loop, which alone touches it
         self._gathered: list[_Item] = []
         self._home: tuple[asyncio.AbstractEventLoop, int] | None = None
         self._at_once = 0
@@ -99,6 +101,7 @@ class Writer:
         item.future = loop.create_future()
         if self._home is None or self._home[0].is_closed():
             self._home = (loop, threading.get_ident())
+            self._unanswered = 0
         if self._home[0] is not loop:
             self._put([item])
             return item.future
@@ -143,13 +146,15 @@ class Writer:
         if not items:
             return
         if not self._commit_here(items):
+            self._unanswered += sum(item.loop is not None for item in items)
             self._put(items)
 
     def _commit_here(self, items: list[_Item]) -> bool:
         """Commit on the loop, if that is likely to be quick; False if nothing was done."""
         slow = self._cost_us > limits.INLINE_COMMIT_MS * 1000
         large = sum(item.size for item in items) > limits.INLINE_COMMIT_BYTES
-        if slow or large or self._behind or self._pages > limits.WAL_CHECKPOINT_PAGES:
+        behind = self._behind or self._unanswered
+        if slow or large or behind or self._pages > limits.WAL_CHECKPOINT_PAGES:
             self._cost_us *= 0.98  # try again some time
             return False
         if not self._writing.acquire(blocking=False):
@@ -317,7 +322,12 @@ class Writer:
                 _resolve(group)
                 continue
             with contextlib.suppress(RuntimeError):  # that loop is closed: nobody waits there
-                loop.call_soon_threadsafe(_resolve, group)
+                loop.call_soon_threadsafe(self._answer, loop, group)
+
+    def _answer(self, loop: asyncio.AbstractEventLoop, items: list[_Item]) -> None:
+        if self._home is not None and self._home[0] is loop:
+            self._unanswered -= len(items)
+        _resolve(items)
 
 
 def _idle(loop: asyncio.AbstractEventLoop) -> bool:

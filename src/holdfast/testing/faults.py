@@ -218,7 +218,7 @@ class FaultyStore(Mortal):
         before = self._answers
         task = asyncio.ensure_future(self._late(answer, before, delay))
         self._answers = task
-        return task
+        return asyncio.shield(task)  # who stops waiting lets no later answer pass
 
     async def _late(
         self, answer: Awaitable[T], before: asyncio.Future[Any] | None, delay: float
