@@ -2,5 +2,5 @@
 
 NAMES = (
     "sequential", "once", "together", "onestep", "replay", "fork", "signal", "parked",
-    "conversation", "listing", "worlds", "databases",
+    "conversation", "listing", "imports", "worlds", "openworlds", "databases", "merging",
 )  # fmt: skip

@@ -16,8 +16,8 @@ from pathlib import Path
 import apsw
 
 from bench.ground import Ground, rounds
+from bench.postgres import Postgres, took_ms
 from bench.report import Figure, median
-from bench.worlds import peers
 from holdfast.stores.sqlite import SqliteStore
 from holdfast.world import EMPTY, Stage, apply, import_dir
 from holdfast.world.pages import open_database
@@ -101,7 +101,7 @@ def _measure(ground: Ground) -> list[Figure]:
     megabytes = (source / PATH).stat().st_size / 1e6
     versions = Versions(folder)
     try:
-        took = peers.took_ms(lambda: versions.take_in(source))
+        took = took_ms(lambda: versions.take_in(source))
         root = versions.take_in(source)
         title = f"{megabytes:,.0f} MB SQLite"
         found = [_first_write(ground, versions, root, title, took)]
@@ -118,7 +118,7 @@ def _first_write(ground: Ground, versions: Versions, root: str, title: str, took
     count = ground.size(200, 50)
     for number in range(count):
         sql = f"UPDATE purchase SET amount = amount + 1 WHERE id = {number * 37 % 40_000}"
-        times.append(peers.took_ms(lambda sql=sql: versions.change(root, lambda c: c.execute(sql))))
+        times.append(took_ms(lambda sql=sql: versions.change(root, lambda c: c.execute(sql))))
     each = (versions.size() - before) / count / 1000
     others = {"PostgreSQL TEMPLATE": _template(ground)} if ground.with_peers else {}
     ms = median(times)
@@ -130,9 +130,9 @@ def _first_write(ground: Ground, versions: Versions, root: str, title: str, took
 
 def _template(ground: Ground) -> float:
     """A branch of a PostgreSQL database of about the same size; 0 if no server is installed."""
-    if not peers.Postgres.there():
+    if not Postgres.there():
         return 0.0
-    server = peers.Postgres()
+    server = Postgres()
     try:
         server.sql("CREATE DATABASE source")
         rows = ground.size(900_000, 90_000)
@@ -176,7 +176,7 @@ def _depth(
     stock.close()
     ratio = median([deep / one for deep, one in zip(times["deep"], times["1"], strict=True)])
     opening = median([
-        peers.took_ms(lambda: versions.ask(deep, "SELECT amount FROM purchase WHERE id = 7"))
+        took_ms(lambda: versions.ask(deep, "SELECT amount FROM purchase WHERE id = 7"))
         for _ in range(20)
     ])  # fmt: skip
     return [

@@ -1,4 +1,4 @@
-"""What people use today to branch a directory or a database, timed in the same process tree."""
+"""PostgreSQL, the peer for branches of databases: a real server on a unix socket."""
 
 from __future__ import annotations
 
@@ -20,67 +20,6 @@ def took_ms(work: Callable[[], object]) -> float:
     start = time.perf_counter()
     work()
     return (time.perf_counter() - start) * 1e3
-
-
-def git(folder: Path, *words: str) -> None:
-    subprocess.run(
-        ["git", "-c", "user.name=bench", "-c", "user.email=bench@localhost", "-c", "gc.auto=0",
-         "-C", str(folder), *words],
-        check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-
-
-class Repository:
-    """A copy of a tree as a git repository."""
-
-    def __init__(self, tree: Path, place: Path) -> None:
-        self.place = place / "repo"
-        self.import_ms = took_ms(lambda: self._make(tree))
-        self._count = 0
-
-    def _make(self, tree: Path) -> None:
-        shutil.copytree(tree, self.place)
-        start = time.perf_counter()
-        git(self.place, "init", "-q")
-        git(self.place, "add", "-A")
-        git(self.place, "commit", "-qm", "first")
-        self.add_ms = (time.perf_counter() - start) * 1e3
-
-    def worktree_ms(self) -> float:
-        """``git worktree add`` and a first command there."""
-        self._count += 1
-        to = self.place.parent / f"worktree{self._count}"
-
-        def work() -> None:
-            git(self.place, "worktree", "add", "-q", "--detach", str(to))
-            subprocess.run(["/bin/true"], cwd=to, check=True)
-
-        took = took_ms(work)
-        git(self.place, "worktree", "remove", "--force", str(to))
-        return took
-
-    def commit_ms(self, changed: int) -> float:
-        """A commit of ``changed`` small files found by git's stat scan."""
-        paths = sorted(path for path in self.place.rglob("*.py"))[:: max(1, 50 // changed)][
-            :changed
-        ]
-        self._count += 1
-        for path in paths:
-            path.write_bytes(path.read_bytes() + b"# %d\n" % self._count)
-        return took_ms(lambda: git(self.place, "commit", "-qam", "next"))
-
-
-def copy_ms(tree: Path, place: Path) -> float:
-    """``cp -r`` and a first command there."""
-    to = place / "copied"
-
-    def work() -> None:
-        subprocess.run(["cp", "-r", str(tree), str(to)], check=True)
-        subprocess.run(["/bin/true"], cwd=to, check=True)
-
-    took = took_ms(work)
-    shutil.rmtree(to)
-    return took
 
 
 class Postgres:

@@ -1,1 +1,0 @@
-"""Worlds beside `git worktree add`, `cp -r`, a stat-scan commit and PostgreSQL's ``TEMPLATE``."""
