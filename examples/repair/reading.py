@@ -112,6 +112,8 @@ class Journal:
     def _settled(self, event: Event, body: StepSettled, name: str) -> tuple[str, str, str] | None:
         if name not in COUNTED or (body.status == "refused" and body.origin == "person"):
             return None  # the person's answer has said so already
+        if _was_dropped(body):
+            return None  # the check of a candidate, when another one had been found
         if body.error is not None:
             return body.key, name, body.error.text.splitlines()[0].removeprefix(f"{name}: ")
         if body.status == "held":
@@ -252,8 +254,14 @@ class Journal:
 
 
 def _was_done(body: StepSettled) -> bool:
-    """Whether its tool itself was performed: not refused, held or previewed."""
-    return body.status in ("value", "error") and body.origin != "preview"
+    """Whether its tool itself was performed, to its end: not refused, held or previewed."""
+    performed_here = body.status in ("value", "error") and body.origin != "preview"
+    return performed_here and not _was_dropped(body)
+
+
+def _was_dropped(body: StepSettled) -> bool:
+    """Whether the program gave it up, before it began or on the way."""
+    return body.error is not None and body.error.type == "CancelledError"
 
 
 def performed(count: Path) -> dict[str, list[str]]:

@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -95,7 +95,7 @@ class Provider(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def listening() -> Iterator[str]:
+def listening() -> Generator[str]:
     """The provider's address, while it listens."""
     Provider.asked = []
     with ThreadingHTTPServer(("127.0.0.1", 0), Provider) as server:
