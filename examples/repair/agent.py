@@ -5,23 +5,23 @@ learns which bug was planted; all that it has is its world, the library as it st
 """
 
 import asyncio
+import contextlib
 import os
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import holdfast
 from examples.repair import git, localise, model, suite
 from examples.repair.candidates import Candidate, ordered
 from examples.repair.localise import Suspect
 from holdfast.tools import world
+from holdfast.tools.command import Result
 
-AT_ONCE = 4
-"""Candidates in one batch, each in a fork of its own."""
-
-RUNS_AT_ONCE = 2
-"""Candidates whose tests run at the same time."""
+AT_ONCE = 2
+"""Candidates that are tried at the same time, each in a fork of its own."""
 
 SUSPECTS = 300
 """Suspicious lines for which candidates are formed."""
@@ -29,46 +29,56 @@ SUSPECTS = 300
 MOST = 300
 """Candidates that are tried before the agent gives up."""
 
-FAILING_TRIED = 5
-"""How many of the failing tests judge a candidate first."""
-
-CANDIDATE_SECONDS = 15.0
-"""Limit of the run of those tests."""
-
 MODEL, MUTATIONS = "model", "mutations"
 """Where candidates come from."""
+
+notes = holdfast.sql("notes.db")
+"""What the agent notes down. It is a file of the world: a candidate's note stands in its fork, and
+comes home only if that is merged."""
+
+
+@dataclass(frozen=True)
+class Edit:
+    """One change of a file: ``old`` occurs in it once and becomes ``new``."""
+
+    path: str
+    line: int
+    old: str
+    new: str
+    what: str
 
 
 @dataclass(frozen=True)
 class Trial:
-    """How a candidate did. ``relevant``: it passed the tests that failed; ``whole``: all tests."""
+    """How a candidate did: whether it ``passes`` the tests that failed."""
 
-    relevant: bool
-    whole: bool
-    why: str
+    edit: Edit
+    passes: bool
 
 
 @dataclass(frozen=True)
 class Repair:
-    """What the agent has to say in the end. ``commit``: what was published, "" if nothing was."""
+    """What the agent has to say in the end. ``was``, ``now``: the repaired line before and after;
+    ``published``: what the commit changed, "" if nothing was published."""
 
     found: bool
-    why: str
-    tried: int = 0
+    why: str = ""
     offered: int = 0
     origin: str = ""
     path: str = ""
     line: int = 0
     edit: str = ""
-    commit: str = ""
+    was: str = ""
+    now: str = ""
+    published: str = ""
 
 
 # ---- tools: whatever leaves the agent's own code ---------------------------------------------
 
 
 @holdfast.tool(effect="world")
-async def run_tests(run: suite.Run) -> str:
-    """Run tests of the library in this world; returns the tracer's report."""
+async def run_tests(run: suite.Run) -> Result:
+    """Run tests of the library in this world, in a sandbox; what it prints is for `suite.read`."""
     _note("run_tests")
     seconds = run.seconds + suite.GRACE_SECONDS
     tracer = str(suite.TRACER.parent)
@@ -76,7 +86,7 @@ async def run_tests(run: suite.Run) -> str:
     if not result.stdout and result.exit:
         said = result.stderr.strip().splitlines()[-1:] or [f"exit code {result.exit}"]
         raise holdfast.Outside(f"the tests cannot be run: {said[0]}")
-    return result.stdout
+    return result
 
 
 @holdfast.tool(effect="read")
@@ -97,18 +107,33 @@ def ask_model(question: str, wire: model.Wire) -> str:
 async def already_published(repository: str, message: str) -> object:
     """After a crash: look whether the commit is there, by the key that it carries."""
     found = git.with_trailer(Path(repository), "Idempotency-Key", holdfast.idempotency_key())
-    return found or holdfast.NOT_DONE
+    return git.stat_of(Path(repository), found) if found else holdfast.NOT_DONE
 
 
-@holdfast.tool(effect="once", reconcile=already_published)
+async def would_publish(repository: str, message: str) -> str:
+    """What `publish` would say: its preview, which is all that happens in a fork."""
+    with _exported() as (tree, clone):
+        return await asyncio.to_thread(git.stage, Path(repository), tree, clone)
+
+
+@holdfast.tool(effect="once", reconcile=already_published, preview=would_publish)
 async def publish(repository: str, message: str) -> str:
-    """Commit this world to a repository; returns the commit."""
+    """Commit what changed in this world to a repository; returns which files that were."""
     _note("publish")
     signed = f"{message}\nIdempotency-Key: {holdfast.idempotency_key()}\n"
+    with _exported() as (tree, clone):
+        stat = await asyncio.to_thread(git.stage, Path(repository), tree, clone)
+        await asyncio.to_thread(git.commit_and_push, tree, clone, signed)
+        return stat
+
+
+@contextlib.contextmanager
+def _exported() -> Generator[tuple[Path, Path]]:
+    """This world as plain files, and a place for a clone."""
     with tempfile.TemporaryDirectory(prefix="publish-") as scratch:
-        tree, clone = Path(scratch) / "tree", Path(scratch) / "clone"
-        await asyncio.to_thread(world.export, tree)
-        return await asyncio.to_thread(git.commit_and_push, Path(repository), tree, signed, clone)
+        tree = Path(scratch) / "tree"
+        world.export(tree)
+        yield tree, Path(scratch) / "clone"
 
 
 def _note(tool: str) -> None:
@@ -122,54 +147,80 @@ def _note(tool: str) -> None:
 # ---- agents ----------------------------------------------------------------------------------
 
 
-@holdfast.agent(max_runs=RUNS_AT_ONCE)
-async def try_candidate(path: str, old: str, new: str, relevant: suite.Run) -> Trial:
-    """Apply one edit in a fork of the library and see what the tests say."""
-    await world.edit(path, old, new)
-    report = suite.read(await run_tests(relevant))
-    if not report.green:
-        return Trial(relevant=False, whole=False, why=report.why)
-    report = suite.read(await run_tests(suite.Run(first_failure=True)))
-    return Trial(relevant=True, whole=report.green, why=report.why)
+@holdfast.agent
+async def try_candidate(edit: Edit, failing: suite.Run, repository: str) -> Trial:
+    """Apply one edit, in a fork of the library, and see what the tests that failed say. What it
+    publishes is only previewed, unless this fork is the one that is merged."""
+    await world.edit(edit.path, edit.old, edit.new)
+    result = await run_tests(failing)
+    report = suite.read(result.stdout)
+    await notes.execute(
+        "insert into trials values (?, ?, ?, ?, ?, ?)",
+        [holdfast.run_id(), edit.path, edit.line, edit.what, report.why, result.seconds],
+    )
+    if report.green:
+        message = f"Repair {edit.path}:{edit.line}\n\n{edit.what}\n\nRun: {holdfast.run_id()}"
+        await publish(repository, message)
+    return Trial(edit, report.green)
 
 
 @holdfast.agent
-async def repair(
-    run: str, paths: tuple[str, ...], repository: str, wire: model.Wire | None = None
-) -> Repair:
+async def repair(paths: tuple[str, ...], repository: str, wire: model.Wire | None = None) -> Repair:
     """Find what makes the tests fail, repair it, and publish the repair if a person agrees.
 
-    ``run``: the name of this run, for the commit; ``paths``: files in which the bug may be;
-    ``repository``: where to publish; ``wire``: a model to ask for candidates, if there is one.
+    ``paths``: files in which the bug may be; ``repository``: where to publish; ``wire``: a model to
+    ask for candidates, if there is one.
     """
-    report = suite.read(await run_tests(suite.Run()))
+    report = suite.read((await run_tests(suite.Run())).stdout)
     if report.green:
         return Repair(found=False, why="all tests pass: there is nothing to repair")
-    tests = localise.choose_tests(report)
-    traced = suite.read(await run_tests(suite.Run(tests=tests, trace=True)))
-    suspects = localise.suspects(traced)[:SUSPECTS]
+    traced = suite.Run(tests=localise.choose_tests(report), trace=True)
+    suspects = localise.suspects(suite.read((await run_tests(traced)).stdout))[:SUSPECTS]
     sources = {path: await world.read(path) for path in paths}
-    tried = offered = 0
+    await notes.script("create table trials (run primary key, path, line, edit, why, seconds)")
+    failing, offered = suite.judge(report), 0
     for origin in (MODEL, MUTATIONS) if wire else (MUTATIONS,):
         if origin == MODEL and wire is not None:
             made = await _from_model(wire, suspects, sources, report)
         else:
             made = await holdfast.call(propose, suspects, paths)
         offered += len(made)
-        for batch in _batches(made):
-            tried += len(batch)
-            winner = await _try(batch, sources, report)
-            if winner is None:
-                continue
-            found, child = winner
-            merged = await holdfast.merge(child)
-            done = Repair(
-                found=merged.merged, why="" if merged.merged else "the merge met conflicts",
-                tried=tried, offered=offered, origin=origin,
-                path=found.path, line=found.line, edit=found.description,
-            )  # fmt: skip
-            return await _offer(done, run, repository)
-    return Repair(found=False, why="no candidate passes the tests", tried=tried, offered=offered)
+        edits = [_edit(one, sources[one.path]) for one in made]
+        best = await holdfast.explore(
+            [try_candidate.with_(edit, failing, repository) for edit in edits],
+            check=good, limit=AT_ONCE, first=True,
+        )  # fmt: skip
+        if best:
+            return replace(await _merge(best[0]), offered=offered, origin=origin)
+    return Repair(found=False, why="no candidate passes the tests", offered=offered)
+
+
+async def good(trial: Trial) -> bool:
+    """Whether a candidate passes all tests; asked in its world."""
+    return trial.passes and await whole_suite_green()
+
+
+async def whole_suite_green() -> bool:
+    """Whether all tests pass in this world."""
+    return suite.read((await run_tests(suite.Run(first_failure=True))).stdout).green
+
+
+async def _merge(best: holdfast.Candidate[Any]) -> Repair:
+    """Merge the candidate, which publishes it: policy has a person asked first, who may refuse."""
+    assert best.result is not None
+    edit: Edit = best.result.edit
+    merged = await best.merge(check=whole_suite_green)
+    if not merged.merged:
+        return Repair(found=False, why="the merge met conflicts, or made a test fail")
+    stopped = merged.published.stopped
+    return Repair(
+        found=True,
+        why=str(stopped.result) if stopped else "",
+        path=edit.path, line=edit.line, edit=edit.what,
+        was=await world.at("start").read(edit.path, edit.line - 1, 1),
+        now=await world.read(edit.path, edit.line - 1, 1),
+        published="" if stopped else str(merged.published.done[0].result),
+    )  # fmt: skip
 
 
 async def _from_model(
@@ -184,61 +235,17 @@ async def _from_model(
     return model.parse_edits(answer, sources)
 
 
-async def _try(
-    batch: Sequence[Candidate], sources: Mapping[str, str], report: suite.Report
-) -> tuple[Candidate, holdfast.Child] | None:
-    """Try candidates side by side, each in a fork of this world; the first that passes it all."""
-    relevant = suite.Run(
-        report.failing[:FAILING_TRIED] if not report.broken else report.broken[:1],
-        first_failure=True,
-        test_seconds=suite.patience(report),
-        seconds=CANDIDATE_SECONDS,
-    )
-    children = [
-        await holdfast.spawn(try_candidate, one.path, *_passage(one, sources[one.path]), relevant)
-        for one in batch
-    ]
-    trials = await holdfast.gather(*[_trial(child) for child in children])
-    for one, child, trial in zip(batch, children, trials, strict=True):
-        if trial.whole:
-            return one, child
-    return None
-
-
-async def _trial(child: holdfast.Child) -> Trial:
-    try:
-        return await child.result()
-    except holdfast.RunFailed as error:
-        return Trial(relevant=False, whole=False, why=str(error))
-
-
-async def _offer(done: Repair, run: str, repository: str) -> Repair:
-    """Publish; policy has a person asked first, who may refuse."""
-    message = (
-        f"Repair {done.path}:{done.line}\n\n{done.edit}\n"
-        f"{done.tried} candidates were tried; this one passes the whole suite.\n\nRun: {run}"
-    )
-    try:
-        return replace(done, commit=await publish(repository, message))
-    except holdfast.Refused as refused:
-        return replace(done, why=str(refused))
-
-
-def _passage(one: Candidate, source: str) -> tuple[str, str]:
-    """The edit as texts before and after, with as many whole lines around it as make it unique."""
+def _edit(one: Candidate, source: str) -> Edit:
+    """The candidate with as many whole lines around it as make its place unique."""
     start = source.rfind("\n", 0, one.start) + 1
     end = _line_end(source, one.end)
     while source.count(source[start:end]) > 1:
         start = source.rfind("\n", 0, max(0, start - 1)) + 1
         end = _line_end(source, end)
-    return source[start:end], source[start : one.start] + one.text + source[one.end : end]
+    new = source[start : one.start] + one.text + source[one.end : end]
+    return Edit(one.path, one.line, source[start:end], new, one.description)
 
 
 def _line_end(source: str, place: int) -> int:
     found = source.find("\n", place)
     return len(source) if found < 0 else found + 1
-
-
-def _batches(made: Sequence[Candidate]) -> Iterator[Sequence[Candidate]]:
-    for start in range(0, len(made), AT_ONCE):
-        yield made[start : start + AT_ONCE]

@@ -20,12 +20,6 @@ from examples.repair.candidates import Candidate, ordered
 AT_ONCE = 2
 """Runs of the tests side by side."""
 
-CANDIDATE_SECONDS = 15.0
-"""Limit of the run of the failing tests on one candidate."""
-
-FAILING_TRIED = 5
-"""How many of the failing tests judge a candidate first."""
-
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -57,17 +51,10 @@ def find_suspects(root: Path, report: suite.Report) -> list[localise.Suspect]:
     return localise.suspects(suite.perform(root, suite.Run(tests=tests, trace=True)))
 
 
-def judge(root: Path, report: suite.Report) -> suite.Run:
-    """The run that a candidate has to pass first."""
-    tests = report.failing[:FAILING_TRIED] if not report.broken else report.broken[:1]
-    limit = suite.patience(report)
-    return suite.Run(tests, first_failure=True, test_seconds=limit, seconds=CANDIDATE_SECONDS)
-
-
 def repair(root: Path, sources: Mapping[str, str], report: suite.Report, seconds: float) -> Found:
     """Try candidates side by side until one passes the whole suite or time is up."""
     offered = ordered(find_suspects(root, report), sources)
-    first = judge(root, report)
+    first = suite.judge(report)
     tried = verified = 0
     until = time.monotonic() + seconds
 

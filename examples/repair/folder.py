@@ -132,7 +132,6 @@ def plant(place: Place, title: str, tree: Mapping[str, str], seed: int) -> Plant
 def write_order(place: Place, paths: tuple[str, ...], wire: model.Wire | None) -> None:
     """Write down the agent's arguments: nothing of the bug, and no key."""
     order = {
-        "run": place.run,
         "paths": paths,
         "repository": str(place.repository.resolve()),
         "wire": None if wire is None else asdict(wire),

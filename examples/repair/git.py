@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 BRANCH = "main"
+_STAT = "--stat=80"
 _NAME = ("Repair demo", "demo@example.invalid")
 
 
@@ -46,14 +47,34 @@ def make_bare(repository: Path, tree: Path, message: str) -> str:
     return git("rev-parse", "HEAD", at=tree)
 
 
-def commit_and_push(repository: Path, tree: Path, message: str, clone: Path) -> str:
-    """Make a directory's content the next commit of a repository; returns the commit."""
+def stage(repository: Path, tree: Path, clone: Path) -> str:
+    """Make what changed in the repository's files, as they are in a directory, ready to be
+    committed from a new clone; returns which they are. Files of the directory's own are left."""
     git("clone", "--quiet", "--no-checkout", str(repository), str(clone))
-    place = (f"--git-dir={clone / '.git'}", f"--work-tree={tree}")
-    git(*place, "add", "--all", "--force", at=tree)
-    git(*place, "commit", "--quiet", "--message", message, at=tree)
-    git(*place, "push", "--quiet", "origin", f"HEAD:{BRANCH}", at=tree)
-    return git(*place, "rev-parse", "HEAD", at=tree)
+    at = _apart(tree, clone)
+    git(*at, "read-tree", "HEAD", at=tree)
+    git(*at, "add", "--update", at=tree)
+    return _even(git(*at, "diff", "--cached", _STAT, at=tree))
+
+
+def commit_and_push(tree: Path, clone: Path, message: str) -> None:
+    """Commit what is ready, and push it to where the clone came from."""
+    at = _apart(tree, clone)
+    git(*at, "commit", "--quiet", "--message", message, at=tree)
+    git(*at, "push", "--quiet", "origin", f"HEAD:{BRANCH}", at=tree)
+
+
+def stat_of(repository: Path, commit: str) -> str:
+    """Which files a commit changed, as `stage` says it."""
+    return _even(git("show", "--format=", _STAT, commit, at=repository))
+
+
+def _even(stat: str) -> str:
+    return "\n".join(line.strip() for line in stat.splitlines())
+
+
+def _apart(tree: Path, clone: Path) -> tuple[str, str]:
+    return f"--git-dir={clone / '.git'}", f"--work-tree={tree}"
 
 
 def with_trailer(repository: Path, name: str, text: str) -> str:

@@ -48,8 +48,8 @@ class Death:
     pid: int
     events: list[Event]
     seq: int
-    recorded: int
-    """Steps of counted tools that had an outcome."""
+    recorded: frozenset[str]
+    """Keys of the steps of counted tools that had an outcome."""
 
 
 def prepare(screen: Screen, place: Place, pin: library.Pin, seed: int, cache: Path) -> Planting:
@@ -112,7 +112,7 @@ class Play:
         self.wishes = wishes
         self.store = runtime.store
         self.user = runtime.settings.user
-        self.journal = Journal(runtime.store, place.run)
+        self.journal = Journal(runtime, place.run)
         self.planted = folder.planting(place)
         self.lines: list[Line] = []
         self.death: Death | None = None
@@ -139,7 +139,7 @@ class Play:
             self.lines += await self.journal.news()  # what it committed until its last moment
             events = list(self.journal.events)
             seq = max((event.seq for event in events), default=0)
-            self.death = Death(process.pid, events, seq, self.journal.performed_steps())
+            self.death = Death(process.pid, events, seq, self.journal.recorded())
         else:
             await self._show_news()
             if code:
@@ -148,7 +148,7 @@ class Play:
         screen.close()
 
     async def _show_news(self) -> bool:
-        """Show what is new in the journal; whether a candidate passed all tests."""
+        """Show what is new in the journal; whether a candidate passed the tests that failed."""
         news = await self.journal.news()
         self.lines += news
         for line in news:
@@ -161,7 +161,7 @@ class Play:
     def _progress(self, line: Line) -> None:
         self._said += 1
         if line.passed:
-            self.screen.say(f"candidate {self._said} passes all tests: {line.text}")
+            self.screen.say(f"candidate {self._said} passes them: {line.text}")
         elif self.screen.live or self._said % SAID_EVERY == 0:
             self.screen.progress(f"{counted(self._said, 'candidate')} tried, each in a fork")
 
@@ -177,7 +177,7 @@ class Play:
     def tell_death(self, death: Death) -> None:
         """Part three: the process is dead, the journal is not."""
         self.screen.part("kill -9, in the middle")
-        flying = performed(self.place.count)[str(death.pid)] - death.recorded
+        flying = len(performed(self.place.count)[str(death.pid)]) - len(death.recorded)
         alive = _alive(death.pid)
         self.screen.say(
             f"process {death.pid} got SIGKILL and is {'STILL ALIVE' if alive else 'dead'}"
@@ -214,32 +214,37 @@ class Play:
         changes = await self.journal.changes()
         if changes:
             screen.say()
-            screen.say("what the agent changed in its world:")
+            screen.say("what the agent changed in its world, from the start to now:")
             screen.block(changes)
+            screen.say(
+                f"its notes, a database in that world: {counted(self.journal.trials(), 'fork')} "
+                f"wrote one each, {len(await self.journal.noted())} came home with the merge"
+            )
         return sound
 
     def _prove(self, death: Death) -> bool:
         """That nothing recorded was done again: by the journal, and by a count kept beside it."""
         kept = self.journal.kept(death.events)
         by_process = performed(self.place.count)
-        first = by_process.pop(str(death.pid), 0)
-        later = by_process.total()
-        left = self.journal.performed_steps() - death.recorded
-        if kept and later == left:
+        first = by_process.pop(str(death.pid), [])
+        later = [key for keys in by_process.values() for key in keys]
+        again = death.recorded.intersection(later)
+        if kept and not again and death.recorded.issubset(first):
             self.screen.say("no step was repeated:", "bold")
             self.screen.say(
                 f"- the {counted(len(death.events), 'event')} from before the kill are all there, "
                 "with the same hashes"
             )
+            flying = len(first) - len(death.recorded)
             self.screen.say(
-                f"- tools counted beside the journal: {first} calls before the kill "
-                f"({death.recorded} recorded, {first - death.recorded} in flight),"
+                f"- tools counted beside the journal: {len(first)} calls before the kill "
+                f"({len(death.recorded)} recorded, {flying} in flight),"
             )
-            self.screen.say(f"  {later} after it, for the {left} steps that had no outcome yet")
+            self.screen.say(f"  {len(later)} after it, none for a step that had been recorded")
             return True
         self.screen.say(
-            f"THIS IS WRONG: events kept: {kept}; {later} tool calls after the kill for {left} "
-            "steps without an outcome", "red",
+            f"THIS IS WRONG: events kept: {kept}; {counted(len(again), 'recorded step')} performed "
+            "again after the kill", "red",
         )  # fmt: skip
         return False
 
@@ -259,6 +264,8 @@ class Play:
             screen.say(f"  {argument + ':':<12} {first}")
             for line in more:
                 screen.say(f"  {'':<12} {line}" if line else "")
+        screen.say("its preview, from the fork that was merged:", "bold")
+        screen.block(self.journal.preview())
         screen.say()
         by, decision = self.user, self.wishes.answer
         if decision == "ask":
@@ -292,10 +299,13 @@ class Play:
         code = 0
         if not found:
             code = 1
-        elif result["commit"]:
+        elif result["published"]:
+            same = result["published"] == self.journal.preview()
             screen.say()
             screen.say(f"published: a commit in {shown(self.place.repository)}")
-            told = git.git("show", "--stat", "--format=commit %H%n%n%B", result["commit"],
+            screen.say("it changes what its preview said" if same else "NOT AS PREVIEWED",
+                       "" if same else "red")  # fmt: skip
+            told = git.git("show", "--stat", "--format=commit %H%n%n%B", git.BRANCH,
                            at=self.place.repository)  # fmt: skip
             screen.block(told.replace("\n\n\n", "\n\n"))
         else:
@@ -321,6 +331,8 @@ class Play:
         )  # fmt: skip
         screen.say(f"REPAIRED {result['path']}:{result['line']}: {result['edit']}; {restored}",
                    "bold green")  # fmt: skip
+        screen.say(f"   at the start: {result['was'].strip()}")
+        screen.say(f"   now:          {result['now'].strip()}")
         if result["origin"] == "model":
             screen.say("the candidate came from the model")
         elif model.wire() is not None:
@@ -330,7 +342,7 @@ class Play:
         journal, screen = self.journal, self.screen
         if result:
             screen.say()
-            screen.say(f"{result['tried']} of {result['offered']} candidates tried")
+            screen.say(f"{journal.trials()} of {result['offered']} candidates tried")
         screen.say(
             f"{counted(journal.runs(), 'run')}, {counted(journal.steps().total(), 'step')}, "
             f"{counted(len(journal.events), 'event')}, {time.monotonic() - self.began:.0f} s; "

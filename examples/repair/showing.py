@@ -79,7 +79,7 @@ def timeline(lines: Sequence[Line], killed: int, gap: str) -> list[str]:
     def flush() -> None:
         if tried:
             good = [one.text for one in tried if one.passed]
-            found = f"{len(good) or 'none'} passed all tests"
+            found = f"{len(good) or 'none'} passed the tests that failed"
             rows.append(
                 _row(
                     tried[-1].at - began, "", "candidates", f"{len(tried)} tried in forks, {found}"
@@ -104,7 +104,7 @@ def timeline(lines: Sequence[Line], killed: int, gap: str) -> list[str]:
 
 def _row(ms: int | None, key: str, name: str, text: str) -> str:
     when = "" if ms is None else f"{ms / 1000:.1f} s"
-    return f"{when:>7}  {key:>4}  {name:<10}  {text}"
+    return f"{when:>7}  {key:>5}  {name:<10}  {text}"
 
 
 def amount(size: int) -> str:

@@ -23,6 +23,12 @@ RUN_SECONDS = 60.0
 GRACE_SECONDS = 5.0
 """How much later than the run's own limit a caller should kill it."""
 
+FAILING_TRIED = 5
+"""How many of the failing tests judge a candidate first."""
+
+CANDIDATE_SECONDS = 15.0
+"""Limit of the run of those tests."""
+
 # assert=plain: rewriting the assertions of every test file costs more than running them.
 _PYTEST = ("-q", "-p", "no:cacheprovider", "-p", "no:faulthandler", "--assert=plain", "--tb=short")
 
@@ -109,6 +115,13 @@ def patience(report: Report) -> float:
     """
     slowest = max((report.seconds.get(test, 0.0) for test in report.passing), default=TEST_SECONDS)
     return min(TEST_SECONDS, max(LEAST_SECONDS, 20 * slowest))
+
+
+def judge(report: Report) -> Run:
+    """The run that a candidate has to pass first: of tests that failed."""
+    tests = report.failing[:FAILING_TRIED] if not report.broken else report.broken[:1]
+    limit = patience(report)
+    return Run(tests, first_failure=True, test_seconds=limit, seconds=CANDIDATE_SECONDS)
 
 
 def read(text: str) -> Report:

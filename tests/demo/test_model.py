@@ -1,59 +1,20 @@
 """Candidates from a model: both wires against a server on loopback, and answers of all sorts."""
 
 import json
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
 from examples.repair import model
 from examples.repair.localise import Suspect
+from tests.demo.support import Provider
 
 SOURCES = {"a.py": "def f(a, b):\n    return a < b\n\n\ndef g(a, b):\n    return a < b\n"}
 EDIT = {"path": "a.py", "line": 6, "old": "a < b", "new": "a <= b", "why": "off by one"}
 
 
-class Provider(BaseHTTPRequestHandler):
-    """Speaks both wires; keeps what it was asked."""
-
-    asked: list[tuple[str, dict[str, str], dict]] = []  # noqa: RUF012
-    answer = ""
-
-    def do_POST(self):
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        self.asked.append((self.path, {k.lower(): v for k, v in self.headers.items()}, body))
-        if body["model"] == "refused":
-            self.send_error(429, "slow down")
-            return
-        if self.path == "/v1/chat/completions":
-            reply = {"choices": [{"message": {"role": "assistant", "content": self.answer}}]}
-        else:
-            reply = {"content": [{"type": "text", "text": self.answer}]}
-        raw = json.dumps(reply).encode()
-        self.send_response(200)
-        self.send_header("content-length", str(len(raw)))
-        self.end_headers()
-        self.wfile.write(raw)
-
-    def log_message(self, format, *args):  # noqa: A002
-        pass
-
-
-@pytest.fixture
-def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    for name in ("OPENAI", "ANTHROPIC"):
-        for what in ("API_KEY", "BASE_URL", "MODEL"):
-            monkeypatch.delenv(f"{name}_{what}", raising=False)
-    Provider.asked = []
+@pytest.fixture(autouse=True)
+def answer() -> None:
     Provider.answer = f"Here it is:\n```json\n{json.dumps([EDIT])}\n```\nGood luck."
-    with ThreadingHTTPServer(("127.0.0.1", 0), Provider) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
 
 
 @pytest.mark.parametrize(
