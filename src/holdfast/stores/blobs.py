@@ -193,7 +193,8 @@ def read_blob(conn: sqlite3.Connection, path: Path, name: str) -> bytes:
             before = place
             continue
         if content is None or digest(content) != name:
-            where = path if found[2] is None else f"{pack_path(path, found[2])} at {found[3]:,}"
+            known = type(found[2]) is int and type(found[3]) is int  # a damaged row holds anything
+            where = f"{pack_path(path, found[2])} at {found[3]:,}" if known else path
             raise Corrupt(f"{where}: blob {name} is damaged; see `holdfast fsck`")
         return content
 

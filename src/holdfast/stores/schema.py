@@ -184,10 +184,10 @@ def _create(path: Path) -> None:
             conn.execute(f"PRAGMA page_size={limits.PAGE_BYTES}")
             conn.execute("PRAGMA journal_mode=WAL")
             conn.execute("BEGIN IMMEDIATE")
-            # without its comments the layout fits on the first page
+            # without its comments and columns the layout fits on the first page
             for statement in re.sub(r" *--.*", "", SCHEMA).split(";\n"):
                 if statement.strip():
-                    conn.execute(statement)
+                    conn.execute(re.sub(r"\s*([(),])\s*|\s+", _narrow, statement.strip()))
             conn.execute(f"PRAGMA application_id={APPLICATION_ID}")
             conn.execute(f"PRAGMA user_version={FORMAT}")
             conn.execute("COMMIT")
@@ -256,6 +256,10 @@ def check_format(conn: sqlite3.Connection, path: Path) -> None:
             f"{path}: has journal format {found}, this Holdfast reads up to {FORMAT}: "
             "update Holdfast, or use another store with --store"
         )
+
+
+def _narrow(blank: re.Match[str]) -> str:
+    return blank[1] or " "
 
 
 def check_layout(conn: sqlite3.Connection, path: Path) -> None:
