@@ -92,7 +92,8 @@ async def publish(what: Holder) -> Published:
 
 
 async def publish_held(name: str, branch: str = "") -> Published:
-    """Publish what run ``name`` holds, on that branch of it, and what its descendants hold."""
+    """Publish what run ``name`` holds, and what its descendants hold; or what a branch of the
+    calling run does."""
     run = inside("holdfast.publish()")
     target = f"{name}@{branch}"
     if target in run.publishing:
@@ -100,15 +101,17 @@ async def publish_held(name: str, branch: str = "") -> Published:
     run.publishing.add(target)
     claim: dict[str, Any] = {}
     try:
-        asked = {"act": "list", "run": name, "branch": branch}
-        claim = outcome(await run.take(run.step("publish", name, asked)), run.outer.fetch)
+        # a fork of this run asks the same in its shared past: a branch is not named by its run
+        asked = {"act": "list", "run": "" if branch else name, "branch": branch}
+        title = f"branch {branch}" if branch else name
+        claim = outcome(await run.take(run.step("publish", title, asked)), run.outer.fetch)
         held = [msgspec.convert(one, Held) for one in claim["held"]]
         return await _perform(run, held)
     finally:
         run.publishing.discard(target)
         if claim and not run.leaving:
             asked = {"act": "end", "runs": claim["runs"], "token": claim["token"]}
-            await run.take(run.step("publish", name, asked))
+            await run.take(run.step("publish", f"branch {branch}" if branch else name, asked))
 
 
 async def _perform(run: Run, held: list[Held]) -> Published:
