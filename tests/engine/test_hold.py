@@ -694,7 +694,8 @@ def test_a_program_that_changed_cannot_publish_what_it_no_longer_asks_for():
 
 def test_a_fork_in_the_middle_of_a_branch_that_was_merged():
     """What a branch publishes is not named by its run: forks find it in the past they share;
-    and they can be made at a step on the branch."""
+    and they can be made at a step on the branch. E42: a fork between the list of what is published
+    and its effects leaves these to its source."""
     site = Site()
     use = cast(site)
 
@@ -714,6 +715,7 @@ def test_a_fork_in_the_middle_of_a_branch_that_was_merged():
             name = f"b{key}"
             await fork(life.store, "a", key, name=name, now_ms=site.clock.now_ms())
             assert await (await life.host.resume(name)).result() == [2, "1"], key
+            assert (await publish(life, name)).complete
         return len(keys)
 
     assert drive(site, work, main, check=False) > 5

@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass
 from holdfast.engine import scope
 from holdfast.engine.declare import agent
 from holdfast.engine.held import Held
-from holdfast.engine.run import Run
+from holdfast.engine.run import Pending, Run
 from holdfast.engine.steps import outcome, publication
 from holdfast.values.canon import unpack
 from holdfast.values.errors import Misuse
@@ -106,7 +106,9 @@ async def publish_held(name: str, branch: str = "") -> Published:
         title = f"branch {branch}" if branch else name
         claim = outcome(await run.take(run.step("publish", title, asked)), run.outer.fetch)
         held = [msgspec.convert(one, Held) for one in claim["held"]]
-        return await _perform(run, held)
+        # INVARIANT E42: what was listed in the past that a fork shares is its source's to publish
+        mine = claim["token"].rpartition("@")[0] == run.id
+        return await _perform(run, held, mine)
     finally:
         run.publishing.discard(target)
         if claim and not run.leaving:
@@ -114,20 +116,22 @@ async def publish_held(name: str, branch: str = "") -> Published:
             await run.take(run.step("publish", f"branch {branch}" if branch else name, asked))
 
 
-async def _perform(run: Run, held: list[Held]) -> Published:
+async def _perform(run: Run, held: list[Held], mine: bool) -> Published:
     done: list[Effect] = []
     for number, one in enumerate(held):
-        effect = await _effect(run, one)
-        if effect.status not in ("value", "held"):
+        pending = publication(run, one)
+        shared = pending.key in run.history.shared_steps
+        effect = await _effect(run, one, pending) if mine or shared else None
+        if effect is None or effect.status not in ("value", "held"):
             left = tuple(Effect(f"{other.run}@{other.place}", other.name)
-                         for other in held[number + 1 :])  # fmt: skip
+                         for other in held[number + (effect is not None) :])  # fmt: skip
             return Published(tuple(done), effect, left)
         done.append(effect)
     return Published(tuple(done))
 
 
-async def _effect(run: Run, held: Held) -> Effect:
-    step = await run.take(publication(run, held))
+async def _effect(run: Run, held: Held, pending: Pending) -> Effect:
+    step = await run.take(pending)
     settled = step.settled
     assert settled is not None
     fetch = run.outer.fetch
