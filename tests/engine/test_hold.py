@@ -690,3 +690,33 @@ def test_a_program_that_changed_cannot_publish_what_it_no_longer_asks_for():
 
     assert held(site, main, work).complete
     assert done(site) == [("say", "x")]
+
+
+def test_a_fork_in_the_middle_of_a_branch_that_was_merged():
+    """What a branch publishes is not named by its run: forks find it in the past they share;
+    and they can be made at a step on the branch. E42: a fork between the list of what is published
+    and its effects leaves these to its source."""
+    site = Site()
+    use = cast(site)
+
+    @holdfast.agent(name="main")
+    async def main() -> list[Any]:
+        async with holdfast.fork() as branch:
+            await world.write("f", "1")
+            await use.say("x")
+            await branch.merge()
+        return [await use.pay(1), await world.read("f")]
+
+    async def work(life: Life) -> Any:
+        await (await life.host.start(main, name="a")).result()
+        settled = [one for one in await life.store.read("a") if one.kind == "step.settled"]
+        keys = [body_of(one).key for one in settled]
+        for key in dict.fromkeys(keys):
+            name = f"b{key}"
+            await fork(life.store, "a", key, name=name, now_ms=site.clock.now_ms())
+            assert await (await life.host.resume(name)).result() == [2, "1"], key
+            assert (await publish(life, name)).complete
+        return len(keys)
+
+    assert drive(site, work, main, check=False) > 5
+    assert done(site) == [("say", "x"), ("pay", 1)]

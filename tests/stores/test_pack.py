@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import shutil
@@ -121,6 +122,20 @@ async def test_large_content_is_not_written_on_the_event_loop(tmp_path: Path, mo
         store.put_now(named(noise(100 + number)))
     assert set(threads) == {"holdfast-writer"}
     assert len(threads) >= 10
+    await store.close()
+
+
+@pytest.mark.parametrize("column", ["pack", "start", "size"])
+async def test_a_damaged_place_is_said_to_be_damaged(tmp_path: Path, column: str):
+    store, content = SqliteStore(tmp_path), noise(1)
+    store.put_now(named(content))
+    await store.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "journal.db")) as conn, conn:
+        conn.execute(f"UPDATE blob SET {column}=x'ff' WHERE pack IS NOT NULL")
+        assert conn.execute("SELECT changes()").fetchone() == (1,)
+    store = SqliteStore(tmp_path)
+    with pytest.raises(Corrupt, match="is damaged"):
+        store.get(digest(content))
     await store.close()
 
 

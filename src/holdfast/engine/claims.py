@@ -22,11 +22,12 @@ async def carry_out(home: Home, run: Run, pending: Pending) -> Done:
     bound, store, now = pending.bound, home.store, home.clock.now_ms()
     token = f"{run.id}@{place_of(run.history.segment, pending.key)}"
     if bound["act"] == "end":
-        await _say(
-            home, bound["runs"], SignalReceived(PUBLISH_END, "end " + bound["token"], run.id)
-        )
+        if bound["token"].rpartition("@")[0] == run.id:  # a fork ends no claim of its source's
+            await _say(
+                home, bound["runs"], SignalReceived(PUBLISH_END, "end " + bound["token"], run.id)
+            )
         return Done()
-    target = bound["run"]
+    target = bound["run"] or run.id
     if bound["act"] == "discard":
         try:
             held = await discard(store, target, by=run.id, now_ms=now, token=token)

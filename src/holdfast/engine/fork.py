@@ -107,8 +107,10 @@ def _alone(events: list[Event], key: str) -> Event | None:
     """The event of step ``key`` among ``events``, if it is sure to be the step's only one."""
     for event in events:
         if event.kind == "step.settled" and _key_of(event) == key:
-            plan = body_of(event).plan  # a merge has an event of its own before its outcome
+            body = body_of(event)
+            plan = body.plan  # a merge has an event of its own before its outcome
             alone = plan is not None and plan.kind != "merge" and event.args is not None
+            alone = alone and not body.branch  # the root of its branch is told by earlier ones
             return event if alone and not is_short(event.args or b"") else None
     return None
 

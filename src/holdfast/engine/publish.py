@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass
 from holdfast.engine import scope
 from holdfast.engine.declare import agent
 from holdfast.engine.held import Held
-from holdfast.engine.run import Run
+from holdfast.engine.run import Pending, Run
 from holdfast.engine.steps import outcome, publication
 from holdfast.values.canon import unpack
 from holdfast.values.errors import Misuse
@@ -92,7 +92,8 @@ async def publish(what: Holder) -> Published:
 
 
 async def publish_held(name: str, branch: str = "") -> Published:
-    """Publish what run ``name`` holds, on that branch of it, and what its descendants hold."""
+    """Publish what run ``name`` holds, and what its descendants hold; or what a branch of the
+    calling run does."""
     run = inside("holdfast.publish()")
     target = f"{name}@{branch}"
     if target in run.publishing:
@@ -100,31 +101,37 @@ async def publish_held(name: str, branch: str = "") -> Published:
     run.publishing.add(target)
     claim: dict[str, Any] = {}
     try:
-        asked = {"act": "list", "run": name, "branch": branch}
-        claim = outcome(await run.take(run.step("publish", name, asked)), run.outer.fetch)
+        # a fork of this run asks the same in its shared past: a branch is not named by its run
+        asked = {"act": "list", "run": "" if branch else name, "branch": branch}
+        title = f"branch {branch}" if branch else name
+        claim = outcome(await run.take(run.step("publish", title, asked)), run.outer.fetch)
         held = [msgspec.convert(one, Held) for one in claim["held"]]
-        return await _perform(run, held)
+        # INVARIANT E42: what was listed in the past that a fork shares is its source's to publish
+        mine = claim["token"].rpartition("@")[0] == run.id
+        return await _perform(run, held, mine)
     finally:
         run.publishing.discard(target)
         if claim and not run.leaving:
             asked = {"act": "end", "runs": claim["runs"], "token": claim["token"]}
-            await run.take(run.step("publish", name, asked))
+            await run.take(run.step("publish", f"branch {branch}" if branch else name, asked))
 
 
-async def _perform(run: Run, held: list[Held]) -> Published:
+async def _perform(run: Run, held: list[Held], mine: bool) -> Published:
     done: list[Effect] = []
     for number, one in enumerate(held):
-        effect = await _effect(run, one)
-        if effect.status not in ("value", "held"):
+        pending = publication(run, one)
+        shared = pending.key in run.history.shared_steps
+        effect = await _effect(run, one, pending) if mine or shared else None
+        if effect is None or effect.status not in ("value", "held"):
             left = tuple(Effect(f"{other.run}@{other.place}", other.name)
-                         for other in held[number + 1 :])  # fmt: skip
+                         for other in held[number + (effect is not None) :])  # fmt: skip
             return Published(tuple(done), effect, left)
         done.append(effect)
     return Published(tuple(done))
 
 
-async def _effect(run: Run, held: Held) -> Effect:
-    step = await run.take(publication(run, held))
+async def _effect(run: Run, held: Held, pending: Pending) -> Effect:
+    step = await run.take(pending)
     settled = step.settled
     assert settled is not None
     fetch = run.outer.fetch

@@ -6,7 +6,9 @@
 Each seed draws a mix of faults (a "swarm": many seeds have few kinds, so that each is met alone and
 in company) and plays two acts. In the first, processes crash before and after commits, commits
 are slow, bells are lost, tools fail or lose their reply, people answer late, twice or not at all,
-clocks jump. In the second, faults stop, and every run must end. The oracles look on.
+clocks jump. In the second, faults stop, and every run must end. The oracles look on. In some
+seeds a person is asked before what cannot be repeated, and in some a run is forked somewhere in its
+past: the fork holds what leaves the world, until it is published.
 """
 
 from __future__ import annotations
@@ -25,14 +27,19 @@ from typing import Any, NamedTuple
 
 from holdfast.engine import verbs
 from holdfast.engine.answers import cancel
+from holdfast.engine.fork import fork
+from holdfast.engine.publish import publishing
+from holdfast.engine.publisher import publish_run
+from holdfast.gate import DEFAULT_POLICY
+from holdfast.journal.events import StepPlanned, StepSettled, body_of
 from holdfast.journal.store import RunQuery, Store
-from holdfast.journal.views import RunRow, Wait
+from holdfast.journal.views import PUBLISHED, RunRow, Wait
 from holdfast.stores.memory import MemoryStore
 from holdfast.stores.sqlite import SqliteStore
 from holdfast.testing import oracles
 from holdfast.testing.clock import SeededDice, VirtualClock
 from holdfast.testing.faults import Crashed
-from holdfast.testing.lives import Life, Site
+from holdfast.testing.lives import ALLOW_ALL, Life, Site
 from holdfast.testing.programs import Cast, generate
 from holdfast.testing.replaying import replay_always
 from holdfast.values.errors import HoldfastError, LeaseLost
@@ -80,20 +87,23 @@ class Play:
         self.rate = self.random.choice([0.02, 0.1, 0.3])
         self.calm = not mixed
         linger = self.random.choice([0.0, 0.02, 1.0])
+        policy = self.random.choice([ALLOW_ALL, DEFAULT_POLICY])
         if scenario == "sqlite":
-            self.site = Site(open_store=open_store, seed=seed, linger=linger)
+            self.site = Site(open_store=open_store, seed=seed, linger=linger, policy=policy)
         else:
-            self.site = Site(store=open_store(), seed=seed, linger=linger)
+            self.site = Site(store=open_store(), seed=seed, linger=linger, policy=policy)
         self.watch = oracles.Watch()
         self.cast = Cast(self.site.outside, self._pause, self._mishap)
-        self.site.programs[self.cast.agent.name] = self.cast.agent
+        self.site.programs |= {self.cast.agent.name: self.cast.agent, publishing.name: publishing}
         self.site.outside.witness = self._witness
         self.runs = [
             (f"run{n}", generate(self.random, size=self.random.choice([3, 8, 15]), without=without))
             for n in range(self.random.randint(1, 3))
         ]
+        self.tried = self.random.choice(["", self.runs[0][0]])
         self.lives: list[Life] = []
         self.stopped: set[str] = set()
+        self._published = False
         self._sent: set[tuple[str, str]] = set()
         self._seen = 0
 
@@ -160,8 +170,8 @@ class Play:
             await self._within(new, new.resume_all())
         return self.random.choice(alive)
 
-    async def _within(self, life: Life, work: Any) -> None:
-        """Wait for what a process does, or for its death."""
+    async def _within(self, life: Life, work: Any) -> Any:
+        """Wait for what a process does, or for its death; what came of it, or None."""
         working = asyncio.ensure_future(work)
         crashed = asyncio.ensure_future(life.crashed.wait())
         await asyncio.wait([working, crashed], return_when=asyncio.FIRST_COMPLETED)
@@ -170,7 +180,8 @@ class Play:
             working.cancel()
             await asyncio.wait([working])
         with contextlib.suppress(asyncio.CancelledError, HoldfastError, Crashed):
-            await working
+            return await working
+        return None
 
     async def _people(self) -> None:
         """Start what is to run; answer and signal what waits; for ever."""
@@ -179,14 +190,36 @@ class Play:
                 life = await self._life()
                 if name not in self.watch.rows and not await self._exists(name):
                     await self._within(life, life.start(self.cast.agent, block, name=name))
-            for row in await self.site.inner.runs(RunQuery(limit=1000)):
+            rows = await self.site.inner.runs(RunQuery(limit=1000))
+            for row in rows:
                 for wait in row.waits:
                     await self._meet(row, wait)
+            if self.tried:
+                await self._try_out({row.run: row for row in rows})
             await asyncio.sleep(0.25)
 
     async def _exists(self, name: str) -> bool:
         rows = await self.site.inner.runs(RunQuery(limit=1000))
         return any(row.run == name for row in rows)
+
+    async def _try_out(self, rows: dict[str, RunRow]) -> None:
+        """Fork a run at some step of its past; publish what the fork holds when it waits for that,
+        and when it has ended."""
+        life, row = await self._life(), rows.get(self.tried + "-fork")
+        if row is None and self.tried in rows:
+            bodies = [body_of(event) for event in await self.site.inner.read(self.tried)]
+            steps = [one for one in bodies if isinstance(one, StepPlanned | StepSettled)]
+            if len(steps) > 1:
+                key, now = self.random.choice(steps).key, self.site.clock.now_ms()
+                await self._within(
+                    life, fork(life.store, self.tried, key, name=f"{self.tried}-fork", now_ms=now)
+                )
+        elif row is not None and not self._published:
+            busy = any(one.agent == publishing.name and not one.ended for one in rows.values())
+            needed = any(wait.name.startswith(PUBLISHED) for wait in row.waits)
+            if (row.ended or needed) and not busy:
+                begun = await self._within(life, publish_run(life.host, row.run))
+                self._published = row.ended and begun is not None
 
     async def _meet(self, row: RunRow, wait: Wait) -> None:
         """Do what one wait waits for."""
@@ -235,7 +268,8 @@ class Play:
                 people.result()
             rows = await self.site.inner.runs(RunQuery(limit=1000))
             left = [row for row in rows if not row.ended]
-            if len(rows) >= len(self.runs) and not left:
+            forked = any(row.run == f"{self.tried}-fork" for row in rows)
+            if len(rows) >= len(self.runs) and not left and (self._published or not forked):
                 return
             self._check_broken()
             if asyncio.get_running_loop().time() > until:
