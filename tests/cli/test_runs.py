@@ -222,6 +222,15 @@ def test_resume_stay_serves_what_others_leave(place: Path):
     assert server.returncode == 0
 
 
+def test_resume_all_takes_up_who_waits_for_another(place: Path):
+    """A parent that was left waiting goes on when its child, resumed beside it, has ended."""
+    invoke("run", "agents.py:worried", "--name", "parent", code=10)
+    (child,) = [row["run"] for row in rows() if row["run"] != "parent"]
+    invoke("answer", child, "red")
+    done = invoke("resume", "--all", "--json")
+    assert {row["status"] for row in documents(done.stdout)} == {"done"}
+
+
 def test_resume_all(place: Path):
     invoke("run", "agents.py:colour", "--name", "one", code=10)
     invoke("run", "agents.py:colour", "--name", "two", code=10)

@@ -26,7 +26,7 @@ from holdfast.journal.events import (
     encode_body,
 )
 from holdfast.journal.store import Batch, RunQuery, Store
-from holdfast.journal.views import PUBLISHED, RunRow
+from holdfast.journal.views import CHILD, PUBLISHED, RunRow
 from holdfast.values import limits
 from holdfast.values.canon import Blobs, unpack
 from holdfast.values.errors import (
@@ -213,7 +213,7 @@ class Host:
                 self.watch.spawn(self._begin_child(event))
             elif event.kind == "signal.received":
                 self._tell(event)
-                if PUBLISHED.encode() in event.body:
+                if CHILD.encode() in event.body or PUBLISHED.encode() in event.body:
                     self._mine.add(event.run)  # it goes on here, if it waited for that
 
     async def _begin_child(self, event: Event) -> None:
