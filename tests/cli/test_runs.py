@@ -222,6 +222,11 @@ def test_resume_stay_serves_what_others_leave(place: Path):
     assert server.returncode == 0
 
 
+def test_git_does_not_see_the_store(place: Path):
+    invoke("run", "agents.py:add", "1")
+    assert (place / ".holdfast" / ".gitignore").read_text() == "*\n"
+
+
 def test_resume_all_takes_up_who_waits_for_another(place: Path):
     """A parent that was left waiting goes on when its child, resumed beside it, has ended."""
     invoke("run", "agents.py:worried", "--name", "parent", code=10)

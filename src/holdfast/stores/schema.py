@@ -192,6 +192,8 @@ def _create(path: Path) -> None:
             conn.execute("COMMIT")
         draft.chmod(0o600)
         path.hardlink_to(draft)
+        if path.parent.name == ".holdfast":  # in the midst of somebody's work
+            (path.parent / ".gitignore").write_text("*\n")
         sync_directory(path.parent)
     except FileExistsError:
         pass  # another process made it at the same time: both use that one
