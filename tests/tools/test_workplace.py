@@ -467,3 +467,19 @@ async def test_weaker_walls_than_asked_for_are_never_used_w25(monkeypatch, wante
         assert f"HOLDFAST_SANDBOX={wanted!r}" in text
         assert "\n" not in text
         assert names(Path(here.caches)) == []
+
+
+async def test_copies_are_neither_made_nor_deleted_behind_a_link_w41(monkeypatch, tmp_path):
+    async def cannot(self: object, here: object) -> bool:
+        return False
+
+    monkeypatch.setattr(workplace.Workplace, "_can_overlay", cannot)
+    theirs = tmp_path / "r"
+    theirs.mkdir()
+    (theirs / "file").write_text("theirs")
+    async with site() as here:
+        (Path(here.caches) / "checkouts").symlink_to(tmp_path)
+        with pytest.raises(Misuse, match="symbolic link"):
+            await here.run(EMPTY, ["true"])
+        here.place.ended("r")
+    assert names(theirs) == ["file"]

@@ -29,7 +29,7 @@ from holdfast.world import CopyCheckout, Stage
 from holdfast.world.disk import Row
 from holdfast.world.layers import Layers, Stack
 from holdfast.world.overlay import Upper, read_upper
-from holdfast.world.shelf import delete
+from holdfast.world.shelf import delete, real
 
 
 @dataclass(frozen=True)
@@ -280,7 +280,7 @@ class Workplace:
         if world is not None and not world.busy:
             self._go(world)
         copies = self._caches / "checkouts" / run
-        if copies.is_dir():
+        if copies.is_dir() and not copies.parent.is_symlink():  # W41
             self._loop.run_in_executor(None, shutil.rmtree, copies, True)
 
     async def close(self) -> None:
@@ -317,7 +317,7 @@ class Workplace:
         It belongs to one lease (W8): a command that outlived its killed process may still write
         into the copy of the lease before, so that is never used again.
         """
-        place = self._caches / "checkouts" / here.run
+        place = real(real(self._caches / "checkouts") / here.run)
         for stale in place.glob("*"):
             if stale.name.partition(".")[0] != str(here.epoch):
                 shutil.rmtree(stale, ignore_errors=True) if stale.is_dir() else stale.unlink()
