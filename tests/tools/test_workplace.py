@@ -351,6 +351,10 @@ async def test_host_paths_are_read_only_when_named_and_never_the_store(tmp_path)
         for reach in (here.caches, str(Path(here.caches).parent), "/"):
             with pytest.raises(Misuse, match="holds the store"):
                 await here.run(EMPTY, ["true"], readable=[reach])
+        (tmp_path / "link").symlink_to(here.caches)
+        for reach in (f"{here.caches}/journal.db", str(tmp_path / "link" / "worlds")):  # W42
+            with pytest.raises(Misuse, match="is in the store"):
+                await here.run(EMPTY, ["true"], readable=[reach])
 
 
 async def test_time_and_words():

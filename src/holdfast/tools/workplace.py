@@ -338,10 +338,14 @@ def _tiers(wanted: str) -> tuple[Tier, Tier]:
 
 
 def _check(caches: Path, readable: tuple[str, ...]) -> None:
+    """INVARIANT W42: a command reads nothing of the store, whichever of the two holds the other."""
     store = os.path.realpath(caches)
     for path in readable:
-        if f"{store}/".startswith(os.path.realpath(path).rstrip("/") + "/"):
+        asked = os.path.realpath(path)
+        if f"{store}/".startswith(asked.rstrip("/") + "/"):
             raise Misuse(f"readable path {path!r} holds the store: commands never see that")
+        if f"{asked}/".startswith(store.rstrip("/") + "/"):
+            raise Misuse(f"readable path {path!r} is in the store: commands never see that")
 
 
 def interpreter() -> tuple[str, ...]:
