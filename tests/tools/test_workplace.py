@@ -487,3 +487,25 @@ async def test_copies_are_neither_made_nor_deleted_behind_a_link_w41(monkeypatch
             await here.run(EMPTY, ["true"])
         here.place.ended("r")
     assert names(theirs) == ["file"]
+
+
+async def test_landlock_is_used_only_when_it_is_asked_for(monkeypatch):
+    real = Sandbox.__init__
+
+    def weak(self, *, least, most, **more):
+        """As on a host that has no namespaces."""
+        real(self, least=least, most="landlock", **more)
+
+    monkeypatch.setattr(Sandbox, "__init__", weak)
+    async with site() as here:
+        with pytest.raises(Refused, match="'namespaces' do not stand"):
+            await here.run(EMPTY, ["true"])
+
+
+@needs("landlock")
+async def test_a_command_behind_landlock_has_a_scratch_directory_of_its_own():
+    text = 'test -z "$(ls -A $HOME)"; echo 1 > $HOME/a; echo 2 > $TMPDIR/b; cat $HOME/* > seen'
+    async with site("landlock") as here:
+        root = await here.sh(EMPTY, text)
+        root = await here.sh(root, text)  # nothing of the first is left
+        assert in_world(here.objects, root) == {"seen": (b"1\n2\n", False)}

@@ -30,6 +30,7 @@ from holdfast.world.disk import Row
 from holdfast.world.layers import Layers, Stack
 from holdfast.world.overlay import Upper, read_upper
 from holdfast.world.shelf import delete, real
+from holdfast.world.tree import RESERVED
 
 
 @dataclass(frozen=True)
@@ -302,9 +303,13 @@ class Workplace:
 
     async def _run_copy(self, here: scope.Call, asked: Asked) -> tuple[Ended, tuple[str, ...]]:
         checkout = await asyncio.to_thread(self._checkout, here)
+        environment = asked.environment
+        if await self._tier() == "landlock":
+            home = await asyncio.to_thread(_scratch, checkout.path)
+            environment = {"HOME": home, "TMPDIR": home, **environment}
         spec = Spec(
             asked.command, Folder(str(checkout.path)), cwd=asked.cwd,
-            environment=asked.environment, secrets=asked.secrets, readable=asked.readable,
+            environment=environment, secrets=asked.secrets, readable=asked.readable,
             network=asked.network, limits=asked.limits,
         )  # fmt: skip
         ended = await self._sandbox.run(spec)
@@ -327,14 +332,23 @@ class Workplace:
         return checkout
 
 
+def _scratch(copy: Path) -> str:
+    """A new directory that is no part of the world: walls that cannot mount have no other /tmp."""
+    place = copy / RESERVED
+    if place.is_symlink() or place.exists():
+        delete(place)
+    place.mkdir(mode=0o700)
+    return str(place)
+
+
 def _tiers(wanted: str) -> tuple[Tier, Tier]:
     """The weakest and the strongest walls that a setting allows; `Misuse`."""
     if not wanted:
-        return "landlock", "namespaces"
+        return "namespaces", "namespaces"
     for tier in TIERS:
         if tier == wanted:
             return tier, tier
-    raise Misuse(f"HOLDFAST_SANDBOX={wanted!r}: say {', '.join(TIERS)}, or nothing for the best")
+    raise Misuse(f"HOLDFAST_SANDBOX={wanted!r}: say {', '.join(TIERS)}, or nothing for namespaces")
 
 
 def _check(caches: Path, readable: tuple[str, ...]) -> None:

@@ -180,10 +180,11 @@ async def run(
     changes there.
 
     It sees its world, the system's programs, this Python and ``readable`` host paths; it reaches no
-    network but ``network`` ("host[:port]", "*.example.org"). Its environment is clean but for
-    ``environment`` and ``secrets``: names of variables of this process, whose values are never
-    recorded. With ``network`` its effect is ``once``, and a fork that holds effects refuses it. ``cwd``: a directory of the world. ``use``: what it may use. At the time limit it is
-    killed, and the result says so. The exit code is part of the result, not an error.
+    network but ``network`` ("host[:port]", "*.example.org"), with which its effect is ``once`` and
+    a fork that holds effects refuses it. Its environment is clean but for ``environment`` and
+    ``secrets``: names of variables of this process, whose values are never recorded. ``cwd``: a
+    directory of the world. ``use``: what it may use. At the time limit it is killed, and the result
+    says so. The exit code is part of the result, not an error.
     """
     values = secrets_of(secrets)
     asked = Asked(
