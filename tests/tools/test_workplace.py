@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,12 +13,15 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, rule
 
 from holdfast.sandbox.client import Sandbox
+from holdfast.sandbox.output import Kept
+from holdfast.sandbox.spec import Ended, Limits
 from holdfast.tools import workplace
+from holdfast.tools.command import result_of
 from holdfast.values import limits
 from holdfast.values.errors import HoldfastError, Misuse, Refused
 from holdfast.world import EMPTY, CopyCheckout, write_file
@@ -407,7 +411,10 @@ from pathlib import Path
 from tests.tools.support import Site
 from tests.world.support import build, in_world
 from holdfast.sandbox.client import Sandbox
+from holdfast.sandbox.output import Kept
+from holdfast.sandbox.spec import Ended, Limits
 from holdfast.tools import workplace
+from holdfast.tools.command import result_of
 from holdfast.values.errors import Outside
 async def main():
     here = Site(Path(sys.argv[1]) / "caches")
@@ -509,3 +516,43 @@ async def test_a_command_behind_landlock_has_a_scratch_directory_of_its_own():
         root = await here.sh(EMPTY, text)
         root = await here.sh(root, text)  # nothing of the first is left
         assert in_world(here.objects, root) == {"seen": (b"1\n2\n", False)}
+
+
+async def test_each_command_has_its_own_limits_of_memory_and_processes(monkeypatch):
+    opened: list[Limits] = []
+    real = Sandbox.open
+
+    async def noted(self, world, **more):
+        opened.append(more["limits"])
+        return await real(self, world, **more)
+
+    monkeypatch.setattr(Sandbox, "open", noted)
+    async with site() as here:
+        await here.sh(EMPTY, "true")
+        if not opened:
+            pytest.skip("this host mounts no overlays for us")
+        for use in (Limits(memory_bytes=1 << 29), Limits(processes=40), Limits(processes=40)):
+            await here.sh(EMPTY, "true", use=use)
+        kept = [(one.memory_bytes, one.processes) for one in opened[-2:]]
+        assert kept == [(1 << 29, Limits().processes), (Limits().memory_bytes, 40)]
+
+
+@given(st.integers(1, 80), st.integers(0, 20), st.integers(0, 20))
+def test_no_part_of_a_secret_is_recorded_at_a_cut_w43(most, before, after):
+    value = "s3cr3t-value"
+    kept = Kept(most)
+    kept.add(b"." * before + value.encode() * 2 + b"." * after)
+    output, cut = kept.all()
+    said = result_of(Ended(0, output, b"", cut), (), {"TOKEN": value}).stdout
+    rest = re.sub(r"\n\[\.\.\. \d+ bytes cut \.\.\.\]\n", "", said).replace("[TOKEN]", "")
+    assert set(rest) <= {"."}
+
+
+async def test_secrets_are_hidden_in_names_of_what_is_left_w43(monkeypatch):
+    monkeypatch.setenv("API_TOKEN", "s3'cr3\\t")
+    async with site() as here:
+        result, _ = await here.run(
+            EMPTY, ["sh", "-c", 'mkfifo "$API_TOKEN" || true'], secrets=["API_TOKEN"]
+        )
+        assert "cr3" not in str(result)
+        assert len(result.left) <= 1

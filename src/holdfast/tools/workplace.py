@@ -172,7 +172,11 @@ class Workplace:
     async def _enter(self, here: scope.Call, asked: Asked) -> _World:
         """The run's world, open, showing the root of the call."""
         root = here.root
-        walls = (asked.readable, asked.network, asked.limits.disk_bytes)
+        most_used = asked.limits  # what is set when a world is opened, for all its commands
+        walls = (
+            asked.readable, asked.network, most_used.disk_bytes, most_used.memory_bytes,
+            most_used.processes,
+        )  # fmt: skip
         world = self._open.get(here.run)
         if world is not None:
             if world.busy:
