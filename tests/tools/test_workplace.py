@@ -556,3 +556,21 @@ async def test_secrets_are_hidden_in_names_of_what_is_left_w43(monkeypatch):
         )
         assert "cr3" not in str(result)
         assert len(result.left) <= 1
+
+
+@pytest.mark.parametrize("overlays", [True, False])
+async def test_what_no_world_can_hold_is_left_and_told_in_copies_too(monkeypatch, overlays):
+    async def cannot(self: object, here: object) -> bool:
+        return False
+
+    if not overlays:
+        monkeypatch.setattr(workplace.Workplace, "_can_overlay", cannot)
+    async with site() as here:
+        start = build(here.objects, {"a": b"1", "d/b": b"2"})
+        result, root = await here.run(
+            start, ["sh", "-c", "mkfifo p d/q; rm a; mkfifo a; echo 3 > c"]
+        )
+        assert [line.partition(" is a")[0] for line in result.left] == ["'a'", "'d/q'", "'p'"]
+        assert in_world(here.objects, root) == {"c": (b"3\n", False), "d/b": (b"2", False)}
+        result, after = await here.run(root, ["sh", "-c", "ls; ls d"])
+        assert (result.stdout, result.left, after) == ("c\nd\nb\n", (), root)

@@ -158,7 +158,7 @@ class Workplace:
         world.busy, world.since = False, self._loop.time()
         here.root = found.root
         self._look_later()
-        return ended, found.left
+        return ended, tuple(sorted(found.left))
 
     def _read(self, world: _World, stage: Stage) -> Upper:
         upper, now = world.place / "upper", self._cache.now()
@@ -317,8 +317,9 @@ class Workplace:
             network=asked.network, limits=asked.limits,
         )  # fmt: skip
         ended = await self._sandbox.run(spec)
-        here.root = await asyncio.to_thread(checkout.snapshot)
-        return ended, ()
+        left: list[str] = []
+        here.root = await asyncio.to_thread(checkout.snapshot, left)
+        return ended, tuple(left)
 
     def _checkout(self, here: scope.Call) -> CopyCheckout:
         """The run's own copy of its world. It is a cache: anything there may be deleted.
