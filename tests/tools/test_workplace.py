@@ -19,11 +19,11 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, rule
 
 from holdfast.sandbox.client import Sandbox
 from holdfast.sandbox.output import Kept
-from holdfast.sandbox.spec import Ended, Limits
+from holdfast.sandbox.spec import Ended, Limits, Overlay
 from holdfast.tools import workplace
 from holdfast.tools.command import result_of
 from holdfast.values import limits
-from holdfast.values.errors import HoldfastError, Misuse, Refused
+from holdfast.values.errors import HoldfastError, Misuse, Outside, Refused
 from holdfast.world import EMPTY, CopyCheckout, write_file
 from tests.tools.support import Site, can, names, needs, site, until
 from tests.world.support import build, in_world, on_disk
@@ -412,7 +412,7 @@ from tests.tools.support import Site
 from tests.world.support import build, in_world
 from holdfast.sandbox.client import Sandbox
 from holdfast.sandbox.output import Kept
-from holdfast.sandbox.spec import Ended, Limits
+from holdfast.sandbox.spec import Ended, Limits, Overlay
 from holdfast.tools import workplace
 from holdfast.tools.command import result_of
 from holdfast.values.errors import Outside
@@ -574,3 +574,32 @@ async def test_what_no_world_can_hold_is_left_and_told_in_copies_too(monkeypatch
         assert in_world(here.objects, root) == {"c": (b"3\n", False), "d/b": (b"2", False)}
         result, after = await here.run(root, ["sh", "-c", "ls; ls d"])
         assert (result.stdout, result.left, after) == ("c\nd\nb\n", (), root)
+
+
+@needs("namespaces")
+async def test_why_worlds_are_copies_is_told_with_each_result(monkeypatch):
+    async with site() as here:
+        result, _ = await here.run(EMPTY, ["true"])
+        overlays = result.checkout == "overlay"
+        assert overlays or result.checkout.startswith("copy: ")
+    real = Sandbox.run
+
+    async def refused(self, spec, on_output=None):
+        if isinstance(spec.world, Overlay):
+            raise Outside("mount overlay: Permission denied")
+        return await real(self, spec, on_output)
+
+    monkeypatch.setattr(Sandbox, "run", refused)
+    async with site() as here:
+        for _ in range(2):
+            result, _ = await here.run(EMPTY, ["true"])
+            assert result.checkout == "copy: mount overlay: Permission denied"
+
+
+async def test_a_link_in_place_of_the_caches_is_an_error_and_no_copy_w41(tmp_path):
+    if not can("namespaces"):
+        pytest.skip("this host mounts no overlays for us")
+    async with site() as here:
+        (Path(here.caches) / "worlds").symlink_to(tmp_path)
+        with pytest.raises(Misuse, match="symbolic link"):
+            await here.run(EMPTY, ["true"])

@@ -21,7 +21,8 @@ class Result:
     ``timed_out``: it was killed at its time limit; ``cut``: bytes of output that were dropped from
     the middle; ``seconds``: wall time; ``sandbox``: the walls it ran in (namespaces, landlock or
     none); ``limit``: what ended or curbed it, "" if nothing did; ``refused``: what the walls turned
-    away; ``left``: what it left that a world cannot hold (sockets and FIFOs)."""
+    away; ``left``: what it left that a world cannot hold (sockets and FIFOs);
+    ``checkout``: how it saw the world: overlay, or copy and why no overlay can be mounted."""
 
     exit: int
     stdout: str
@@ -33,16 +34,19 @@ class Result:
     limit: str = ""
     refused: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
+    checkout: str = ""
 
 
-def result_of(ended: Ended, left: tuple[str, ...], secrets: dict[str, str]) -> Result:
+def result_of(
+    ended: Ended, left: tuple[str, ...], secrets: dict[str, str], checkout: str = ""
+) -> Result:
     """What is recorded of a command: output as text, with the secrets' names for their values."""
     cut = bool(ended.cut)
     return Result(
         ended.exit, _text(ended.stdout, secrets, cut), _text(ended.stderr, secrets, cut),
         ended.limit == "time", ended.cut, round(ended.seconds, 3), ended.tier, ended.limit,
         tuple(_hidden(line, secrets) for line in ended.refused),
-        tuple(_hidden(line, secrets) for line in left),
+        tuple(_hidden(line, secrets) for line in left), checkout,
     )  # fmt: skip
 
 

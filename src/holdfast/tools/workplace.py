@@ -85,11 +85,17 @@ class Workplace:
         self._wanted = wanted
         self._layers: Layers | None = None
         self._overlays: bool | None = None
+        self._why = ""
         self._open: dict[str, _World] = {}
         self._going: dict[asyncio.Task[None], _World] = {}
         self._first = asyncio.Lock()
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
+
+    @property
+    def checkout(self) -> str:
+        """How worlds are shown here: "overlay", or "copy" and why no overlay can be."""
+        return "overlay" if self._overlays else f"copy: {self._why}" if self._why else "copy"
 
     async def run(self, here: scope.Call, asked: Asked) -> tuple[Ended, tuple[str, ...]]:
         """Run a command in the world of a call and give the call what it made of it. Also returns
@@ -121,7 +127,10 @@ class Workplace:
             layers = await asyncio.to_thread(
                 Layers, Stage(here.stage.fetch), self._caches / "worlds"
             )
-        except HoldfastError:
+        except Misuse:  # such as caches behind a link (W41)
+            raise
+        except HoldfastError as error:
+            self._why = str(error)
             return False
         place = await asyncio.to_thread(layers.upper)
         below = place / "below"
@@ -134,6 +143,7 @@ class Workplace:
             await asyncio.to_thread(layers.close)
             if isinstance(error, Outside) and error.retryable:
                 raise
+            self._why = str(error)
             return False
         delete(place)
         self._layers = layers

@@ -193,8 +193,9 @@ async def run(
         replace(use or Limits(), seconds=seconds),
     )  # fmt: skip
     here = _here()
-    ended, left = await workplace(here.caches).run(here, asked)
-    return result_of(ended, left, values)
+    place = workplace(here.caches)
+    ended, left = await place.run(here, asked)
+    return result_of(ended, left, values, place.checkout)
 
 
 def export(directory: Path) -> None:
