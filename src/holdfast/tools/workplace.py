@@ -74,7 +74,8 @@ class _World:
 
 
 class Workplace:
-    """Runs commands in worlds. All methods are called on one event loop."""
+    """Runs commands in worlds. All methods are called on one event loop. ``checkout``: how worlds
+    are shown here, "overlay" or "copy", with why no overlay can be mounted."""
 
     def __init__(self, caches: str, wanted: str) -> None:
         self._own = "" if caches else tempfile.mkdtemp(prefix="holdfast-")
@@ -85,17 +86,12 @@ class Workplace:
         self._wanted = wanted
         self._layers: Layers | None = None
         self._overlays: bool | None = None
-        self._why = ""
+        self.checkout = "copy"
         self._open: dict[str, _World] = {}
         self._going: dict[asyncio.Task[None], _World] = {}
         self._first = asyncio.Lock()
         self._timer: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
-
-    @property
-    def checkout(self) -> str:
-        """How worlds are shown here: "overlay", or "copy" and why no overlay can be."""
-        return "overlay" if self._overlays else f"copy: {self._why}" if self._why else "copy"
 
     async def run(self, here: scope.Call, asked: Asked) -> tuple[Ended, tuple[str, ...]]:
         """Run a command in the world of a call and give the call what it made of it. Also returns
@@ -130,7 +126,7 @@ class Workplace:
         except Misuse:  # such as caches behind a link (W41)
             raise
         except HoldfastError as error:
-            self._why = str(error)
+            self.checkout = f"copy: {error}"
             return False
         place = await asyncio.to_thread(layers.upper)
         below = place / "below"
@@ -143,10 +139,10 @@ class Workplace:
             await asyncio.to_thread(layers.close)
             if isinstance(error, Outside) and error.retryable:
                 raise
-            self._why = str(error)
+            self.checkout = f"copy: {error}"
             return False
         delete(place)
-        self._layers = layers
+        self._layers, self.checkout = layers, "overlay"
         return True
 
     async def _run_open(self, here: scope.Call, asked: Asked) -> tuple[Ended, tuple[str, ...]]:
