@@ -13,7 +13,7 @@ from holdfast.engine.fork import fork
 from holdfast.engine.held import discard, held_by
 from holdfast.engine.publish import publish_held, publishing
 from holdfast.engine.publisher import publish_run
-from holdfast.gate import DEFAULT_POLICY, parse_policy
+from holdfast.gate import DEFAULT_POLICY, Proposal, judge, parse_policy
 from holdfast.journal.events import Event, body_of
 from holdfast.stores.archive import export_runs, import_archive
 from holdfast.stores.fsck import check
@@ -21,6 +21,8 @@ from holdfast.stores.gc import collect
 from holdfast.stores.sqlite import SqliteStore
 from holdfast.testing.lives import Life, Site
 from holdfast.tools import world
+from holdfast.tools.attempts import Reach
+from holdfast.tools.attempts import check as tried
 from holdfast.values.errors import Diverged, Misuse, Refused
 from holdfast.world import Stage, read_file
 from tests.engine.support import bodies, drive, events, run, until, waits
@@ -720,3 +722,69 @@ def test_a_fork_in_the_middle_of_a_branch_that_was_merged():
 
     assert drive(site, work, main, check=False) > 5
     assert done(site) == [("say", "x"), ("pay", 1)]
+
+
+def test_what_changes_the_world_and_leaves_it_is_never_held_e45():
+    """Its effect is of its arguments; its changes are kept, and in a fork it is refused."""
+    site = Site()
+
+    def effect(bound: Any) -> str:
+        return "once" if bound["network"] else "world"
+
+    @holdfast.tool(effect="world", effect_of=effect)
+    async def fetch(network: str) -> str:
+        if network:
+            site.outside.did("once", "fetch", network)
+        await world.write.fn("got", network or "nothing")
+        return "did"
+
+    async def main() -> list[str]:
+        found = [await fetch(""), await world.read("got")]
+        try:
+            return [*found, await fetch("example.org")]
+        except Refused as error:
+            return [*found, str(error)]
+
+    async def work(life: Life, b: Any) -> Any:
+        found = await b.result()
+        assert found[:2] == ["did", "nothing"]
+        assert found[2].startswith("fetch: leaves the world and changes it")
+        assert done(site) == []
+        assert await held_by(life.store, "b") == []
+
+    held(site, main, work)
+
+    @holdfast.agent(name="plain")
+    async def plain() -> list[str]:
+        return [await fetch("example.org"), await world.read("got")]
+
+    site = Site()
+    assert run(site, plain) == ["did", "example.org"]
+    assert done(site) == [("fetch", "example.org")]
+    planned = bodies(site, "step.planned")
+    assert [one.plan.effect for one in planned] == ["once"]  # so a crash does not repeat it
+
+
+@pytest.mark.parametrize(
+    ("asked", "decision"),
+    [
+        ({}, "allow"),
+        ({"network": ["example.org"]}, "escalate"),
+        ({"readable": ["/srv"]}, "escalate"),
+        ({"secrets": ["TOKEN"]}, "escalate"),
+    ],
+)
+def test_a_command_that_reaches_out_of_its_world_is_asked_about(asked, decision):
+    bound = world.run.bind((["true"],), asked)
+    plan = world.run.plan_of(bound)
+    proposal = Proposal("a", "", "tool", plan.name, plan.effect, bound)
+    assert judge(proposal, DEFAULT_POLICY).decision == decision
+
+
+def test_what_a_person_lets_a_try_reach_is_not_asked_about_again():
+    reach = Reach(("/srv",), ("example.org",), ("TOKEN",))
+    bound = tried.bind((["true"],), {"reach": reach})
+    plan = tried.plan_of(bound)
+    assert plan.effect == "idempotent"
+    proposal = Proposal("try", "", "tool", plan.name, plan.effect, bound)
+    assert judge(proposal, DEFAULT_POLICY).decision == "allow"

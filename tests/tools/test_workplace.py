@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -12,14 +13,17 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, rule
 
 from holdfast.sandbox.client import Sandbox
+from holdfast.sandbox.output import Kept
+from holdfast.sandbox.spec import Ended, Limits, Overlay
 from holdfast.tools import workplace
+from holdfast.tools.command import result_of
 from holdfast.values import limits
-from holdfast.values.errors import HoldfastError, Misuse, Refused
+from holdfast.values.errors import HoldfastError, Misuse, Outside, Refused
 from holdfast.world import EMPTY, CopyCheckout, write_file
 from tests.tools.support import Site, can, names, needs, site, until
 from tests.world.support import build, in_world, on_disk
@@ -351,6 +355,10 @@ async def test_host_paths_are_read_only_when_named_and_never_the_store(tmp_path)
         for reach in (here.caches, str(Path(here.caches).parent), "/"):
             with pytest.raises(Misuse, match="holds the store"):
                 await here.run(EMPTY, ["true"], readable=[reach])
+        (tmp_path / "link").symlink_to(here.caches)
+        for reach in (f"{here.caches}/journal.db", str(tmp_path / "link" / "worlds")):  # W42
+            with pytest.raises(Misuse, match="is in the store"):
+                await here.run(EMPTY, ["true"], readable=[reach])
 
 
 async def test_time_and_words():
@@ -403,7 +411,10 @@ from pathlib import Path
 from tests.tools.support import Site
 from tests.world.support import build, in_world
 from holdfast.sandbox.client import Sandbox
+from holdfast.sandbox.output import Kept
+from holdfast.sandbox.spec import Ended, Limits, Overlay
 from holdfast.tools import workplace
+from holdfast.tools.command import result_of
 from holdfast.values.errors import Outside
 async def main():
     here = Site(Path(sys.argv[1]) / "caches")
@@ -467,3 +478,128 @@ async def test_weaker_walls_than_asked_for_are_never_used_w25(monkeypatch, wante
         assert f"HOLDFAST_SANDBOX={wanted!r}" in text
         assert "\n" not in text
         assert names(Path(here.caches)) == []
+
+
+async def test_copies_are_neither_made_nor_deleted_behind_a_link_w41(monkeypatch, tmp_path):
+    async def cannot(self: object, here: object) -> bool:
+        return False
+
+    monkeypatch.setattr(workplace.Workplace, "_can_overlay", cannot)
+    theirs = tmp_path / "r"
+    theirs.mkdir()
+    (theirs / "file").write_text("theirs")
+    async with site() as here:
+        (Path(here.caches) / "checkouts").symlink_to(tmp_path)
+        with pytest.raises(Misuse, match="symbolic link"):
+            await here.run(EMPTY, ["true"])
+        here.place.ended("r")
+    assert names(theirs) == ["file"]
+
+
+async def test_landlock_is_used_only_when_it_is_asked_for(monkeypatch):
+    real = Sandbox.__init__
+
+    def weak(self, *, least, most, **more):
+        """As on a host that has no namespaces."""
+        real(self, least=least, most="landlock", **more)
+
+    monkeypatch.setattr(Sandbox, "__init__", weak)
+    async with site() as here:
+        with pytest.raises(Refused, match="'namespaces' do not stand"):
+            await here.run(EMPTY, ["true"])
+
+
+@needs("landlock")
+async def test_a_command_behind_landlock_has_a_scratch_directory_of_its_own():
+    text = 'test -z "$(ls -A $HOME)"; echo 1 > $HOME/a; echo 2 > $TMPDIR/b; cat $HOME/* > seen'
+    async with site("landlock") as here:
+        root = await here.sh(EMPTY, text)
+        root = await here.sh(root, text)  # nothing of the first is left
+        assert in_world(here.objects, root) == {"seen": (b"1\n2\n", False)}
+
+
+async def test_each_command_has_its_own_limits_of_memory_and_processes(monkeypatch):
+    opened: list[Limits] = []
+    real = Sandbox.open
+
+    async def noted(self, world, **more):
+        opened.append(more["limits"])
+        return await real(self, world, **more)
+
+    monkeypatch.setattr(Sandbox, "open", noted)
+    async with site() as here:
+        await here.sh(EMPTY, "true")
+        if not opened:
+            pytest.skip("this host mounts no overlays for us")
+        for use in (Limits(memory_bytes=1 << 29), Limits(processes=40), Limits(processes=40)):
+            await here.sh(EMPTY, "true", use=use)
+        kept = [(one.memory_bytes, one.processes) for one in opened[-2:]]
+        assert kept == [(1 << 29, Limits().processes), (Limits().memory_bytes, 40)]
+
+
+@given(st.integers(1, 80), st.integers(0, 20), st.integers(0, 20))
+def test_no_part_of_a_secret_is_recorded_at_a_cut_w43(most, before, after):
+    value = "s3cr3t-value"
+    kept = Kept(most)
+    kept.add(b"." * before + value.encode() * 2 + b"." * after)
+    output, cut = kept.all()
+    said = result_of(Ended(0, output, b"", cut), (), {"TOKEN": value}).stdout
+    rest = re.sub(r"\n\[\.\.\. \d+ bytes cut \.\.\.\]\n", "", said).replace("[TOKEN]", "")
+    assert set(rest) <= {"."}
+
+
+async def test_secrets_are_hidden_in_names_of_what_is_left_w43(monkeypatch):
+    monkeypatch.setenv("API_TOKEN", "s3'cr3\\t")
+    async with site() as here:
+        result, _ = await here.run(
+            EMPTY, ["sh", "-c", 'mkfifo "$API_TOKEN" || true'], secrets=["API_TOKEN"]
+        )
+        assert "cr3" not in str(result)
+        assert len(result.left) <= 1
+
+
+@pytest.mark.parametrize("overlays", [True, False])
+async def test_what_no_world_can_hold_is_left_and_told_in_copies_too(monkeypatch, overlays):
+    async def cannot(self: object, here: object) -> bool:
+        return False
+
+    if not overlays:
+        monkeypatch.setattr(workplace.Workplace, "_can_overlay", cannot)
+    async with site() as here:
+        start = build(here.objects, {"a": b"1", "d/b": b"2"})
+        result, root = await here.run(
+            start, ["sh", "-c", "mkfifo p d/q; rm a; mkfifo a; echo 3 > c"]
+        )
+        assert [line.partition(" is a")[0] for line in result.left] == ["'a'", "'d/q'", "'p'"]
+        assert in_world(here.objects, root) == {"c": (b"3\n", False), "d/b": (b"2", False)}
+        result, after = await here.run(root, ["sh", "-c", "ls; ls d"])
+        assert (result.stdout, result.left, after) == ("c\nd\nb\n", (), root)
+
+
+@needs("namespaces")
+async def test_why_worlds_are_copies_is_told_with_each_result(monkeypatch):
+    async with site() as here:
+        result, _ = await here.run(EMPTY, ["true"])
+        overlays = result.checkout == "overlay"
+        assert overlays or result.checkout.startswith("copy: ")
+    real = Sandbox.run
+
+    async def refused(self, spec, on_output=None):
+        if isinstance(spec.world, Overlay):
+            raise Outside("mount overlay: Permission denied")
+        return await real(self, spec, on_output)
+
+    monkeypatch.setattr(Sandbox, "run", refused)
+    async with site() as here:
+        for _ in range(2):
+            result, _ = await here.run(EMPTY, ["true"])
+            assert result.checkout == "copy: mount overlay: Permission denied"
+
+
+async def test_a_link_in_place_of_the_caches_is_an_error_and_no_copy_w41(tmp_path):
+    if not can("namespaces"):
+        pytest.skip("this host mounts no overlays for us")
+    async with site() as here:
+        (Path(here.caches) / "worlds").symlink_to(tmp_path)
+        with pytest.raises(Misuse, match="symbolic link"):
+            await here.run(EMPTY, ["true"])

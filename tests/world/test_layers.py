@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, rule
 
 from holdfast.values import limits
-from holdfast.values.errors import Outside
+from holdfast.values.errors import Misuse, Outside
 from holdfast.world import EMPTY, apply, remove, write_file
 from holdfast.world.layers import Layers, Stack
 from holdfast.world.overlay import read_upper
@@ -479,3 +479,39 @@ def test_the_empty_world_is_a_world_too(place):
     check(layers, memory(), EMPTY)
     assert on_disk(layers._shelf.trees / EMPTY) == {}
     layers.close()
+
+
+def test_a_sweep_deletes_nothing_but_shelves_w41(place):
+    theirs = place / "theirs"
+    for name in ("Projects", "abcdef01", "notes.md", "ABCDEF01"):
+        (theirs / name).mkdir(parents=True)
+        (theirs / name / "file").write_text("theirs")
+    (place / "worlds").symlink_to(theirs)
+    with pytest.raises(Misuse, match="symbolic link"):
+        Shelf(place / "worlds")
+    assert names(theirs) == ["ABCDEF01", "Projects", "abcdef01", "notes.md"]
+
+    old = theirs / "0123abcd"  # of another boot
+    for part in ("trees", "marks", "own"):
+        (old / part).mkdir(parents=True)
+    (theirs / "fedcba98").symlink_to(old)
+    shelf = Shelf(theirs)
+    try:
+        shelf.sweep()
+        assert not old.exists()
+        kept = {"ABCDEF01", "Projects", "abcdef01", "fedcba98", "notes.md"}
+        assert set(names(theirs)) == kept | {shelf.home.name}
+        assert (theirs / "abcdef01" / "file").read_text() == "theirs"
+    finally:
+        shelf.close()
+
+
+def test_a_shelf_whose_parts_are_links_is_not_used_w41(place):
+    shelf = Shelf(place / "worlds")
+    shelf.close()
+    shelf.trees.rmdir()
+    (place / "theirs" / "tree").mkdir(parents=True)
+    shelf.trees.symlink_to(place / "theirs")
+    with pytest.raises(Misuse, match="symbolic link"):
+        Shelf(place / "worlds")
+    assert names(place / "theirs") == ["tree"]

@@ -12,6 +12,7 @@ from holdfast.engine.landing import end_now
 from holdfast.journal.views import RunRow
 from holdfast.runtime.maintenance import collect
 from holdfast.values.errors import LeaseLost, Misuse
+from holdfast.world.shelf import real
 
 
 async def drop(desk: Desk, store: Any, row: RunRow) -> Any:
@@ -22,6 +23,7 @@ async def drop(desk: Desk, store: Any, row: RunRow) -> Any:
     above = row.parent or row.fork_of
     if above:
         raise Misuse(f"run {row.run} is a part of {above}: discard that, or leave this one be")
+    checkouts = real(store.directory / "checkouts")
     members = await family(store, row)
     for one in members:
         if not one.ended:
@@ -34,7 +36,6 @@ async def drop(desk: Desk, store: Any, row: RunRow) -> Any:
     names = {one.run for one in members}
     found = collect(store, only=names, progress=desk.progress)
     desk.screen.erase()
-    checkouts = store.directory / "checkouts"
     for name in names:
         with contextlib.suppress(OSError):
             shutil.rmtree(checkouts / name)

@@ -251,6 +251,7 @@ class Tool(Declared, Generic[P, R]):
         reconcile: Callable[..., Any] | None,
         preview: Callable[..., Any] | None = None,
         undo: Callable[..., Any] | None = None,
+        effect_of: Callable[[Mapping[str, Any]], str] | None = None,
     ) -> None:
         super().__init__(fn, name)
         if effect not in EFFECTS:
@@ -263,12 +264,18 @@ class Tool(Declared, Generic[P, R]):
             raise Misuse(f"tool {name}: undo is for what leaves the world, this is {effect!r}")
         self.effect = effect
         self.plan = Plan(name, "tool", effect)
+        self._effect_of = effect_of
         self.timeout = timeout
         self.retries = retries
         self.backoff = backoff
         self.reconcile = reconcile
         self.preview = preview
         self._undo = undo
+
+    def plan_of(self, bound: Mapping[str, Any]) -> Plan:
+        """What a call with these arguments is: its effect may be another than the declared one."""
+        effect = self.effect if self._effect_of is None else self._effect_of(bound)
+        return self.plan if effect == self.effect else Plan(self.name, "tool", effect)
 
     @functools.cached_property
     def undo(self) -> Tool[..., Any] | None:
@@ -343,6 +350,7 @@ def tool(
     reconcile: Callable[..., Any] | None = None,
     preview: Callable[..., Any] | None = None,
     undo: Callable[..., Any] | None = None,
+    effect_of: Callable[[Mapping[str, Any]], str] | None = None,
 ) -> Callable[[Callable[P, R]], Tool[P, R]]:
     """Declare a function as a tool.
 
@@ -358,7 +366,8 @@ def tool(
     itself not leave the world. ``undo(result=..., **args)``, for what leaves the world: called when
     a transaction fails, with the tool's arguments and its result. It may be called again, under the
     same `holdfast.idempotency_key`, with the tool's retries and timeout; a tool of its own, whose
-    effect, retries and ``reconcile`` then count, may stand here too.
+    effect, retries and ``reconcile`` then count, may stand here too. ``effect_of(bound)``: the
+    effect of one call, by its arguments, where that differs (a ``world`` tool keeps its changes).
     """
 
     def declare(fn: Callable[P, R]) -> Tool[P, R]:
@@ -372,6 +381,7 @@ def tool(
             reconcile=reconcile,
             preview=preview,
             undo=undo,
+            effect_of=effect_of,
         )
 
     return declare

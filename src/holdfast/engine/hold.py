@@ -16,6 +16,16 @@ def hold(run: Run, pending: Pending, settings: Terms, step: Step, verdict: Verdi
     recorded one of an identical action, the preview's, "held", or that of its publication."""
     tool = pending.tool
     assert tool is not None
+    if pending.changes:
+        # what it does out there and what it makes of this world cannot be told apart, and whoever
+        # publishes it would perform it in another world
+        text = (
+            f"{tool.name}: leaves the world and changes it, which cannot be held in a fork: "
+            "do it where nothing is held, or in a way that does not leave the world"
+        )
+        done = Done(error=Failure("Refused", text))
+        yield from settle(run, pending, settings, step, done, verdict=verdict, status="refused")
+        return
     if step.planned is None:
         old = _recorded(run, pending)
         if old is not None:

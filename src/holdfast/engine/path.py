@@ -216,9 +216,11 @@ def _reusable(run: Run, pending: Pending, step: Step) -> Step | None:
         return None
     if old.args != pending.args or old.settled.inline != pending.inline:
         return None
-    if old.settled.origin == "preview" or (pending.hold and pending.plan.effect in LEAVES):
+    if old.settled.origin == "preview" or (
+        pending.hold and pending.plan.effect in LEAVES and not pending.changes
+    ):
         return None  # it did not happen; or it holds, and is judged first
-    saw_world = old.settled.looked or pending.plan.effect == "world" or old.plan.kind == "spawn"
+    saw_world = old.settled.looked or pending.changes or old.plan.kind == "spawn"
     before = old.settled.saw or old.world_before or EMPTY
     return None if saw_world and before != run.root_of(pending.branch) else old
 

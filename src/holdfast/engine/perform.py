@@ -70,11 +70,11 @@ async def perform(run: Run, pending: Pending, command: Perform, clock: Clock) ->
         task = asyncio.current_task()
         if not pending.dropped and task is not None and task.cancelling():
             raise  # this process stops: nothing is recorded, the next one decides
-        return _failed(tool, error, _took(clock, start))
+        return _failed(pending, error, _took(clock, start))
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - a tool may raise anything: it becomes data
-        return _failed(tool, error, _took(clock, start))
+        return _failed(pending, error, _took(clock, start))
     finally:
         scope.call.reset(token)
     return finish(run, tool, call, result, _took(clock, start))
@@ -111,7 +111,7 @@ def perform_now(run: Run, pending: Pending, command: Perform, clock: Clock) -> D
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - a tool may raise anything: it becomes data
-        return _failed(tool, error, _took(clock, start))
+        return _failed(pending, error, _took(clock, start))
     finally:
         scope.call.reset(tokens[0])
         scope.lane.reset(tokens[1])
@@ -168,8 +168,10 @@ def _took(clock: Clock, start: int) -> int:
     return (clock.ticks_ns() - start) // 1000
 
 
-def _failed(tool: Tool[..., Any], error: BaseException, took: int) -> Done:
+def _failed(pending: Pending, error: BaseException, took: int) -> Done:
     """An error as data. What leaves an effect of ``once`` open is said to be open."""
+    tool, once = pending.tool, pending.plan.effect == "once"
+    assert tool is not None
     retryable = isinstance(error, Outside) and error.retryable
     cut_off = _cut_off(error)
     name = type(error).__name__
@@ -180,8 +182,8 @@ def _failed(tool: Tool[..., Any], error: BaseException, took: int) -> Done:
         text = f"tool {tool.name}: cancelled"
     if not isinstance(error, HoldfastError) and not text:
         text = f"tool {tool.name}: {name}"
-    failure = Failure(name, text, retryable or (cut_off and tool.effect != "once"))
-    return Done(error=failure, took=took, open=cut_off and tool.effect == "once")
+    failure = Failure(name, text, retryable or (cut_off and not once))
+    return Done(error=failure, took=took, open=cut_off and once)
 
 
 _CUT_OFF = ("Timeout", "Disconnect", "Connect", "Incomplete", "Network", "Transport", "Protocol")

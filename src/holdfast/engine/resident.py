@@ -166,7 +166,7 @@ class Resident:
                 if type(command) is Append:
                     await self.append(command.drafts, command.blobs, command.others)
                 elif type(command) is Perform:
-                    if pending.plan.effect == "world" and not holds_world:
+                    if pending.changes and not holds_world:
                         await self._world.acquire()
                         holds_world = True
                     answer = await self._perform(pending, command)
@@ -253,7 +253,7 @@ class Resident:
     def take_now(self, pending: Pending) -> Step:
         """The path of a step, blocking: for code that is not asynchronous."""
         run, home = self.run, self.home
-        if pending.plan.effect == "world" and self._world.locked():
+        if pending.changes and self._world.locked():
             raise Misuse(
                 f"{pending.plan.name}: another step is changing the world; "
                 "await an asynchronous tool instead of calling a blocking one beside it"

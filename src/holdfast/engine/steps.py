@@ -90,6 +90,13 @@ class Pending:
         self.about = ""
 
     @property
+    def changes(self) -> bool:
+        """Whether it changes the world, whatever else it does."""
+        return self.plan.effect == "world" or (
+            self.tool is not None and self.tool.effect == "world"
+        )
+
+    @property
     def dropped(self) -> bool:
         """Whether the program no longer waits for it."""
         return self.future is not None and self.future.cancelled()
@@ -187,7 +194,7 @@ class Steps:
                 plain = past.changed(plain, edit.path, edit.value)
             bound = tool.unpack_args(plain)
             skeleton = tool.pack_args(bound, blobs)
-        pending = Pending(key, tool.plan, skeleton, blobs)
+        pending = Pending(key, tool.plan_of(bound), skeleton, blobs)
         pending.tool, pending.bound = tool, bound
         return placed(self, pending)
 

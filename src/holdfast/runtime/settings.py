@@ -19,8 +19,8 @@ class Settings(msgspec.Struct, frozen=True):
     "" for the default one (``HOLDFAST_POLICY``). ``synchronous``: FULL or NORMAL
     (``HOLDFAST_SYNCHRONOUS``). ``linger``: seconds that a waiting run stays in memory
     (``HOLDFAST_LINGER``). ``user``: who answers, in the journal (``HOLDFAST_USER``). ``sandbox``:
-    the walls of commands, namespaces, landlock or none; "" for the best that this host has, at
-    least landlock (``HOLDFAST_SANDBOX``).
+    the walls of commands, namespaces, landlock or none; "" for namespaces
+    (``HOLDFAST_SANDBOX``).
     """
 
     store: str = ".holdfast"

@@ -7,7 +7,8 @@ fork, so that every one is a run of its own, resumable as any run is.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pydantic.dataclasses import dataclass
 
@@ -81,7 +82,23 @@ class Reach:
     secrets: tuple[str, ...] = ()
 
 
-@tool(effect="world", name="world.check")
+def _effect_of_reach(bound: Mapping[str, Any]) -> str:
+    """What may run in many forks at once may be repeated, though it leaves the world."""
+    return "idempotent" if bound["reach"].network else "world"
+
+
+@tool(effect="world", name="world.attempt", effect_of=_effect_of_reach)
+async def _attempt(
+    command: Sequence[str], seconds: float, environment: dict[str, str], reach: Reach
+) -> Result:
+    """The command of an attempt: `world.run` with the reach that the person who tries gave it."""
+    return await world.run.fn(
+        command, seconds, environment,
+        readable=reach.readable, network=reach.network, secrets=reach.secrets,
+    )  # fmt: skip
+
+
+@tool(effect="world", name="world.check", effect_of=_effect_of_reach)
 async def check(
     command: Sequence[str],
     seconds: float = limits.COMMAND_SECONDS,
@@ -134,10 +151,7 @@ async def attempt(
     """One attempt: the command, then the check, in this run's own world."""
     start = await version()
     environment = {ATTEMPT: str(number)}
-    ran = await world.run(
-        command, seconds, environment,
-        readable=reach.readable, network=reach.network, secrets=reach.secrets,
-    )  # fmt: skip
+    ran = await _attempt(command, seconds, environment, reach)
     changed = await tally(start)
     tested = None
     if check_command:

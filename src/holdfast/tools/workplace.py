@@ -29,7 +29,8 @@ from holdfast.world import CopyCheckout, Stage
 from holdfast.world.disk import Row
 from holdfast.world.layers import Layers, Stack
 from holdfast.world.overlay import Upper, read_upper
-from holdfast.world.shelf import delete
+from holdfast.world.shelf import delete, real
+from holdfast.world.tree import RESERVED
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,8 @@ class _World:
 
 
 class Workplace:
-    """Runs commands in worlds. All methods are called on one event loop."""
+    """Runs commands in worlds. All methods are called on one event loop. ``checkout``: how worlds
+    are shown here, "overlay" or "copy", with why no overlay can be mounted."""
 
     def __init__(self, caches: str, wanted: str) -> None:
         self._own = "" if caches else tempfile.mkdtemp(prefix="holdfast-")
@@ -84,6 +86,7 @@ class Workplace:
         self._wanted = wanted
         self._layers: Layers | None = None
         self._overlays: bool | None = None
+        self.checkout = "copy"
         self._open: dict[str, _World] = {}
         self._going: dict[asyncio.Task[None], _World] = {}
         self._first = asyncio.Lock()
@@ -120,7 +123,10 @@ class Workplace:
             layers = await asyncio.to_thread(
                 Layers, Stage(here.stage.fetch), self._caches / "worlds"
             )
-        except HoldfastError:
+        except Misuse:  # such as caches behind a link (W41)
+            raise
+        except HoldfastError as error:
+            self.checkout = f"copy: {error}"
             return False
         place = await asyncio.to_thread(layers.upper)
         below = place / "below"
@@ -133,9 +139,10 @@ class Workplace:
             await asyncio.to_thread(layers.close)
             if isinstance(error, Outside) and error.retryable:
                 raise
+            self.checkout = f"copy: {error}"
             return False
         delete(place)
-        self._layers = layers
+        self._layers, self.checkout = layers, "overlay"
         return True
 
     async def _run_open(self, here: scope.Call, asked: Asked) -> tuple[Ended, tuple[str, ...]]:
@@ -157,7 +164,7 @@ class Workplace:
         world.busy, world.since = False, self._loop.time()
         here.root = found.root
         self._look_later()
-        return ended, found.left
+        return ended, tuple(sorted(found.left))
 
     def _read(self, world: _World, stage: Stage) -> Upper:
         upper, now = world.place / "upper", self._cache.now()
@@ -171,7 +178,11 @@ class Workplace:
     async def _enter(self, here: scope.Call, asked: Asked) -> _World:
         """The run's world, open, showing the root of the call."""
         root = here.root
-        walls = (asked.readable, asked.network, asked.limits.disk_bytes)
+        most_used = asked.limits  # what is set when a world is opened, for all its commands
+        walls = (
+            asked.readable, asked.network, most_used.disk_bytes, most_used.memory_bytes,
+            most_used.processes,
+        )  # fmt: skip
         world = self._open.get(here.run)
         if world is not None:
             if world.busy:
@@ -280,7 +291,7 @@ class Workplace:
         if world is not None and not world.busy:
             self._go(world)
         copies = self._caches / "checkouts" / run
-        if copies.is_dir():
+        if copies.is_dir() and not copies.parent.is_symlink():  # W41
             self._loop.run_in_executor(None, shutil.rmtree, copies, True)
 
     async def close(self) -> None:
@@ -302,14 +313,19 @@ class Workplace:
 
     async def _run_copy(self, here: scope.Call, asked: Asked) -> tuple[Ended, tuple[str, ...]]:
         checkout = await asyncio.to_thread(self._checkout, here)
+        environment = asked.environment
+        if await self._tier() == "landlock":
+            home = await asyncio.to_thread(_scratch, checkout.path)
+            environment = {"HOME": home, "TMPDIR": home, **environment}
         spec = Spec(
             asked.command, Folder(str(checkout.path)), cwd=asked.cwd,
-            environment=asked.environment, secrets=asked.secrets, readable=asked.readable,
+            environment=environment, secrets=asked.secrets, readable=asked.readable,
             network=asked.network, limits=asked.limits,
         )  # fmt: skip
         ended = await self._sandbox.run(spec)
-        here.root = await asyncio.to_thread(checkout.snapshot)
-        return ended, ()
+        left: list[str] = []
+        here.root = await asyncio.to_thread(checkout.snapshot, left)
+        return ended, tuple(left)
 
     def _checkout(self, here: scope.Call) -> CopyCheckout:
         """The run's own copy of its world. It is a cache: anything there may be deleted.
@@ -317,7 +333,7 @@ class Workplace:
         It belongs to one lease (W8): a command that outlived its killed process may still write
         into the copy of the lease before, so that is never used again.
         """
-        place = self._caches / "checkouts" / here.run
+        place = real(real(self._caches / "checkouts") / here.run)
         for stale in place.glob("*"):
             if stale.name.partition(".")[0] != str(here.epoch):
                 shutil.rmtree(stale, ignore_errors=True) if stale.is_dir() else stale.unlink()
@@ -327,21 +343,34 @@ class Workplace:
         return checkout
 
 
+def _scratch(copy: Path) -> str:
+    """A new directory that is no part of the world: walls that cannot mount have no other /tmp."""
+    place = copy / RESERVED
+    if place.is_symlink() or place.exists():
+        delete(place)
+    place.mkdir(mode=0o700)
+    return str(place)
+
+
 def _tiers(wanted: str) -> tuple[Tier, Tier]:
     """The weakest and the strongest walls that a setting allows; `Misuse`."""
     if not wanted:
-        return "landlock", "namespaces"
+        return "namespaces", "namespaces"
     for tier in TIERS:
         if tier == wanted:
             return tier, tier
-    raise Misuse(f"HOLDFAST_SANDBOX={wanted!r}: say {', '.join(TIERS)}, or nothing for the best")
+    raise Misuse(f"HOLDFAST_SANDBOX={wanted!r}: say {', '.join(TIERS)}, or nothing for namespaces")
 
 
 def _check(caches: Path, readable: tuple[str, ...]) -> None:
+    """INVARIANT W42: a command reads nothing of the store, whichever of the two holds the other."""
     store = os.path.realpath(caches)
     for path in readable:
-        if f"{store}/".startswith(os.path.realpath(path).rstrip("/") + "/"):
+        asked = os.path.realpath(path)
+        if f"{store}/".startswith(asked.rstrip("/") + "/"):
             raise Misuse(f"readable path {path!r} holds the store: commands never see that")
+        if f"{asked}/".startswith(store.rstrip("/") + "/"):
+            raise Misuse(f"readable path {path!r} is in the store: commands never see that")
 
 
 def interpreter() -> tuple[str, ...]:

@@ -6,9 +6,10 @@ to the world, one that is not recorded has not. Use as ``from holdfast.tools imp
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from holdfast.engine import scope
 from holdfast.engine.declare import tool
@@ -157,7 +158,13 @@ def at(step: str) -> At:
     return At(step)
 
 
-@tool(effect="world", name="world.run")
+def _effect_of_run(bound: Mapping[str, Any]) -> str:
+    """INVARIANT E45: a command that reaches a network leaves the world, and is judged, held and
+    never repeated unasked as whatever else does."""
+    return "once" if bound["network"] else "world"
+
+
+@tool(effect="world", name="world.run", effect_of=_effect_of_run)
 async def run(
     command: Sequence[str],
     seconds: float = limits.COMMAND_SECONDS,
@@ -173,10 +180,11 @@ async def run(
     changes there.
 
     It sees its world, the system's programs, this Python and ``readable`` host paths; it reaches no
-    network but ``network`` ("host[:port]", "*.example.org"). Its environment is clean but for
-    ``environment`` and ``secrets``: names of variables of this process, whose values are never
-    recorded. ``cwd``: a directory of the world. ``use``: what it may use. At the time limit it is
-    killed, and the result says so. The exit code is part of the result, not an error.
+    network but ``network`` ("host[:port]", "*.example.org"), with which its effect is ``once`` and
+    a fork that holds effects refuses it. Its environment is clean but for ``environment`` and
+    ``secrets``: names of variables of this process, whose values are never recorded. ``cwd``: a
+    directory of the world. ``use``: what it may use. At the time limit it is killed, and the result
+    says so. The exit code is part of the result, not an error.
     """
     values = secrets_of(secrets)
     asked = Asked(
@@ -185,8 +193,9 @@ async def run(
         replace(use or Limits(), seconds=seconds),
     )  # fmt: skip
     here = _here()
-    ended, left = await workplace(here.caches).run(here, asked)
-    return result_of(ended, left, values)
+    place = workplace(here.caches)
+    ended, left = await place.run(here, asked)
+    return result_of(ended, left, values, place.checkout)
 
 
 def export(directory: Path) -> None:

@@ -102,8 +102,9 @@ class CopyCheckout:
         # nothing else writes here now, so what is older than this moment can be trusted (W5)
         self._keep(root, _settled(rows, self._index.now(top)))
 
-    def snapshot(self) -> str:
-        """Keep what changed in the directory; returns (and remembers) its root.
+    def snapshot(self, left: list[str] | None = None) -> str:
+        """Keep what changed in the directory; returns (and remembers) its root. With ``left``,
+        sockets, devices and FIFOs are left out, and a sentence for each is added there.
 
         `NotFound` if the directory is gone, `Misuse` if it holds something that a world cannot
         (socket, device, FIFO, a tree too deep, a file too large): its path is named.
@@ -115,6 +116,10 @@ class CopyCheckout:
             before, known = self.root, self._rows
             scan = disk.Scan(self._objects.put, known, self._hides, self._index.now(top))
             found = scan.run(top)
+            if left is not None:
+                left += [scan.special[path] for path in sorted(scan.special)]
+                for path in scan.special:  # the next `sync` finds it strange, and deletes it
+                    del found[path], scan.odd[path]
             _refuse_odd(scan, self.path)
             edits = {path: _entry_of(found, path) for path in _changed(known, found)}
             root = tree.apply(self._objects, before or EMPTY, edits)

@@ -102,7 +102,7 @@ class Scan:
     are not in ``known`` to pass over. ``now`` is the file system's time in ns before the scan.
     ``ours``: whether access rights that are missing may be given; else nothing is changed.
     After `run`, ``rows`` has everything by path (each directory as `EMPTY_DIR`), and ``odd`` a
-    sentence for each `ODD` entry.
+    sentence for each `ODD` entry, ``special`` another for those that no world can hold.
     """
 
     def __init__(
@@ -121,6 +121,7 @@ class Scan:
         self.ours = ours
         self.rows: dict[str, Row] = {}
         self.odd: dict[str, str] = {}
+        self.special: dict[str, str] = {}
 
     def run(self, top: int) -> dict[str, Row]:
         """Scan the directory of this descriptor; OSError if something cannot be read."""
@@ -147,6 +148,9 @@ class Scan:
             elif not item.is_dir(follow_symlinks=False):
                 sort = _sort(os.lstat(name, dir_fd=folder).st_mode)
                 self._refuse(path, f"is {sort}, which a world cannot hold: remove it")
+                self.special[path] = (
+                    f"{path!r} is {sort}, which a world cannot hold: it is not kept"
+                )
             else:
                 self.rows[path] = Row(EMPTY_DIR)
                 below = open_dir(folder, name, ours=self.ours)

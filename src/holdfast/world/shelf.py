@@ -16,6 +16,7 @@ import errno
 import fcntl
 import itertools
 import os
+import re
 import struct
 import threading
 from collections.abc import Generator, Iterator
@@ -24,13 +25,15 @@ from typing import NamedTuple
 
 from holdfast.values import limits
 from holdfast.values.canon import digest
-from holdfast.values.errors import Outside
+from holdfast.values.errors import Misuse, Outside
 from holdfast.values.ports import Dice, SystemDice
 from holdfast.world import disk
 from holdfast.world.index import boot_id
 from holdfast.world.overlay import Size, outside
 
 _DIR_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_HOME = re.compile("[0-9a-f]{8}")
+_PARTS = frozenset(("trees", "marks", "own", "locks"))
 
 
 class Layer(NamedTuple):
@@ -100,14 +103,14 @@ class Locks:
 class Shelf:
     """The directories below ``place``, for all threads of a process. ``known``: the layers there,
     by the root that they show and the one they stand over; ``count``, how many; ``gate`` guards
-    these. `Outside` if the disk refuses."""
+    these. `Outside` if the disk refuses, `Misuse` if ``place`` is a symbolic link."""
 
     # INVARIANT W22: what is in use, by any process, is neither changed nor deleted: a tree without
     # a mark is written by one process at a time (a lock alone), one with a mark never again, and
     # only who gets its lock alone deletes it, mark first.
 
     def __init__(self, place: Path, dice: Dice | None = None) -> None:
-        self.place = Path(place).resolve()
+        self.place = real(Path(place)).resolve()
         self.home = self.place / (digest(boot_id().encode())[:8])
         self.trees, self.marks = self.home / "trees", self.home / "marks"
         self.owner = (dice or SystemDice()).take(8).hex()
@@ -126,8 +129,8 @@ class Shelf:
             self.locks = self._enter()
 
     def _enter(self) -> Locks:
-        for directory in (self.trees, self.marks):
-            directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for directory in (real(self.home), self.trees, self.marks, real(self.own.parent)):
+            real(directory).mkdir(parents=True, exist_ok=True, mode=0o700)
         if not self.own.is_dir():
             self._claim()
         return Locks(self.home / "locks")
@@ -332,7 +335,7 @@ class Shelf:
         """Delete what dead processes left, and shelves of other boots."""
         with contextlib.suppress(OSError):
             for other in self.place.iterdir():
-                if other != self.home and len(other.name) == len(self.home.name):
+                if other != self.home and _is_home(other):
                     delete(other)
             for owner in (self.home / "own").iterdir():
                 if owner != self.own:
@@ -341,6 +344,28 @@ class Shelf:
             for tree in self.trees.iterdir():
                 if tree.name not in marked:
                     self.remove(tree.name, None)
+
+
+def real(place: Path) -> Path:
+    """A place for caches, which are deleted without asking; `Misuse` if it is a symbolic link.
+
+    INVARIANT W41: what a directory brings along never leads a sweep to anybody's files: places for
+    caches are no symbolic links, and of what stands there only what a shelf is made of is deleted.
+    """
+    if place.is_symlink():
+        raise Misuse(f"{place}: is a symbolic link, and caches are deleted there: remove it")
+    return place
+
+
+def _is_home(place: Path) -> bool:
+    """Whether it is a shelf of some boot, and holds nothing else."""
+    if not _HOME.fullmatch(place.name) or place.is_symlink() or not place.is_dir():
+        return False
+    with os.scandir(place) as found:
+        return all(
+            one.name in _PARTS and (one.name == "locks" or one.is_dir(follow_symlinks=False))
+            for one in found
+        )
 
 
 def _bury(own: Path) -> None:
