@@ -193,6 +193,54 @@ async def test_setuid_gives_nothing(walls: Walls):
     assert ended.stdout == b"1000\n"
 
 
+async def test_what_is_hidden_is_empty_wherever_it_is_seen(walls: Walls):
+    """INVARIANT S5."""
+    outer, store = walls.place.path / "outer", walls.place.path / "outer/deep/store"
+    store.mkdir(parents=True)
+    (store / "journal").write_text("x")
+    system = Path("/usr/bin").resolve()
+    walls.place.own()
+    script = """
+import os, sys
+for place in sys.argv[1:]:
+    if os.listdir(place):
+        print("ESCAPED", os.listdir(place))
+    try:
+        open(place + "/x", "w")
+        print("ESCAPED")
+    except OSError:
+        pass
+assert os.path.exists("/usr/lib")
+"""
+    hidden = (str(store), "/usr/share", str(walls.place.path / "base/sub"), "/nowhere/at/all")
+    (walls.place.path / "base/sub").mkdir()
+    (walls.place.path / "base/sub/file").write_text("x")
+    assert system.is_dir()
+    ended = await walls.attack(
+        script, store, "/usr/share", "sub", readable=(str(outer),), hidden=hidden
+    )
+    assert ended.exit == 0, ended
+    shown = await walls.run("/bin/cat", str(store / "journal"), readable=(str(outer),))
+    assert shown.stdout == b"x"
+    for path in (store, store / "journal"):
+        with pytest.raises(Misuse, match="hidden"):
+            await walls.run("/bin/true", readable=(str(path),), hidden=hidden)
+
+
+async def test_what_is_hidden_behind_a_closed_door_stays_so(walls: Walls):
+    """INVARIANT S5: where the walls may not look, they cover what is above."""
+    if os.geteuid() != 0:
+        pytest.skip("needs a directory of somebody else")
+    closed = walls.place.path / "outer/closed"
+    (closed / "store").mkdir(parents=True)
+    walls.place.own()
+    os.chown(closed, 4242, 4242)
+    closed.chmod(0o700)
+    spec = {"readable": (str(walls.place.path / "outer"),), "hidden": (str(closed / "store"),)}
+    ended = await walls.run("/bin/ls", "-A", str(closed), **spec)
+    assert (ended.exit, ended.stdout) == (0, b""), ended
+
+
 # ---- processes and the kernel ----------------------------------------------------------------
 
 
@@ -624,6 +672,17 @@ open("inside", "w").close()
 """
     await lower.attack(script)
     assert (lower.place.path / "folder/inside").exists()
+
+
+async def test_landlock_alone_shows_nothing_that_is_hidden(lower: Walls):
+    """INVARIANT S5: Landlock cannot take away what it has granted above, so it is refused."""
+    outer = lower.place.path / "outer"
+    (outer / "store").mkdir(parents=True)
+    with pytest.raises(Misuse, match="cannot hide"):
+        await lower.run("/bin/true", readable=(str(outer),), hidden=(str(outer / "store"),))
+    with pytest.raises(Misuse, match="cannot hide"):
+        await lower.run("/bin/true", hidden=("/usr/share",))
+    assert (await lower.run("/bin/true", hidden=(str(lower.place.path),))).exit == 0
 
 
 @pytest.mark.parametrize("kind", ["tcp", "abstract"])

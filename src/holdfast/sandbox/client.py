@@ -163,8 +163,9 @@ class Sandbox:
     async def run(self, spec: Spec, on_output: OnOutput | None = None) -> Ended:
         """Run one command in a sandbox of its own, of which nothing is left afterwards."""
         opened = await self.open(
-            spec.world, at=spec.at, readable=spec.readable, network=spec.network, limits=spec.limits
-        )
+            spec.world, at=spec.at, readable=spec.readable, hidden=spec.hidden,
+            network=spec.network, limits=spec.limits,
+        )  # fmt: skip
         try:
             return await opened.run(
                 spec.command, cwd=spec.cwd, environment=spec.environment, secrets=spec.secrets,
@@ -179,6 +180,7 @@ class Sandbox:
         *,
         at: str = "/world",
         readable: tuple[str, ...] = (),
+        hidden: tuple[str, ...] = (),
         network: tuple[str, ...] = (),
         limits: Limits | None = None,
     ) -> Opened:
@@ -189,7 +191,7 @@ class Sandbox:
         tier = await self.tier()
         proxy = Proxy(network) if network else None
         plan = plan_of(
-            world, tier=tier, at=at, readable=readable, network=bool(network),
+            world, tier=tier, at=at, readable=readable, hidden=hidden, network=bool(network),
             limits=limits or Limits(),
         )  # fmt: skip
         mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)

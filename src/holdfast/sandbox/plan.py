@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from holdfast.sandbox.root import HOME
+from holdfast.sandbox import root
 from holdfast.sandbox.spec import Folder, Limits, Overlay, Tier
 from holdfast.values import limits as most
 from holdfast.values.errors import Misuse
@@ -20,7 +20,7 @@ _TAKEN = ("/proc", "/dev", "/sys", "/etc", "/usr", "/bin", "/sbin", "/lib")
 def clean_environment() -> dict[str, str]:
     """What every command gets, and nothing of this process's own."""
     scratch = "/tmp"  # noqa: S108 - the sandbox's own
-    return {"PATH": _PATH, "HOME": HOME, "LANG": "C.UTF-8", "TZ": "UTC", "TMPDIR": scratch}
+    return {"PATH": _PATH, "HOME": root.HOME, "LANG": "C.UTF-8", "TZ": "UTC", "TMPDIR": scratch}
 
 
 def with_proxy(port: int) -> dict[str, str]:
@@ -45,6 +45,7 @@ def plan_of(
     tier: Tier,
     at: str,
     readable: tuple[str, ...],
+    hidden: tuple[str, ...],
     network: bool,
     limits: Limits,
 ) -> dict[str, Any]:
@@ -70,11 +71,30 @@ def plan_of(
     seen = [_host_path(path) for path in readable]
     if any(f"{path}/".startswith(f"{at}/") for path in seen):
         raise Misuse(f"a readable path lies in the world at {at!r}: bring it into the world")
-    return {
+    plan: dict[str, Any] = {
         "tier": tier, "world": places, "at": at, "readable": seen,
+        "hidden": [_host_path(path) for path in hidden],
         "tmp_bytes": min(limits.disk_bytes or most.COMMAND_TMP_BYTES, most.COMMAND_TMP_BYTES),
         "network": network, "limits": dataclasses.asdict(limits),
     }  # fmt: skip
+    _check_hidden(plan)
+    return plan
+
+
+def _check_hidden(plan: dict[str, Any]) -> None:
+    """INVARIANT S5: a hidden directory is never seen: by no path that is shown on purpose, and
+    nowhere that these walls cannot cover it."""
+    for path in plan["hidden"]:
+        shown = [one for one in plan["readable"] if f"{one}/".startswith(f"{path}/")]
+        if shown:
+            raise Misuse(
+                f"readable path {shown[0]!r} lies in {path!r}, which is hidden: take it out"
+            )
+        if plan["tier"] == "landlock" and root.shows(plan, path):
+            raise Misuse(
+                f"walls of tier 'landlock' cannot hide {path!r} below what they show: move it, or "
+                "leave its parent out of the readable paths"
+            )
 
 
 def _host_path(path: str) -> str:

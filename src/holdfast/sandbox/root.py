@@ -7,6 +7,7 @@ detached trees (`collect`), builds its root from them and lets the old one go (`
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from typing import Any
@@ -148,6 +149,7 @@ def build(plan: dict[str, Any], shelf: str, trees: Trees) -> int:
     if plan["root"]:
         _mask_proc()
     changes = _open_world(plan)
+    _hide(plan)
     calls.pivot(f"{_BASE}/new")
     calls.set_mount(-1, "/", calls.RDONLY | _SAFE)
     return changes
@@ -186,6 +188,41 @@ def _open_world(plan: dict[str, Any]) -> int:
     changes = os.open(upper, flags)
     os.chdir("../new")
     return changes
+
+
+def shows(plan: dict[str, Any], path: str) -> list[tuple[str, str]]:
+    """What is shown of the host at or above a directory: where it is seen, and where inside of that
+    the directory would be."""
+    world, at = plan["world"], plan["at"]
+    layers = [world["path"]] if "path" in world else [*world["lower"], world["upper"]]
+    shown = [(top, top) for top in (*seen(), *plan["readable"])] + [(top, at) for top in layers]
+    return [
+        (target, os.path.relpath(path, top))
+        for top, target in shown
+        if f"{path}/".startswith(f"{os.path.realpath(top)}/".replace("//", "/"))
+    ]
+
+
+def _hide(plan: dict[str, Any]) -> None:
+    """Put an empty directory over each hidden one that would be seen."""
+    for path in plan["hidden"]:
+        for target, inner in shows(plan, path):
+            top = target.strip("/")
+            if not os.path.islink(top):  # a link of the system's: what it leads to is done itself
+                _cover(top, os.path.normpath(f"{top}/{inner}"))
+
+
+def _cover(top: str, place: str) -> None:
+    while True:
+        try:
+            flags = _MOUNT_SAFE | calls.MS_NOEXEC | calls.MS_RDONLY
+            return calls.mount("tmpfs", place, "tmpfs", flags, "mode=555,size=4k")
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR):
+                return  # nothing is there
+            if error.errno != errno.EACCES or place == top:
+                raise
+            place = os.path.dirname(place)  # which a command could not look into either
 
 
 def _mask_proc() -> None:
