@@ -198,7 +198,6 @@ async def test_what_is_hidden_is_empty_wherever_it_is_seen(walls: Walls):
     outer, store = walls.place.path / "outer", walls.place.path / "outer/deep/store"
     store.mkdir(parents=True)
     (store / "journal").write_text("x")
-    system = Path("/usr/bin").resolve()
     walls.place.own()
     script = """
 import os, sys
@@ -215,7 +214,6 @@ assert os.path.exists("/usr/lib")
     hidden = (str(store), "/usr/share", str(walls.place.path / "base/sub"), "/nowhere/at/all")
     (walls.place.path / "base/sub").mkdir()
     (walls.place.path / "base/sub/file").write_text("x")
-    assert system.is_dir()
     ended = await walls.attack(
         script, store, "/usr/share", "sub", readable=(str(outer),), hidden=hidden
     )
@@ -575,6 +573,36 @@ while True:
 """
     ended = await walls.attack(script, limits=Limits(seconds=60, disk_bytes=20 << 20))
     assert (ended.exit, ended.limit) == (-signal.SIGKILL, "disk")
+
+
+@pytest.mark.parametrize("make", ["open(f'x{n}', 'w').close()", "os.mkdir(f'x{n}')"])
+async def test_filling_the_disk_with_empty_names(walls: Walls, make: str):
+    script = f"import itertools, os\nfor n in itertools.count():\n    {make}"
+    ended = await walls.attack(script, limits=Limits(seconds=60, disk_bytes=1 << 20))
+    assert (ended.exit, ended.limit) == (-signal.SIGKILL, "disk")
+
+
+async def test_a_tree_deeper_than_any_stack(walls: Walls):
+    script = """
+import os, time
+for _ in range(1500):
+    os.mkdir("d")
+    os.chdir("d")
+print("made", flush=True)
+time.sleep(600)
+"""
+    ended = await walls.attack(script, limits=Limits(seconds=60))
+    assert (ended.exit, ended.limit) == (-signal.SIGKILL, "disk")
+    _flatten(walls.changes)
+
+
+def _flatten(top: Path) -> None:
+    """Remove a chain of directories that is too deep for rmtree."""
+    chain = top / "d"
+    while (chain / "d").exists():
+        (chain / "d").rename(top / "next")
+        chain.rmdir()
+        (top / "next").rename(chain)
 
 
 async def test_filling_memory_through_tmp(walls: Walls):

@@ -124,6 +124,16 @@ threading.Thread(target=print, args=("fine",)).start()
     assert (ended.exit, ended.stdout, ended.refused) == (0, b"fine\n", ()), ended
 
 
+async def test_a_strict_umask_changes_nothing(walls: Walls):
+    before = os.umask(0o077)
+    try:
+        ended = await walls.run("/bin/sh", "-c", "touch new; umask")
+    finally:
+        os.umask(before)
+    assert (ended.exit, ended.stdout) == (0, b"0022\n"), ended
+    assert (walls.changes / "new").stat().st_mode & 0o777 == 0o644
+
+
 # ---- what is told ----------------------------------------------------------------------------
 
 

@@ -203,6 +203,7 @@ def _hide_arguments() -> None:
 
 def main(number: int) -> None:
     """Serve the socket with this descriptor until it is closed."""
+    os.umask(0o022)  # whatever the asking process has: others must be able to enter what is made
     calls.prctl(calls.PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a person's Ctrl-C is for the one who asks
     _hide_arguments()

@@ -216,7 +216,8 @@ def _cover(top: str, place: str) -> None:
     while True:
         try:
             flags = _MOUNT_SAFE | calls.MS_NOEXEC | calls.MS_RDONLY
-            return calls.mount("tmpfs", place, "tmpfs", flags, "mode=555,size=4k")
+            calls.mount("tmpfs", place, "tmpfs", flags, "mode=555,size=4k")
+            return
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR):
                 return  # nothing is there
