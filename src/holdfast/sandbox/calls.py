@@ -139,18 +139,22 @@ def _text(path: str) -> bytes:
 # ---- rights ----------------------------------------------------------------------------------
 
 
-def drop_capabilities() -> None:
-    """Give up every capability for good: bounding, ambient, permitted, and what root would get."""
-    try:
-        prctl(PR_SET_SECUREBITS, _SECUREBITS)
-    except OSError:
-        pass  # without the capability for it there is nothing to lock
-    prctl(PR_CAP_AMBIENT, _CLEAR_ALL)
+def drop_bounds() -> None:
+    """Nothing that this process begins can ever gain a capability."""
     for number in range(64):
         try:
             prctl(PR_CAPBSET_DROP, number)
         except OSError:
             break  # the first number that this kernel does not know, or no right to drop
+
+
+def drop_capabilities() -> None:
+    """Give up every capability for good: ambient, permitted, and what root would get."""
+    try:
+        prctl(PR_SET_SECUREBITS, _SECUREBITS)
+    except OSError:
+        pass  # without the capability for it there is nothing to lock
+    prctl(PR_CAP_AMBIENT, _CLEAR_ALL)
     call("capset", struct.pack("II", 0x20080522, 0), bytes(24))
 
 

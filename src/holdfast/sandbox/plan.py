@@ -70,6 +70,9 @@ def plan_of(
     seen = [_host_path(path) for path in readable]
     if any(f"{path}/".startswith(f"{at}/") for path in seen):
         raise Misuse(f"a readable path lies in the world at {at!r}: bring it into the world")
+    own = [path for path in seen if f"{path}/".startswith(("/proc/", "/dev/"))]
+    if own and tier == "namespaces":
+        raise Misuse(f"readable path {own[0]!r}: a sandbox has a /proc and a /dev of its own")
     return {
         "tier": tier, "world": places, "at": at, "readable": seen,
         "tmp_bytes": min(limits.disk_bytes or most.COMMAND_TMP_BYTES, most.COMMAND_TMP_BYTES),
