@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import platform
 import struct
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -16,7 +15,7 @@ _syscall = _libc.syscall
 _syscall.restype = ctypes.c_long
 _syscall.argtypes = [ctypes.c_long] * 7
 
-MACHINE = platform.machine()
+MACHINE = os.uname().machine
 _OLD = {  # calls older than the common numbering: name to (x86_64, aarch64)
     "clone": (56, 220),
     "pivot_root": (155, 41),

@@ -54,8 +54,8 @@ def plan_of(
         if tier != "namespaces":
             at = places["path"]
     else:
-        places = {"lower": [_host_path(path) for path in world.lower],
-                  "upper": _host_path(world.upper), "work": _host_path(world.work)}  # fmt: skip
+        places = {"lower": [_absolute(path) for path in world.lower],
+                  "upper": _absolute(world.upper), "work": _absolute(world.work)}  # fmt: skip
         if not world.lower:
             raise Misuse("an overlay needs at least one lower directory")
         if tier != "namespaces":
@@ -81,6 +81,10 @@ def plan_of(
 
 
 def _host_path(path: str) -> str:
+    return os.path.realpath(_absolute(path))
+
+
+def _absolute(path: str) -> str:
     if not os.path.isabs(path):
         raise Misuse(f"{path!r} must be an absolute path")
-    return os.path.realpath(path)
+    return path
