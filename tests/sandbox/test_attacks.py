@@ -418,6 +418,12 @@ async def test_cwd_stays_inside(walls: Walls, cwd: str):
         await walls.run("/bin/true", cwd=cwd)
 
 
+@pytest.mark.parametrize("path", ["/proc", "/proc/1", "/dev", "/dev/shm"])
+async def test_what_the_sandbox_has_of_its_own_is_never_the_hosts(walls: Walls, path: str) -> None:
+    with pytest.raises(Misuse, match="of its own"):
+        await walls.run("/bin/true", readable=(path,))
+
+
 async def test_cwd_through_a_symlink_is_still_behind_the_walls(walls: Walls):
     (walls.place.path / "base/out").symlink_to(walls.place.path)
     (walls.place.path / "base/usr").symlink_to("/usr")

@@ -16,6 +16,7 @@ import select
 import signal
 import socket
 import struct
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from holdfast.sandbox import calls, cgroup, landlock, root, syscalls, watch
@@ -37,33 +38,42 @@ def hand(
         os.close(order)
 
 
-def wait(door: socket.socket, shelf: str, group: cgroup.Group) -> NoReturn:
-    """Be made ahead: enter the control group, and begin when the plan comes."""
+def wait(
+    door: socket.socket, shelf: str, group: cgroup.Group, system: root.Trees, *, mask: bool
+) -> NoReturn:
+    """Be made ahead: do what no plan changes once the maps of users stand, begin when it comes."""
+    rules, failed = -1, None
     try:
         calls.prctl(calls.PR_SET_PDEATHSIG, signal.SIGKILL)
         with contextlib.suppress(OSError):  # the watch and the rlimits hold without it
             cgroup.enter(group)
+        if not door.recv(1):
+            os._exit(0)  # whoever made it could not go on
+        try:
+            rules = _settle(shelf, system, mask)
+        except OSError as error:
+            failed = error  # whoever asks for a sandbox must hear of it
         message, fds, _, _ = socket.recv_fds(door, 64, _TREES, socket.MSG_CMSG_CLOEXEC)
         if message:
             with open(fds[0], "rb") as file:
                 file.seek(0)
                 plan, targets = json.load(file)
             trees = list(zip(targets, fds[2:], strict=True))
-            main(plan, shelf, trees, socket.socket(fileno=fds[1]))
+            channel = socket.socket(fileno=fds[1])
+            _live(channel, lambda: _alone(plan, trees, channel, rules, failed))
     finally:
         os._exit(0)
 
 
-def main(plan: dict[str, Any], shelf: str, trees: root.Trees, channel: socket.socket) -> NoReturn:
-    """Live until the other end of ``channel`` is closed."""
+def main(plan: dict[str, Any], channel: socket.socket) -> NoReturn:
+    """Hold a sandbox without namespaces."""
+    _live(channel, lambda: _among(plan, channel))
+
+
+def _live(channel: socket.socket, make: Callable[[], Box]) -> NoReturn:
+    """Make the box and live until the other end of ``channel`` is closed."""
     try:
-        if plan["tier"] == "namespaces":
-            changes = _enter(plan, shelf, trees)
-        else:
-            calls.prctl(calls.PR_SET_CHILD_SUBREAPER, 1)
-            changes = os.open(plan["world"]["path"], os.O_RDONLY | os.O_DIRECTORY)
-        box = Box(plan, channel, changes)
-        box.serve()
+        make().serve()
     except Exception as error:  # noqa: BLE001 - whatever it is, the one who asked must hear of it
         said = error.strerror if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
         with contextlib.suppress(OSError):  # nobody is left who would hear it
@@ -72,27 +82,55 @@ def main(plan: dict[str, Any], shelf: str, trees: root.Trees, channel: socket.so
         os._exit(0)
 
 
-def _enter(plan: dict[str, Any], shelf: str, trees: root.Trees) -> int:
+def _among(plan: dict[str, Any], channel: socket.socket) -> Box:
+    calls.prctl(calls.PR_SET_CHILD_SUBREAPER, 1)
+    changes = os.open(plan["world"]["path"], os.O_RDONLY | os.O_DIRECTORY)
+    rules = -1
+    if plan["tier"] != "none":
+        calls.drop_bounds()
+    if plan["tier"] != "none" and landlock.version():
+        paths = (*root.seen(), *plan["readable"])
+        rules = landlock.ruleset(network=False)
+        landlock.grant(rules, [(path, landlock.RUN) for path in paths])
+        landlock.grant(rules, [(path, landlock.DEVICE) for path in root.device_paths()])
+        landlock.grant(rules, [(plan["world"]["path"], landlock.WRITE)])
+    return Box(plan, channel, changes, rules)
+
+
+def _alone(
+    plan: dict[str, Any],
+    trees: root.Trees,
+    channel: socket.socket,
+    rules: int,
+    failed: OSError | None,
+) -> Box:
+    if failed is not None:
+        raise failed
+    changes = root.finish(plan, trees)
+    if rules >= 0:
+        own = ("/tmp", "/dev/shm", plan["at"])  # noqa: S108 - the sandbox's own
+        landlock.grant(rules, [(path, landlock.WRITE) for path in own])
+    return Box(plan, channel, changes, rules)
+
+
+def _settle(shelf: str, system: root.Trees, mask: bool) -> int:
+    """Become the user inside and build what no plan changes. Returns what Landlock lets a command
+    touch of it, -1 without Landlock. With a root of its own this is the second wall."""
     os.setresgid(root.UID, root.UID, root.UID)
     os.setresuid(root.UID, root.UID, root.UID)
     calls.prctl(calls.PR_SET_PDEATHSIG, signal.SIGKILL)  # forgotten when the user changed
     os.umask(0o022)
-    changes = root.build(plan, shelf, trees)
+    root.begin(shelf, system, mask=mask)
     calls.sethostname("holdfast")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:  # its own loopback: up
         fcntl.ioctl(any_socket, 0x8914, struct.pack("16sH14x", b"lo", 0x41))
-    return changes
-
-
-def _grants(plan: dict[str, Any]) -> list[tuple[str, int]]:
-    """What Landlock lets a command touch. With a root of its own this is the second wall."""
-    if plan["tier"] == "namespaces":
-        own = ("/tmp", "/dev/shm", plan["at"])  # noqa: S108 - the sandbox's own
-        shown = [("/", landlock.RUN), ("/proc", landlock.READ), ("/dev", landlock.DEVICE)]
-        return [*shown, *((path, landlock.WRITE) for path in own)]
-    shown = [(path, landlock.RUN) for path in (*root.seen(), *plan["readable"])]
-    devices = [(path, landlock.DEVICE) for path in root.device_paths()]
-    return [*shown, *devices, (plan["world"]["path"], landlock.WRITE)]
+    calls.drop_bounds()
+    if not landlock.version():
+        return -1
+    rules = landlock.ruleset(network=True)
+    shown = [(".", landlock.RUN), ("proc", landlock.READ), ("dev", landlock.DEVICE)]
+    landlock.grant(rules, shown)
+    return rules
 
 
 def _close_all_but(*kept: int) -> None:
@@ -110,18 +148,18 @@ def _wake(*_: object) -> None:
 class Box:
     """The process that holds a sandbox, with one command at a time."""
 
-    def __init__(self, plan: dict[str, Any], channel: socket.socket, changes: int) -> None:
+    def __init__(
+        self, plan: dict[str, Any], channel: socket.socket, changes: int, rules: int
+    ) -> None:
         self._plan, self._channel, self._changes = plan, channel, changes
         self._alone = plan["tier"] == "namespaces"
         self._walls = plan["tier"] != "none"
-        self._rules = -1
+        self._rules = rules
         null = os.open("/dev/null", os.O_RDWR)
         for number in range(3):
             os.dup2(null, number)
         if self._walls:
             self._filter = syscalls.program(told=True, network=self._alone)
-            if landlock.version():
-                self._rules = landlock.ruleset(_grants(plan), network=self._alone)
             calls.prctl(calls.PR_SET_DUMPABLE, 0)
             calls.drop_capabilities()
             calls.prctl(calls.PR_SET_NO_NEW_PRIVS, 1)
@@ -200,8 +238,8 @@ class Box:
             os.chdir(order["cwd"])
             watch.set_rlimits(order["limits"])
             calls.prctl(calls.PR_SET_DUMPABLE, 1)  # to own its files in /proc, as exec would
-            with open("/proc/self/oom_score_adj", "wb") as file:
-                file.write(b"500")  # if memory runs out: rather this one than process 1
+            own = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
+            os.write(own, b"500")  # if memory runs out: rather this one than process 1
             if self._rules >= 0:
                 landlock.enter(self._rules)
             if self._walls:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import platform
 import struct
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -16,7 +15,7 @@ _syscall = _libc.syscall
 _syscall.restype = ctypes.c_long
 _syscall.argtypes = [ctypes.c_long] * 7
 
-MACHINE = platform.machine()
+MACHINE = os.uname().machine
 _OLD = {  # calls older than the common numbering: name to (x86_64, aarch64)
     "clone": (56, 220),
     "pivot_root": (155, 41),
@@ -139,18 +138,22 @@ def _text(path: str) -> bytes:
 # ---- rights ----------------------------------------------------------------------------------
 
 
-def drop_capabilities() -> None:
-    """Give up every capability for good: bounding, ambient, permitted, and what root would get."""
-    try:
-        prctl(PR_SET_SECUREBITS, _SECUREBITS)
-    except OSError:
-        pass  # without the capability for it there is nothing to lock
-    prctl(PR_CAP_AMBIENT, _CLEAR_ALL)
+def drop_bounds() -> None:
+    """Nothing that this process begins can ever gain a capability."""
     for number in range(64):
         try:
             prctl(PR_CAPBSET_DROP, number)
         except OSError:
             break  # the first number that this kernel does not know, or no right to drop
+
+
+def drop_capabilities() -> None:
+    """Give up every capability for good: ambient, permitted, and what root would get."""
+    try:
+        prctl(PR_SET_SECUREBITS, _SECUREBITS)
+    except OSError:
+        pass  # without the capability for it there is nothing to lock
+    prctl(PR_CAP_AMBIENT, _CLEAR_ALL)
     call("capset", struct.pack("II", 0x20080522, 0), bytes(24))
 
 

@@ -159,6 +159,7 @@ class Sandbox:
         self._control: socket.socket | None = None
         self._turn = asyncio.Lock()
         self._open: set[Opened] = set()
+        self._tier: Tier | None = None
 
     async def run(self, spec: Spec, on_output: OnOutput | None = None) -> Ended:
         """Run one command in a sandbox of its own, of which nothing is left afterwards."""
@@ -188,7 +189,7 @@ class Sandbox:
 
         Returns before the walls stand: that they could not be made is told by the first command.
         """
-        tier = await self.tier()
+        tier = self._tier or await self.tier()
         proxy = Proxy(network) if network else None
         plan = plan_of(
             world, tier=tier, at=at, readable=readable, hidden=hidden, network=bool(network),
@@ -233,6 +234,7 @@ class Sandbox:
                 "no walls stand on this host, so nothing is run: fix what `holdfast doctor` names, "
                 "or say unsafe=True to run without any", rule="sandbox",
             )  # fmt: skip
+        self._tier = found
         return found
 
     def _helped(self) -> socket.socket:

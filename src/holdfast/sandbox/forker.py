@@ -117,37 +117,40 @@ class Forker:
             pid = calls.fork()
             if pid == 0:
                 self._control.close()
-                box.main(plan, "", [], channel)
+                box.main(plan, channel)
             return _Begun(os.pidfd_open(pid), cgroup.NONE, channel)
         if self._unable:
             raise OSError(0, self._unable)
-        trees = root.collect(plan, self._shelf, self._names)
+        trees = root.collect(plan, self._names)
         try:
             begun, self._spare = self._spare or self._make(), None
             group, wanted = begun.group, plan["limits"]
             cgroup.limit(group, wanted["memory_bytes"], wanted["processes"])
             plan["events"] = (group.memory_events, group.pids_events)
-            plan["root"] = self._user[0] == 0
             box.hand(begun.door, plan, channel, trees)
             begun.door.close()
         finally:
-            for _, tree in trees:
-                os.close(tree)
+            root.close(trees)
         return begun
 
     def _make(self) -> _Begun:
         """A process in new namespaces that waits for its plan: making it takes longer than using
         it, so one is always made ahead."""
+        system = root.system(self._shelf)
         group = cgroup.make(self._above) if self._above else cgroup.NONE
         door, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
+        try:
             pid = calls.fork(calls.WALLS)
             if pid == 0:
                 self._control.close()
                 door.close()
-                box.wait(theirs, self._shelf, group)
+                box.wait(theirs, self._shelf, group, system, mask=self._user[0] == 0)
+        finally:
+            theirs.close()
+            root.close(system)
         process = os.pidfd_open(pid)
         _write_maps(str(pid), (root.UID, root.UID), self._user)
+        door.send(b"1")
         return _Begun(process, group, door)
 
 

@@ -41,13 +41,18 @@ def _handled() -> int:
     return rights
 
 
-def ruleset(grants: list[tuple[str, int]], *, network: bool) -> int:
-    """A descriptor of a ruleset that grants rights beneath paths; paths that do not exist are left
-    out. Without ``network`` no TCP port may be bound nor reached."""
-    handled, found = _handled(), version()
-    attributes = struct.pack("QQQ", handled, 0 if network else 3, 3)  # scopes: sockets, signals
+def ruleset(*, network: bool) -> int:
+    """A descriptor of a ruleset that grants nothing yet. Without ``network`` no TCP port may be
+    bound nor reached."""
+    found = version()
+    attributes = struct.pack("QQQ", _handled(), 0 if network else 3, 3)  # scopes: sockets, signals
     size = 24 if found >= 6 else 16 if found >= 4 else 8
-    rules = calls.call("landlock_create_ruleset", attributes[:size], size, 0)
+    return calls.call("landlock_create_ruleset", attributes[:size], size, 0)
+
+
+def grant(rules: int, grants: list[tuple[str, int]]) -> None:
+    """Add rights beneath paths to a ruleset; paths that do not exist are left out."""
+    handled = _handled()
     for path, granted in grants:
         try:
             place = os.open(path, os.O_PATH | os.O_CLOEXEC)
@@ -58,7 +63,6 @@ def ruleset(grants: list[tuple[str, int]], *, network: bool) -> int:
             calls.call("landlock_add_rule", rules, 1, struct.pack("=Qi", granted & known, place), 0)
         finally:
             os.close(place)
-    return rules
 
 
 def enter(rules: int) -> None:

@@ -55,8 +55,8 @@ def plan_of(
         if tier != "namespaces":
             at = places["path"]
     else:
-        places = {"lower": [_host_path(path) for path in world.lower],
-                  "upper": _host_path(world.upper), "work": _host_path(world.work)}  # fmt: skip
+        places = {"lower": [_absolute(path) for path in world.lower],
+                  "upper": _absolute(world.upper), "work": _absolute(world.work)}  # fmt: skip
         if not world.lower:
             raise Misuse("an overlay needs at least one lower directory")
         if tier != "namespaces":
@@ -71,6 +71,9 @@ def plan_of(
     seen = [_host_path(path) for path in readable]
     if any(f"{path}/".startswith(f"{at}/") for path in seen):
         raise Misuse(f"a readable path lies in the world at {at!r}: bring it into the world")
+    own = [path for path in seen if f"{path}/".startswith(("/proc/", "/dev/"))]
+    if own and tier == "namespaces":
+        raise Misuse(f"readable path {own[0]!r}: a sandbox has a /proc and a /dev of its own")
     plan: dict[str, Any] = {
         "tier": tier, "world": places, "at": at, "readable": seen,
         "hidden": [_host_path(path) for path in hidden],
@@ -98,6 +101,10 @@ def _check_hidden(plan: dict[str, Any]) -> None:
 
 
 def _host_path(path: str) -> str:
+    return os.path.realpath(_absolute(path))
+
+
+def _absolute(path: str) -> str:
     if not os.path.isabs(path):
         raise Misuse(f"{path!r} must be an absolute path")
-    return os.path.realpath(path)
+    return path

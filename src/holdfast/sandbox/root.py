@@ -1,8 +1,9 @@
 """The file system that a command sees: built from nothing in a new mount namespace.
 
 INVARIANT S3: what is not put here is not there. What all commands see of the host is put together
-once, in the helper (`prepare`); each sandbox gets copies of these mounts and of its world as
-detached trees (`collect`), builds its root from them and lets the old one go (`build`).
+once, in the helper (`prepare`). Each sandbox gets copies of these mounts (`system`) and builds from
+them what no world changes (`begin`); its world and what else it may see come as detached trees
+(`collect`), complete its root, and the old one goes (`finish`).
 """
 
 from __future__ import annotations
@@ -73,8 +74,27 @@ def prepare() -> str:
     return shelf
 
 
-def collect(plan: dict[str, Any], shelf: str, names: int) -> Trees:
-    """What this sandbox sees of the host: the system, readable paths and its world.
+def system(shelf: str) -> Trees:
+    """What a sandbox sees of the shelf, as copies."""
+    trees: Trees = []
+    try:
+        for name in os.listdir(shelf):
+            if not os.path.islink(f"{shelf}/{name}"):
+                trees.append((name, calls.open_tree(f"{shelf}/{name}", deep=True)))
+    except OSError:
+        close(trees)
+        raise
+    return trees
+
+
+def close(trees: Trees) -> None:
+    """Let go of trees that somebody else has now."""
+    for _, tree in trees:
+        os.close(tree)
+
+
+def collect(plan: dict[str, Any], names: int) -> Trees:
+    """What this sandbox sees of the host beside the system: readable paths and its world.
 
     ``names`` is a user namespace that maps the owner of these to the user inside; -1: same user.
     """
@@ -82,9 +102,6 @@ def collect(plan: dict[str, Any], shelf: str, names: int) -> Trees:
     fixed = _SAFE | calls.RDONLY
     world = plan["world"]
     try:
-        for name in os.listdir(shelf):
-            if not os.path.islink(f"{shelf}/{name}"):
-                trees.append((name, calls.open_tree(f"{shelf}/{name}", deep=True)))
         for path in sorted(plan["readable"]):
             trees.append((path, _take(path, fixed, names)))
         if "path" in world:
@@ -94,8 +111,7 @@ def collect(plan: dict[str, Any], shelf: str, names: int) -> Trees:
                 trees.append((f"{_LAYERS}/{number}", _take(path, fixed, names)))
             trees.append((f"{_LAYERS}/upper", _take(_shared(world), _SAFE, names)))
     except OSError:
-        for _, tree in trees:
-            os.close(tree)
+        close(trees)
         raise
     return trees
 
@@ -122,9 +138,11 @@ def _shared(world: dict[str, Any]) -> str:
 # ---- in the new mount namespace ----------------------------------------------------------------
 
 
-def build(plan: dict[str, Any], shelf: str, trees: Trees) -> int:
-    """Make the new root and move into it. Returns a descriptor of the directory that takes the
-    changes of the world (the upper, or the folder), for measuring."""
+def begin(shelf: str, trees: Trees, *, mask: bool) -> None:
+    """Make the new root, which is the working directory then, with all that no plan changes.
+
+    ``mask``: for uid 0 outside, who may write the kernel's knobs even without a capability.
+    """
     links = [(name, os.readlink(f"{shelf}/{name}")) for name in os.listdir(shelf)
              if os.path.islink(f"{shelf}/{name}")]  # fmt: skip
     calls.mount("tmpfs", _BASE, "tmpfs", _MOUNT_SAFE, "mode=755,size=1m")
@@ -137,17 +155,24 @@ def build(plan: dict[str, Any], shelf: str, trees: Trees) -> int:
     for name in ("proc", "tmp", "var", "run"):
         os.mkdir(name)
     os.symlink("/tmp", "var/tmp")  # noqa: S108 - the sandbox's own
-    options = f"mode=1777,size={plan['tmp_bytes']}"
-    calls.mount("tmpfs", "tmp", "tmpfs", _MOUNT_SAFE, options)
-    os.mkdir("tmp/home", 0o700)
     for target, tree in trees:
-        _place(target.strip("/"), tree)
-    calls.mount("tmpfs", "dev/shm", "tmpfs", _MOUNT_SAFE | calls.MS_NOEXEC, options)
+        _place(target, tree)
     options = "newinstance,ptmxmode=0666,mode=620"
     calls.mount("devpts", "dev/pts", "devpts", calls.MS_NOSUID | calls.MS_NOEXEC, options)
     calls.mount("proc", "proc", "proc", _MOUNT_SAFE | calls.MS_NOEXEC)
-    if plan["root"]:
+    if mask:
         _mask_proc()
+
+
+def finish(plan: dict[str, Any], trees: Trees) -> int:
+    """Complete the new root and move into it. Returns a descriptor of the directory that takes the
+    changes of the world (the upper, or the folder), for measuring."""
+    options = f"mode=1777,size={plan['tmp_bytes']}"
+    calls.mount("tmpfs", "tmp", "tmpfs", _MOUNT_SAFE, options)
+    os.mkdir("tmp/home", 0o700)
+    calls.mount("tmpfs", "dev/shm", "tmpfs", _MOUNT_SAFE | calls.MS_NOEXEC, options)
+    for target, tree in trees:
+        _place(target.strip("/"), tree)
     changes = _open_world(plan)
     _hide(plan)
     calls.pivot(f"{_BASE}/new")
@@ -227,7 +252,6 @@ def _cover(top: str, place: str) -> None:
 
 
 def _mask_proc() -> None:
-    """For uid 0 outside, who may write the kernel's knobs even without a capability."""
     for name in _PROC_HIDDEN:
         if os.path.exists(f"proc/{name}"):
             _place(f"proc/{name}", _take("dev/null", _SAFE | calls.RDONLY))
