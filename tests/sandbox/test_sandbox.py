@@ -210,10 +210,35 @@ while time.process_time() < 0.2: pass
 
 async def test_an_open_world_keeps_files_between_commands(walls: Walls):
     async with await walls.sandbox.open(walls.world) as opened:
-        await opened.run(("/bin/sh", "-c", "echo a > kept; echo b > /tmp/kept"))
-        ended = await opened.run(("/bin/cat", "kept", "/tmp/kept"))
-        assert ended.stdout == b"a\nb\n"
+        await opened.run(("/bin/sh", "-c", "echo a > kept"))
+        ended = await opened.run(("/bin/cat", "kept"))
+        assert ended.stdout == b"a\n"
     assert (walls.changes / "kept").read_text() == "a\n"
+
+
+@pytest.mark.parametrize("at", ["/world", "/tmp/deep/er"])
+async def test_a_command_finds_nothing_that_another_left(walls: Walls, at: str):
+    """INVARIANT S6."""
+    leave = """
+for place in /tmp ~ /dev/shm; do echo secret > $place/left || exit 1; done
+mv /tmp/deep /tmp/moved; ln -s /usr /tmp/deep; echo kept >> kept
+"""
+    find = (
+        "ls -A ~ /dev/shm; find /tmp -name left; readlink /tmp/deep; grep CapEff /proc/self/status"
+    )
+    extra = walls.place.path / "extra"
+    extra.mkdir()
+    (extra / "file").write_text("x")
+    walls.place.own()
+    spec = {"at": at, "readable": (str(extra),)}
+    async with await walls.sandbox.open(walls.world, **spec) as opened:
+        for number in range(3):
+            found = await opened.run(("/bin/sh", "-c", f"{find}; cat {extra}/file"))
+            home = b"/dev/shm:\n\n/tmp/home:\nCapEff:\t0000000000000000\nx"
+            assert found.stdout == home, found
+            left = await opened.run(("/bin/sh", "-c", leave), environment={"LANG": "C"})
+            assert left.exit == 0, left
+        assert (walls.changes / "kept").read_text() == "kept\n" * 3
 
 
 async def test_a_closed_world_can_be_opened_again(walls: Walls):

@@ -37,8 +37,8 @@ _MESSAGE = 64 * 1024
 class Opened:
     """A world held open: its namespaces and mounts stay until `close`. Made by `Sandbox.open`.
 
-    Commands run in it one after another; nothing that one leaves running survives it, but /tmp
-    does. ``at`` is where they see the world.
+    Commands run in it one after another; nothing that one leaves running or in /tmp survives
+    it. ``at`` is where they see the world.
     """
 
     def __init__(

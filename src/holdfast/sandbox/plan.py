@@ -72,6 +72,8 @@ def plan_of(
     if any(f"{path}/".startswith(f"{at}/") for path in seen):
         raise Misuse(f"a readable path lies in the world at {at!r}: bring it into the world")
     own = [path for path in seen if f"{path}/".startswith(("/proc/", "/dev/"))]
+    if "/tmp" in seen and tier == "namespaces":  # noqa: S108
+        raise Misuse("readable path '/tmp': a sandbox has its own; name what is needed in it")
     if own and tier == "namespaces":
         raise Misuse(f"readable path {own[0]!r}: a sandbox has a /proc and a /dev of its own")
     plan: dict[str, Any] = {

@@ -167,10 +167,7 @@ def begin(shelf: str, trees: Trees, *, mask: bool) -> None:
 def finish(plan: dict[str, Any], trees: Trees) -> int:
     """Complete the new root and move into it. Returns a descriptor of the directory that takes the
     changes of the world (the upper, or the folder), for measuring."""
-    options = f"mode=1777,size={plan['tmp_bytes']}"
-    calls.mount("tmpfs", "tmp", "tmpfs", _MOUNT_SAFE, options)
-    os.mkdir("tmp/home", 0o700)
-    calls.mount("tmpfs", "dev/shm", "tmpfs", _MOUNT_SAFE | calls.MS_NOEXEC, options)
+    _scratch(plan)
     for target, tree in trees:
         _place(target.strip("/"), tree)
     changes = _open_world(plan)
@@ -178,6 +175,40 @@ def finish(plan: dict[str, Any], trees: Trees) -> int:
     calls.pivot(f"{_BASE}/new")
     calls.set_mount(-1, "/", calls.RDONLY | _SAFE)
     return changes
+
+
+def keep(plan: dict[str, Any]) -> Trees:
+    """Descriptors of what lies in /tmp but is not the sandbox's own, outermost only: names there
+    belong to commands."""
+    targets = sorted(path for path in (plan["at"], *plan["readable"]) if path.startswith("/tmp/"))
+    outer = [one for one in targets
+             if not any(one.startswith(f"{other}/") for other in targets)]  # fmt: skip
+    flags = os.O_PATH | os.O_CLOEXEC
+    return [(target, os.open(target, flags)) for target in dict.fromkeys(outer)]
+
+
+def freshen(plan: dict[str, Any], kept: Trees) -> Trees:
+    """An empty /tmp, home and /dev/shm, and nothing left of messages and shared memory.
+
+    INVARIANT S6: no command finds what another left outside of the world.
+    """
+    trees = [(target, calls.open_tree(f"/proc/self/fd/{number}", deep=True))
+             for target, number in kept]  # fmt: skip
+    calls.unshare(calls.CLONE_NEWIPC)
+    calls.unmount("/tmp")  # noqa: S108 - the sandbox's own
+    calls.unmount("/dev/shm")  # noqa: S108
+    _scratch(plan)
+    for target, tree in trees:
+        _place(target.strip("/"), tree)
+    close(kept)
+    return keep(plan)
+
+
+def _scratch(plan: dict[str, Any]) -> None:
+    options = f"mode=1777,size={plan['tmp_bytes']}"
+    calls.mount("tmpfs", "tmp", "tmpfs", _MOUNT_SAFE, options)
+    os.mkdir("tmp/home", 0o700)
+    calls.mount("tmpfs", "dev/shm", "tmpfs", _MOUNT_SAFE | calls.MS_NOEXEC, options)
 
 
 def _place(target: str, tree: int) -> None:
