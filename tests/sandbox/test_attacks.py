@@ -497,6 +497,19 @@ async def test_the_host_s_servers_are_not_reached(walls: Walls, kind: str):
         listener.close()
 
 
+async def test_a_server_is_not_reached_through_a_readable_path(walls: Walls):
+    place = walls.place.path / "outer"
+    place.mkdir()
+    listener = Listener(socket.AF_UNIX, str(place / "server"))
+    try:
+        for path in (place, place / "server"):
+            with pytest.raises(Misuse, match="socket"):
+                await walls.run("/bin/true", readable=(str(path),))
+        assert listener.came == 0
+    finally:
+        listener.close()
+
+
 async def test_no_names_and_no_datagrams(walls: Walls):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind(("127.0.0.1", 0))

@@ -341,6 +341,37 @@ async def test_the_middle_tier_runs_ordinary_programs(lower: Walls):
         await lower.run("/bin/true", network=("example.org",))
 
 
+@pytest.mark.parametrize("unsafe", [False, True])
+def test_another_system_says_so_in_one_line(unsafe: bool):
+    program = f"""
+import asyncio, os, signal, socket, sys
+for home, names in (
+    (os, ("memfd_create", "MFD_CLOEXEC", "pipe2", "pidfd_open")),
+    (signal, ("pidfd_send_signal",)),
+    (socket, ("MSG_CMSG_CLOEXEC", "SOCK_CLOEXEC", "SOCK_NONBLOCK")),
+):
+    for name in names:
+        delattr(home, name)
+import concurrent.futures.thread
+sys.platform = "darwin"
+from holdfast.sandbox import Folder, Sandbox, Spec
+from holdfast.values.errors import Refused
+async def main():
+    async with Sandbox(least="none", unsafe={unsafe}) as sandbox:
+        try:
+            await sandbox.run(Spec(("/bin/true",), Folder("/")))
+        except Refused as error:
+            print(error)
+asyncio.run(main())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.stderr == ""
+    assert done.stdout.count("\n") == 1
+    assert "run on Linux only (this is darwin: no memfd_create)" in done.stdout
+
+
 def test_an_ordinary_user_alone(tmp_path: Path):
     """Everything as uid 65534: the client, the helper, the world."""
     need("namespaces")

@@ -32,6 +32,10 @@ _START = (
     "forker.main(int(sys.argv[2]))"
 )
 _MESSAGE = 64 * 1024
+_NEEDED = (
+    (os, "memfd_create"), (os, "pipe2"), (os, "pidfd_open"), (signal, "pidfd_send_signal"),
+    (socket, "MSG_CMSG_CLOEXEC"), (socket, "SOCK_SEQPACKET"),
+)  # fmt: skip
 
 
 class Opened:
@@ -219,6 +223,13 @@ class Sandbox:
 
     async def tier(self) -> Tier:
         """The tier that commands get here. Refused: this host has none that is strong enough."""
+        lacks = [name for home, name in _NEEDED if not hasattr(home, name)]
+        if lacks or not sys.platform.startswith("linux"):
+            said = f"{sys.platform}: no {lacks[0]}" if lacks else sys.platform
+            raise Refused(
+                f"commands in worlds run on Linux only (this is {said}): use Linux, or a virtual "
+                "machine with it", rule="sandbox",
+            )  # fmt: skip
         rank = TIERS.index
         host = await asyncio.to_thread(probe)
         found = TIERS[max(rank(host.tier), rank(self._most))]

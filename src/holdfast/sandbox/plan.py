@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import stat
 from collections.abc import Callable
 from typing import Any
 
@@ -76,6 +77,8 @@ def plan_of(
         raise Misuse("readable path '/tmp': a sandbox has its own; name what is needed in it")
     if own and tier == "namespaces":
         raise Misuse(f"readable path {own[0]!r}: a sandbox has a /proc and a /dev of its own")
+    for path in seen:
+        _check_sockets(path)
     plan: dict[str, Any] = {
         "tier": tier, "world": places, "at": at, "readable": seen,
         "hidden": [_host_path(path) for path in hidden],
@@ -84,6 +87,20 @@ def plan_of(
     }  # fmt: skip
     _check_hidden(plan)
     return plan
+
+
+def _check_sockets(path: str) -> None:
+    """Who may see a socket may talk to its server, read-only or not. Misuse: here is one."""
+    try:
+        if stat.S_ISSOCK(os.stat(path).st_mode):
+            raise Misuse(f"readable path {path!r} is a socket: a command could talk to its server")
+        with os.scandir(path) as entries:
+            for entry in entries:
+                if stat.S_ISSOCK(entry.stat(follow_symlinks=False).st_mode):
+                    text = f"readable path {path!r} holds the socket {entry.name!r}"
+                    raise Misuse(f"{text}: name what is needed in it instead")
+    except OSError:
+        return  # no directory, or gone: whoever takes it says so
 
 
 def _check_hidden(plan: dict[str, Any]) -> None:
