@@ -721,6 +721,43 @@ open("inside", "w").close()
     assert (lower.place.path / "folder/inside").exists()
 
 
+async def test_landlock_alone_has_a_scratch_directory_for_each_command(lower: Walls):
+    """INVARIANT S6."""
+    script = """
+import os, pathlib, shutil, tempfile
+home = pathlib.Path.home()
+assert os.listdir(home) == [] and os.listdir(tempfile.gettempdir()) == ["home"]
+(home / "left").write_text("secret")
+tempfile.mkstemp()
+shutil.copy2("given.txt", tempfile.gettempdir())
+os.chdir(home)
+for _ in range(150):
+    os.mkdir("d")
+    os.chdir("d")
+os.mkdir("closed", 0)
+print(tempfile.gettempdir())
+"""
+    async with await lower.sandbox.open(lower.world) as opened:
+        for _ in range(2):
+            ended = await opened.run((python_inside(), "-c", script))
+            assert ended.exit == 0, ended
+            assert not Path(ended.stdout.decode().strip()).exists()
+
+
+async def test_landlock_alone_changes_no_attributes_outside(lower: Walls):
+    script = """
+import errno, os, sys
+for path in sys.argv[1:]:
+    try:
+        os.setxattr(path, "user.x", b"x")
+        print("ESCAPED")
+    except OSError as error:
+        assert error.errno == errno.EOPNOTSUPP, error
+"""
+    ended = await lower.attack(script, lower.place.secret)
+    assert ended.exit == 0, ended
+
+
 async def test_landlock_alone_shows_nothing_that_is_hidden(lower: Walls):
     """INVARIANT S5: Landlock cannot take away what it has granted above, so it is refused."""
     outer = lower.place.path / "outer"

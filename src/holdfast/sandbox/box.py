@@ -19,7 +19,7 @@ import struct
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from holdfast.sandbox import calls, cgroup, landlock, root, syscalls, watch
+from holdfast.sandbox import calls, cgroup, landlock, root, scratch, syscalls, watch
 
 _TREES = 250  # as many descriptors as Linux passes at once, and a few less
 _RESET = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGINT)
@@ -197,6 +197,18 @@ class Box:
             landlock.grant(self._rules, [(path, landlock.WRITE) for path in paths])
 
     def _run(self, order: dict[str, Any], out: int, err: int) -> dict[str, Any]:
+        if self._alone:
+            return self._run_in(order, out, err, ())
+        with scratch.directory() as (place, number):  # S6: new for each command here too
+            if self._rules >= 0:
+                landlock.grant(self._rules, [(place, landlock.WRITE)])
+            own = {"TMPDIR": place, "HOME": f"{place}/home"}
+            order["environment"] = own | order["environment"]
+            return self._run_in(order, out, err, (number,))
+
+    def _run_in(
+        self, order: dict[str, Any], out: int, err: int, more: tuple[int, ...]
+    ) -> dict[str, Any]:
         mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         pid = os.fork()
         if pid == 0:
@@ -207,8 +219,9 @@ class Box:
         with mine:
             listeners = socket.recv_fds(mine, 1, 1, socket.MSG_CMSG_CLOEXEC)[1]
         seen = watch.Watch(
-            order["limits"], changes=self._changes, events=self._events, pid=pid, alone=self._alone
-        )
+            order["limits"], changes=(self._changes, *more), events=self._events, pid=pid,
+            alone=self._alone,
+        )  # fmt: skip
         try:
             self._follow(seen, listeners)
         finally:

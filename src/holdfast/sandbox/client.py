@@ -60,7 +60,7 @@ class Opened:
         self._channel, self._process = channel, process
         self._turn = asyncio.Lock()
         self._proxy: Proxy | None = None
-        self._environment = clean_environment()
+        self._environment = clean_environment(alone=tier == "namespaces")
 
     async def let_out(self, proxy: Proxy) -> None:
         """Serve the sandbox's only way out, on a socket that its first process has made."""

@@ -18,10 +18,12 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _TAKEN = ("/proc", "/dev", "/sys", "/etc", "/usr", "/bin", "/sbin", "/lib")
 
 
-def clean_environment() -> dict[str, str]:
-    """What every command gets, and nothing of this process's own."""
+def clean_environment(*, alone: bool) -> dict[str, str]:
+    """What every command gets, and nothing of this process's own. Where it has no root of its own
+    (not ``alone``), its first process says what is home and where temporary files go."""
     scratch = "/tmp"  # noqa: S108 - the sandbox's own
-    return {"PATH": _PATH, "HOME": root.HOME, "LANG": "C.UTF-8", "TZ": "UTC", "TMPDIR": scratch}
+    places = {"HOME": root.HOME, "TMPDIR": scratch} if alone else {}
+    return {"PATH": _PATH, "LANG": "C.UTF-8", "TZ": "UTC", **places}
 
 
 def with_proxy(port: int) -> dict[str, str]:

@@ -142,7 +142,7 @@ class Watch:
         self,
         wanted: dict[str, Any],
         *,
-        changes: int,
+        changes: tuple[int, ...],
         events: tuple[int, int],
         pid: int,
         alone: bool,
@@ -207,7 +207,7 @@ class Watch:
             if threads > 2 * wanted["processes"]:
                 self._stop("processes")  # where the kernel does not
         most = wanted["disk_bytes"]
-        if most and disk_bytes(self._changes, most) > most:
+        if most and sum(disk_bytes(one, most) for one in self._changes) > most:
             self._stop("disk")
 
     def _alive(self) -> list[Process]:
