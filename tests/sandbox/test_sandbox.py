@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +29,7 @@ from tests.sandbox.support import (
     python_for,
     python_inside,
     text,
+    until,
 )
 
 # ---- what a command gets ---------------------------------------------------------------------
@@ -232,7 +235,7 @@ mv /tmp/deep /tmp/moved; ln -s /usr /tmp/deep; echo kept >> kept
     walls.place.own()
     spec = {"at": at, "readable": (str(extra),)}
     async with await walls.sandbox.open(walls.world, **spec) as opened:
-        for number in range(3):
+        for _ in range(3):
             found = await opened.run(("/bin/sh", "-c", f"{find}; cat {extra}/file"))
             home = b"/dev/shm:\n\n/tmp/home:\nCapEff:\t0000000000000000\nx"
             assert found.stdout == home, found
@@ -283,6 +286,27 @@ async def test_a_dead_helper_is_replaced(walls: Walls):
     helper.kill()
     helper.wait()
     assert (await walls.run("/bin/true")).exit == 0
+
+
+async def test_a_spare_that_was_killed_is_replaced(walls: Walls):
+    assert (await walls.run("/bin/true")).exit == 0
+    helper = walls.sandbox._helper
+    assert helper is not None
+    children = Path(f"/proc/{helper.pid}/task/{helper.pid}/children")
+
+    def killed() -> bool:
+        for pid in children.read_text().split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+        return not children.read_text()
+
+    for _ in range(3):
+        await until(children.read_text)
+        await until(killed)
+        assert (await walls.run("/bin/true")).exit == 0
+    await until(lambda: len(groups_of(helper.pid)) <= 2)
+    await walls.sandbox.close()
+    assert groups_of(helper.pid) == []
 
 
 async def test_a_world_that_cannot_be_opened_says_why(walls: Walls):

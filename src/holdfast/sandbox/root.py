@@ -180,7 +180,8 @@ def finish(plan: dict[str, Any], trees: Trees) -> int:
 def keep(plan: dict[str, Any]) -> Trees:
     """Descriptors of what lies in /tmp but is not the sandbox's own, outermost only: names there
     belong to commands."""
-    targets = sorted(path for path in (plan["at"], *plan["readable"]) if path.startswith("/tmp/"))
+    shown, own = (plan["at"], *plan["readable"]), "/tmp/"  # noqa: S108 - the sandbox's own
+    targets = sorted(path for path in shown if path.startswith(own))
     outer = [one for one in targets
              if not any(one.startswith(f"{other}/") for other in targets)]  # fmt: skip
     flags = os.O_PATH | os.O_CLOEXEC

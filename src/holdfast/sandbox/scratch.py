@@ -14,7 +14,7 @@ _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 @contextmanager
 def directory() -> Generator[tuple[str, int]]:
     """A new directory with a ``home`` in it, and a descriptor of it; gone with all in it after."""
-    place = f"{_ABOVE}/holdfast-{os.urandom(8).hex()}"
+    place = f"{_ABOVE}/holdfast-{os.urandom(8).hex()}"  # noqa: TID251 - must not be guessed
     os.mkdir(place, 0o700)
     number = os.open(place, _OPEN)
     try:
@@ -29,7 +29,7 @@ def directory() -> Generator[tuple[str, int]]:
 
 def _empty(top: int) -> None:
     """Delete all below, however deep: what lies in a directory is moved up before it goes."""
-    numbers = itertools.count()
+    numbers, mark = itertools.count(), f"{os.urandom(8).hex()}-"  # noqa: TID251 - as above
     while names := os.listdir(top):
         for name in names:
             try:
@@ -44,7 +44,7 @@ def _empty(top: int) -> None:
                         os.unlink(inner, dir_fd=here)
                     except IsADirectoryError:
                         os.chmod(inner, 0o700, dir_fd=here)
-                        own = f"{os.urandom(8).hex()}{next(numbers)}"
+                        own = f"{mark}{next(numbers)}"
                         os.rename(inner, own, src_dir_fd=here, dst_dir_fd=top)
             finally:
                 os.close(here)
