@@ -193,6 +193,52 @@ async def test_setuid_gives_nothing(walls: Walls):
     assert ended.stdout == b"1000\n"
 
 
+async def test_what_is_hidden_is_empty_wherever_it_is_seen(walls: Walls):
+    """INVARIANT S5."""
+    outer, store = walls.place.path / "outer", walls.place.path / "outer/deep/store"
+    store.mkdir(parents=True)
+    (store / "journal").write_text("x")
+    walls.place.own()
+    script = """
+import os, sys
+for place in sys.argv[1:]:
+    if os.listdir(place):
+        print("ESCAPED", os.listdir(place))
+    try:
+        open(place + "/x", "w")
+        print("ESCAPED")
+    except OSError:
+        pass
+assert os.path.exists("/usr/lib")
+"""
+    hidden = (str(store), "/usr/share", str(walls.place.path / "base/sub"), "/nowhere/at/all")
+    (walls.place.path / "base/sub").mkdir()
+    (walls.place.path / "base/sub/file").write_text("x")
+    ended = await walls.attack(
+        script, store, "/usr/share", "sub", readable=(str(outer),), hidden=hidden
+    )
+    assert ended.exit == 0, ended
+    shown = await walls.run("/bin/cat", str(store / "journal"), readable=(str(outer),))
+    assert shown.stdout == b"x"
+    for path in (store, store / "journal"):
+        with pytest.raises(Misuse, match="hidden"):
+            await walls.run("/bin/true", readable=(str(path),), hidden=hidden)
+
+
+async def test_what_is_hidden_behind_a_closed_door_stays_so(walls: Walls):
+    """INVARIANT S5: where the walls may not look, they cover what is above."""
+    if os.geteuid() != 0:
+        pytest.skip("needs a directory of somebody else")
+    closed = walls.place.path / "outer/closed"
+    (closed / "store").mkdir(parents=True)
+    walls.place.own()
+    os.chown(closed, 4242, 4242)
+    closed.chmod(0o700)
+    spec = {"readable": (str(walls.place.path / "outer"),), "hidden": (str(closed / "store"),)}
+    ended = await walls.run("/bin/ls", "-A", str(closed), **spec)
+    assert (ended.exit, ended.stdout) == (0, b""), ended
+
+
 # ---- processes and the kernel ----------------------------------------------------------------
 
 
@@ -451,6 +497,19 @@ async def test_the_host_s_servers_are_not_reached(walls: Walls, kind: str):
         listener.close()
 
 
+async def test_a_server_is_not_reached_through_a_readable_path(walls: Walls):
+    place = walls.place.path / "outer"
+    place.mkdir()
+    listener = Listener(socket.AF_UNIX, str(place / "server"))
+    try:
+        for path in (place, place / "server"):
+            with pytest.raises(Misuse, match="socket"):
+                await walls.run("/bin/true", readable=(str(path),))
+        assert listener.came == 0
+    finally:
+        listener.close()
+
+
 async def test_no_names_and_no_datagrams(walls: Walls):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind(("127.0.0.1", 0))
@@ -533,6 +592,36 @@ while True:
 """
     ended = await walls.attack(script, limits=Limits(seconds=60, disk_bytes=20 << 20))
     assert (ended.exit, ended.limit) == (-signal.SIGKILL, "disk")
+
+
+@pytest.mark.parametrize("make", ["open(f'x{n}', 'w').close()", "os.mkdir(f'x{n}')"])
+async def test_filling_the_disk_with_empty_names(walls: Walls, make: str):
+    script = f"import itertools, os\nfor n in itertools.count():\n    {make}"
+    ended = await walls.attack(script, limits=Limits(seconds=60, disk_bytes=1 << 20))
+    assert (ended.exit, ended.limit) == (-signal.SIGKILL, "disk")
+
+
+async def test_a_tree_deeper_than_any_stack(walls: Walls):
+    script = """
+import os, time
+for _ in range(1500):
+    os.mkdir("d")
+    os.chdir("d")
+print("made", flush=True)
+time.sleep(600)
+"""
+    ended = await walls.attack(script, limits=Limits(seconds=60))
+    assert (ended.exit, ended.limit) == (-signal.SIGKILL, "disk")
+    _flatten(walls.changes)
+
+
+def _flatten(top: Path) -> None:
+    """Remove a chain of directories that is too deep for rmtree."""
+    chain = top / "d"
+    while (chain / "d").exists():
+        (chain / "d").rename(top / "next")
+        chain.rmdir()
+        (top / "next").rename(chain)
 
 
 async def test_filling_memory_through_tmp(walls: Walls):
@@ -630,6 +719,54 @@ open("inside", "w").close()
 """
     await lower.attack(script)
     assert (lower.place.path / "folder/inside").exists()
+
+
+async def test_landlock_alone_has_a_scratch_directory_for_each_command(lower: Walls):
+    """INVARIANT S6."""
+    script = """
+import os, pathlib, shutil, tempfile
+home = pathlib.Path.home()
+assert os.listdir(home) == [] and os.listdir(tempfile.gettempdir()) == ["home"]
+(home / "left").write_text("secret")
+tempfile.mkstemp()
+shutil.copy2("given.txt", tempfile.gettempdir())
+os.chdir(home)
+for _ in range(150):
+    os.mkdir("d")
+    os.chdir("d")
+os.mkdir("closed", 0)
+print(tempfile.gettempdir())
+"""
+    async with await lower.sandbox.open(lower.world) as opened:
+        for _ in range(2):
+            ended = await opened.run((python_inside(), "-c", script))
+            assert ended.exit == 0, ended
+            assert not os.path.exists(ended.stdout.strip())  # noqa: ASYNC240, PTH110
+
+
+async def test_landlock_alone_changes_no_attributes_outside(lower: Walls):
+    script = """
+import errno, os, sys
+for path in sys.argv[1:]:
+    try:
+        os.setxattr(path, "user.x", b"x")
+        print("ESCAPED")
+    except OSError as error:
+        assert error.errno == errno.EOPNOTSUPP, error
+"""
+    ended = await lower.attack(script, lower.place.secret)
+    assert ended.exit == 0, ended
+
+
+async def test_landlock_alone_shows_nothing_that_is_hidden(lower: Walls):
+    """INVARIANT S5: Landlock cannot take away what it has granted above, so it is refused."""
+    outer = lower.place.path / "outer"
+    (outer / "store").mkdir(parents=True)
+    with pytest.raises(Misuse, match="cannot hide"):
+        await lower.run("/bin/true", readable=(str(outer),), hidden=(str(outer / "store"),))
+    with pytest.raises(Misuse, match="cannot hide"):
+        await lower.run("/bin/true", hidden=("/usr/share",))
+    assert (await lower.run("/bin/true", hidden=(str(lower.place.path),))).exit == 0
 
 
 @pytest.mark.parametrize("kind", ["tcp", "abstract"])

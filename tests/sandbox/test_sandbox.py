@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +29,7 @@ from tests.sandbox.support import (
     python_for,
     python_inside,
     text,
+    until,
 )
 
 # ---- what a command gets ---------------------------------------------------------------------
@@ -124,6 +127,16 @@ threading.Thread(target=print, args=("fine",)).start()
     assert (ended.exit, ended.stdout, ended.refused) == (0, b"fine\n", ()), ended
 
 
+async def test_a_strict_umask_changes_nothing(walls: Walls):
+    before = os.umask(0o077)
+    try:
+        ended = await walls.run("/bin/sh", "-c", "touch new; umask")
+    finally:
+        os.umask(before)
+    assert (ended.exit, ended.stdout) == (0, b"0022\n"), ended
+    assert (walls.changes / "new").stat().st_mode & 0o777 == 0o644
+
+
 # ---- what is told ----------------------------------------------------------------------------
 
 
@@ -200,10 +213,35 @@ while time.process_time() < 0.2: pass
 
 async def test_an_open_world_keeps_files_between_commands(walls: Walls):
     async with await walls.sandbox.open(walls.world) as opened:
-        await opened.run(("/bin/sh", "-c", "echo a > kept; echo b > /tmp/kept"))
-        ended = await opened.run(("/bin/cat", "kept", "/tmp/kept"))
-        assert ended.stdout == b"a\nb\n"
+        await opened.run(("/bin/sh", "-c", "echo a > kept"))
+        ended = await opened.run(("/bin/cat", "kept"))
+        assert ended.stdout == b"a\n"
     assert (walls.changes / "kept").read_text() == "a\n"
+
+
+@pytest.mark.parametrize("at", ["/world", "/tmp/deep/er"])
+async def test_a_command_finds_nothing_that_another_left(walls: Walls, at: str):
+    """INVARIANT S6."""
+    leave = """
+for place in /tmp ~ /dev/shm; do echo secret > $place/left || exit 1; done
+mv /tmp/deep /tmp/moved; ln -s /usr /tmp/deep; echo kept >> kept
+"""
+    find = (
+        "ls -A ~ /dev/shm; find /tmp -name left; readlink /tmp/deep; grep CapEff /proc/self/status"
+    )
+    extra = walls.place.path / "extra"
+    extra.mkdir()
+    (extra / "file").write_text("x")
+    walls.place.own()
+    spec = {"at": at, "readable": (str(extra),)}
+    async with await walls.sandbox.open(walls.world, **spec) as opened:
+        for _ in range(3):
+            found = await opened.run(("/bin/sh", "-c", f"{find}; cat {extra}/file"))
+            home = b"/dev/shm:\n\n/tmp/home:\nCapEff:\t0000000000000000\nx"
+            assert found.stdout == home, found
+            left = await opened.run(("/bin/sh", "-c", leave), environment={"LANG": "C"})
+            assert left.exit == 0, left
+        assert (walls.changes / "kept").read_text() == "kept\n" * 3
 
 
 async def test_a_closed_world_can_be_opened_again(walls: Walls):
@@ -248,6 +286,27 @@ async def test_a_dead_helper_is_replaced(walls: Walls):
     helper.kill()
     helper.wait()
     assert (await walls.run("/bin/true")).exit == 0
+
+
+async def test_a_spare_that_was_killed_is_replaced(walls: Walls):
+    assert (await walls.run("/bin/true")).exit == 0
+    helper = walls.sandbox._helper
+    assert helper is not None
+    children = Path(f"/proc/{helper.pid}/task/{helper.pid}/children")
+
+    def killed() -> bool:
+        for pid in children.read_text().split():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), signal.SIGKILL)
+        return not children.read_text()
+
+    for _ in range(3):
+        await until(children.read_text)
+        await until(killed)
+        assert (await walls.run("/bin/true")).exit == 0
+    await until(lambda: len(groups_of(helper.pid)) <= 2)
+    await walls.sandbox.close()
+    assert groups_of(helper.pid) == []
 
 
 async def test_a_world_that_cannot_be_opened_says_why(walls: Walls):
@@ -304,6 +363,37 @@ async def test_the_middle_tier_runs_ordinary_programs(lower: Walls):
     assert (lower.place.path / "folder/made").exists()
     with pytest.raises(Misuse, match="network"):
         await lower.run("/bin/true", network=("example.org",))
+
+
+@pytest.mark.parametrize("unsafe", [False, True])
+def test_another_system_says_so_in_one_line(unsafe: bool):
+    program = f"""
+import asyncio, os, signal, socket, sys
+for home, names in (
+    (os, ("memfd_create", "MFD_CLOEXEC", "pipe2", "pidfd_open")),
+    (signal, ("pidfd_send_signal",)),
+    (socket, ("MSG_CMSG_CLOEXEC", "SOCK_CLOEXEC", "SOCK_NONBLOCK")),
+):
+    for name in names:
+        delattr(home, name)
+import concurrent.futures.thread
+sys.platform = "darwin"
+from holdfast.sandbox import Folder, Sandbox, Spec
+from holdfast.values.errors import Refused
+async def main():
+    async with Sandbox(least="none", unsafe={unsafe}) as sandbox:
+        try:
+            await sandbox.run(Spec(("/bin/true",), Folder("/")))
+        except Refused as error:
+            print(error)
+asyncio.run(main())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert done.stderr == ""
+    assert done.stdout.count("\n") == 1
+    assert "run on Linux only (this is darwin: no memfd_create)" in done.stdout
 
 
 def test_an_ordinary_user_alone(tmp_path: Path):

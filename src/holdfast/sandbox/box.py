@@ -19,7 +19,7 @@ import struct
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from holdfast.sandbox import calls, cgroup, landlock, root, syscalls, watch
+from holdfast.sandbox import calls, cgroup, landlock, root, scratch, syscalls, watch
 
 _TREES = 250  # as many descriptors as Linux passes at once, and a few less
 _RESET = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGINT)
@@ -161,10 +161,12 @@ class Box:
         if self._walls:
             self._filter = syscalls.program(told=True, network=self._alone)
             calls.prctl(calls.PR_SET_DUMPABLE, 0)
-            calls.drop_capabilities()
+            # for a fresh /tmp between commands; a command gives it up before it begins
+            calls.drop_capabilities(calls.CAP_SYS_ADMIN if self._alone else 0)
             calls.prctl(calls.PR_SET_NO_NEW_PRIVS, 1)
         self._events = plan.get("events", (-1, -1))
         _close_all_but(channel.fileno(), changes, self._rules, *self._events)
+        self._kept = root.keep(plan) if self._alone else []
         self._woken, wake = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.signal(signal.SIGCHLD, _wake)
         signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
@@ -184,8 +186,29 @@ class Box:
                 order = json.load(file)
             ended = self._run(order, fds[1], fds[2])
             self._channel.send(json.dumps(ended).encode())
+            if self._alone:
+                self._kept = root.freshen(self._plan, self._kept)
+                self._grant_scratch()
+
+    def _grant_scratch(self) -> None:
+        """Let commands write to what is new since `_alone`."""
+        if self._rules >= 0:
+            paths = ("/tmp", "/dev/shm")  # noqa: S108 - the sandbox's own
+            landlock.grant(self._rules, [(path, landlock.WRITE) for path in paths])
 
     def _run(self, order: dict[str, Any], out: int, err: int) -> dict[str, Any]:
+        if self._alone:
+            return self._run_in(order, out, err, ())
+        with scratch.directory() as (place, number):  # S6: new for each command here too
+            if self._rules >= 0:
+                landlock.grant(self._rules, [(place, landlock.WRITE)])
+            own = {"TMPDIR": place, "HOME": f"{place}/home"}
+            order["environment"] = own | order["environment"]
+            return self._run_in(order, out, err, (number,))
+
+    def _run_in(
+        self, order: dict[str, Any], out: int, err: int, more: tuple[int, ...]
+    ) -> dict[str, Any]:
         mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         pid = os.fork()
         if pid == 0:
@@ -196,8 +219,9 @@ class Box:
         with mine:
             listeners = socket.recv_fds(mine, 1, 1, socket.MSG_CMSG_CLOEXEC)[1]
         seen = watch.Watch(
-            order["limits"], changes=self._changes, events=self._events, pid=pid, alone=self._alone
-        )
+            order["limits"], changes=(self._changes, *more), events=self._events, pid=pid,
+            alone=self._alone,
+        )  # fmt: skip
         try:
             self._follow(seen, listeners)
         finally:
@@ -240,6 +264,8 @@ class Box:
             calls.prctl(calls.PR_SET_DUMPABLE, 1)  # to own its files in /proc, as exec would
             own = os.open("/proc/self/oom_score_adj", os.O_WRONLY | os.O_CLOEXEC)
             os.write(own, b"500")  # if memory runs out: rather this one than process 1
+            if self._walls:
+                calls.drop_capabilities()
             if self._rules >= 0:
                 landlock.enter(self._rules)
             if self._walls:

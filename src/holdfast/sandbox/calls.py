@@ -41,8 +41,8 @@ WALLS = (
     CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS
     | CLONE_NEWCGROUP
 )  # fmt: skip
-MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_PRIVATE = 2, 4, 8, 0x4000, 1 << 18
-MS_SLAVE = 1 << 19
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC = 1, 2, 4, 8
+MS_REC, MS_PRIVATE, MS_SLAVE = 0x4000, 1 << 18, 1 << 19
 RDONLY, NOSUID, NODEV, NOEXEC, IDMAP = 1, 2, 4, 8, 0x100000  # of mount_setattr
 _AT_FDCWD, _AT_EMPTY_PATH, _AT_RECURSIVE = -100, 0x1000, 0x8000
 _OPEN_TREE_CLONE, _MOVE_MOUNT_F_EMPTY_PATH, _MNT_DETACH = 1, 4, 2
@@ -51,6 +51,7 @@ _SIGCHLD = 17
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_CAPBSET_DROP, PR_SET_SECUREBITS = 1, 4, 24, 28
 PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS, PR_CAP_AMBIENT = 36, 38, 47
 _CLEAR_ALL = 4  # of PR_CAP_AMBIENT
+CAP_SYS_ADMIN = 1 << 21
 _SECUREBITS = 0xEF  # noroot, no_setuid_fixup, no keep_caps, no ambient raise; each locked
 
 
@@ -147,14 +148,14 @@ def drop_bounds() -> None:
             break  # the first number that this kernel does not know, or no right to drop
 
 
-def drop_capabilities() -> None:
+def drop_capabilities(kept: int = 0) -> None:
     """Give up every capability for good: ambient, permitted, and what root would get."""
     try:
         prctl(PR_SET_SECUREBITS, _SECUREBITS)
     except OSError:
         pass  # without the capability for it there is nothing to lock
     prctl(PR_CAP_AMBIENT, _CLEAR_ALL)
-    call("capset", struct.pack("II", 0x20080522, 0), bytes(24))
+    call("capset", struct.pack("II", 0x20080522, 0), struct.pack("IIIIII", kept, kept, *bytes(4)))
 
 
 def sethostname(name: str) -> None:

@@ -32,13 +32,17 @@ _START = (
     "forker.main(int(sys.argv[2]))"
 )
 _MESSAGE = 64 * 1024
+_NEEDED = (
+    (os, "memfd_create"), (os, "pipe2"), (os, "pidfd_open"), (signal, "pidfd_send_signal"),
+    (socket, "MSG_CMSG_CLOEXEC"), (socket, "SOCK_SEQPACKET"),
+)  # fmt: skip
 
 
 class Opened:
     """A world held open: its namespaces and mounts stay until `close`. Made by `Sandbox.open`.
 
-    Commands run in it one after another; nothing that one leaves running survives it, but /tmp
-    does. ``at`` is where they see the world.
+    Commands run in it one after another; nothing that one leaves running or in /tmp survives
+    it. ``at`` is where they see the world.
     """
 
     def __init__(
@@ -56,7 +60,7 @@ class Opened:
         self._channel, self._process = channel, process
         self._turn = asyncio.Lock()
         self._proxy: Proxy | None = None
-        self._environment = clean_environment()
+        self._environment = clean_environment(alone=tier == "namespaces")
 
     async def let_out(self, proxy: Proxy) -> None:
         """Serve the sandbox's only way out, on a socket that its first process has made."""
@@ -164,8 +168,9 @@ class Sandbox:
     async def run(self, spec: Spec, on_output: OnOutput | None = None) -> Ended:
         """Run one command in a sandbox of its own, of which nothing is left afterwards."""
         opened = await self.open(
-            spec.world, at=spec.at, readable=spec.readable, network=spec.network, limits=spec.limits
-        )
+            spec.world, at=spec.at, readable=spec.readable, hidden=spec.hidden,
+            network=spec.network, limits=spec.limits,
+        )  # fmt: skip
         try:
             return await opened.run(
                 spec.command, cwd=spec.cwd, environment=spec.environment, secrets=spec.secrets,
@@ -180,6 +185,7 @@ class Sandbox:
         *,
         at: str = "/world",
         readable: tuple[str, ...] = (),
+        hidden: tuple[str, ...] = (),
         network: tuple[str, ...] = (),
         limits: Limits | None = None,
     ) -> Opened:
@@ -190,7 +196,7 @@ class Sandbox:
         tier = self._tier or await self.tier()
         proxy = Proxy(network) if network else None
         plan = plan_of(
-            world, tier=tier, at=at, readable=readable, network=bool(network),
+            world, tier=tier, at=at, readable=readable, hidden=hidden, network=bool(network),
             limits=limits or Limits(),
         )  # fmt: skip
         mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -217,6 +223,13 @@ class Sandbox:
 
     async def tier(self) -> Tier:
         """The tier that commands get here. Refused: this host has none that is strong enough."""
+        lacks = [name for home, name in _NEEDED if not hasattr(home, name)]
+        if lacks or not sys.platform.startswith("linux"):
+            said = f"{sys.platform}: no {lacks[0]}" if lacks else sys.platform
+            raise Refused(
+                f"commands in worlds run on Linux only (this is {said}): use Linux, or a virtual "
+                "machine with it", rule="sandbox",
+            )  # fmt: skip
         rank = TIERS.index
         host = await asyncio.to_thread(probe)
         found = TIERS[max(rank(host.tier), rank(self._most))]

@@ -6,6 +6,7 @@ asks. It reads one order at a time from its socket and ends when that is closed.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import json
@@ -107,7 +108,8 @@ class Forker:
                 self._control.send(failed.encode())
                 return -1
         if plan["tier"] == "namespaces":
-            self._spare = self._make()  # while the one who asked does something else
+            with contextlib.suppress(OSError):  # the next order makes its own, and tells
+                self._spare = self._make()  # while the one who asked does something else
         self._groups[begun.process] = begun.group
         return begun.process
 
@@ -123,14 +125,28 @@ class Forker:
             raise OSError(0, self._unable)
         trees = root.collect(plan, self._names)
         try:
-            begun, self._spare = self._spare or self._make(), None
-            group, wanted = begun.group, plan["limits"]
+            spare, self._spare = self._spare, None
+            if spare is not None:
+                try:
+                    return self._give(spare, plan, channel, trees)
+                except OSError:
+                    pass  # it was killed while it waited: a new one says what else is wrong
+            return self._give(self._make(), plan, channel, trees)
+        finally:
+            root.close(trees)
+
+    def _give(
+        self, begun: _Begun, plan: dict[str, Any], channel: socket.socket, trees: root.Trees
+    ) -> _Begun:
+        group, wanted = begun.group, plan["limits"]
+        try:
             cgroup.limit(group, wanted["memory_bytes"], wanted["processes"])
             plan["events"] = (group.memory_events, group.pids_events)
             box.hand(begun.door, plan, channel, trees)
-            begun.door.close()
-        finally:
-            root.close(trees)
+        except OSError:
+            _end(begun)
+            raise
+        begun.door.close()
         return begun
 
     def _make(self) -> _Begun:
@@ -148,10 +164,24 @@ class Forker:
         finally:
             theirs.close()
             root.close(system)
-        process = os.pidfd_open(pid)
-        _write_maps(str(pid), (root.UID, root.UID), self._user)
-        door.send(b"1")
-        return _Begun(process, group, door)
+        begun = _Begun(os.pidfd_open(pid), group, door)
+        try:
+            _write_maps(str(pid), (root.UID, root.UID), self._user)
+            door.send(b"1")
+        except OSError:
+            _end(begun)
+            raise
+        return begun
+
+
+def _end(begun: _Begun) -> None:
+    """End a first process that waits, and let go of all that is its."""
+    begun.door.close()
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(begun.process, signal.SIGKILL)
+    select.select([begun.process], [], [], limits.SANDBOX_END_SECONDS)
+    os.close(begun.process)
+    cgroup.remove(begun.group)
 
 
 def own_mounts(uid: int, gid: int) -> None:
@@ -206,6 +236,7 @@ def _hide_arguments() -> None:
 
 def main(number: int) -> None:
     """Serve the socket with this descriptor until it is closed."""
+    os.umask(0o022)  # whatever the asking process has: others must be able to enter what is made
     calls.prctl(calls.PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a person's Ctrl-C is for the one who asks
     _hide_arguments()

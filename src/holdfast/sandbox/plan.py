@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import stat
 from collections.abc import Callable
 from typing import Any
 
-from holdfast.sandbox.root import HOME
+from holdfast.sandbox import root
 from holdfast.sandbox.spec import Folder, Limits, Overlay, Tier
 from holdfast.values import limits as most
 from holdfast.values.errors import Misuse
@@ -17,10 +18,12 @@ _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _TAKEN = ("/proc", "/dev", "/sys", "/etc", "/usr", "/bin", "/sbin", "/lib")
 
 
-def clean_environment() -> dict[str, str]:
-    """What every command gets, and nothing of this process's own."""
+def clean_environment(*, alone: bool) -> dict[str, str]:
+    """What every command gets, and nothing of this process's own. Where it has no root of its own
+    (not ``alone``), its first process says what is home and where temporary files go."""
     scratch = "/tmp"  # noqa: S108 - the sandbox's own
-    return {"PATH": _PATH, "HOME": HOME, "LANG": "C.UTF-8", "TZ": "UTC", "TMPDIR": scratch}
+    places = {"HOME": root.HOME, "TMPDIR": scratch} if alone else {}
+    return {"PATH": _PATH, "LANG": "C.UTF-8", "TZ": "UTC", **places}
 
 
 def with_proxy(port: int) -> dict[str, str]:
@@ -45,6 +48,7 @@ def plan_of(
     tier: Tier,
     at: str,
     readable: tuple[str, ...],
+    hidden: tuple[str, ...],
     network: bool,
     limits: Limits,
 ) -> dict[str, Any]:
@@ -71,13 +75,50 @@ def plan_of(
     if any(f"{path}/".startswith(f"{at}/") for path in seen):
         raise Misuse(f"a readable path lies in the world at {at!r}: bring it into the world")
     own = [path for path in seen if f"{path}/".startswith(("/proc/", "/dev/"))]
+    if "/tmp" in seen and tier == "namespaces":  # noqa: S108
+        raise Misuse("readable path '/tmp': a sandbox has its own; name what is needed in it")
     if own and tier == "namespaces":
         raise Misuse(f"readable path {own[0]!r}: a sandbox has a /proc and a /dev of its own")
-    return {
+    for path in seen:
+        _check_sockets(path)
+    plan: dict[str, Any] = {
         "tier": tier, "world": places, "at": at, "readable": seen,
+        "hidden": [_host_path(path) for path in hidden],
         "tmp_bytes": min(limits.disk_bytes or most.COMMAND_TMP_BYTES, most.COMMAND_TMP_BYTES),
         "network": network, "limits": dataclasses.asdict(limits),
     }  # fmt: skip
+    _check_hidden(plan)
+    return plan
+
+
+def _check_sockets(path: str) -> None:
+    """Who may see a socket may talk to its server, read-only or not. Misuse: here is one."""
+    try:
+        if stat.S_ISSOCK(os.stat(path).st_mode):
+            raise Misuse(f"readable path {path!r} is a socket: a command could talk to its server")
+        with os.scandir(path) as entries:
+            for entry in entries:
+                if stat.S_ISSOCK(entry.stat(follow_symlinks=False).st_mode):
+                    text = f"readable path {path!r} holds the socket {entry.name!r}"
+                    raise Misuse(f"{text}: name what is needed in it instead")
+    except OSError:
+        return  # no directory, or gone: whoever takes it says so
+
+
+def _check_hidden(plan: dict[str, Any]) -> None:
+    """INVARIANT S5: a hidden directory is never seen: by no path that is shown on purpose, and
+    nowhere that these walls cannot cover it."""
+    for path in plan["hidden"]:
+        shown = [one for one in plan["readable"] if f"{one}/".startswith(f"{path}/")]
+        if shown:
+            raise Misuse(
+                f"readable path {shown[0]!r} lies in {path!r}, which is hidden: take it out"
+            )
+        if plan["tier"] == "landlock" and root.shows(plan, path):
+            raise Misuse(
+                f"walls of tier 'landlock' cannot hide {path!r} below what they show: move it, or "
+                "leave its parent out of the readable paths"
+            )
 
 
 def _host_path(path: str) -> str:

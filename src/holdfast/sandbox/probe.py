@@ -93,7 +93,7 @@ def judge(seen: dict[str, str], set_to: dict[str, str]) -> Host:
 
 
 _ORDINARY = "keep the store (HOLDFAST_STORE) on ext4, xfs or btrfs"
-_MAPPED = "until then root's commands keep uid 0, without capabilities"
+_MAPPED = "until then root runs no commands there, an ordinary user does"
 _GROUPS = "run as root or under `systemd-run --user --scope -p Delegate=yes`: memory is watched now"
 _REFLINK = "keep the store on xfs or btrfs: the first write to a big file copies all of it here"
 _TRIED: dict[str, tuple[str, str, str]] = {  # name: tier, what it is when it works, fix when not

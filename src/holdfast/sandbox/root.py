@@ -8,6 +8,7 @@ them what no world changes (`begin`); its world and what else it may see come as
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from typing import Any
@@ -166,16 +167,49 @@ def begin(shelf: str, trees: Trees, *, mask: bool) -> None:
 def finish(plan: dict[str, Any], trees: Trees) -> int:
     """Complete the new root and move into it. Returns a descriptor of the directory that takes the
     changes of the world (the upper, or the folder), for measuring."""
+    _scratch(plan)
+    for target, tree in trees:
+        _place(target.strip("/"), tree)
+    changes = _open_world(plan)
+    _hide(plan)
+    calls.pivot(f"{_BASE}/new")
+    calls.set_mount(-1, "/", calls.RDONLY | _SAFE)
+    return changes
+
+
+def keep(plan: dict[str, Any]) -> Trees:
+    """Descriptors of what lies in /tmp but is not the sandbox's own, outermost only: names there
+    belong to commands."""
+    shown, own = (plan["at"], *plan["readable"]), "/tmp/"  # noqa: S108 - the sandbox's own
+    targets = sorted(path for path in shown if path.startswith(own))
+    outer = [one for one in targets
+             if not any(one.startswith(f"{other}/") for other in targets)]  # fmt: skip
+    flags = os.O_PATH | os.O_CLOEXEC
+    return [(target, os.open(target, flags)) for target in dict.fromkeys(outer)]
+
+
+def freshen(plan: dict[str, Any], kept: Trees) -> Trees:
+    """An empty /tmp, home and /dev/shm, and nothing left of messages and shared memory.
+
+    INVARIANT S6: no command finds what another left outside of the world.
+    """
+    trees = [(target, calls.open_tree(f"/proc/self/fd/{number}", deep=True))
+             for target, number in kept]  # fmt: skip
+    calls.unshare(calls.CLONE_NEWIPC)
+    calls.unmount("/tmp")  # noqa: S108 - the sandbox's own
+    calls.unmount("/dev/shm")  # noqa: S108
+    _scratch(plan)
+    for target, tree in trees:
+        _place(target.strip("/"), tree)
+    close(kept)
+    return keep(plan)
+
+
+def _scratch(plan: dict[str, Any]) -> None:
     options = f"mode=1777,size={plan['tmp_bytes']}"
     calls.mount("tmpfs", "tmp", "tmpfs", _MOUNT_SAFE, options)
     os.mkdir("tmp/home", 0o700)
     calls.mount("tmpfs", "dev/shm", "tmpfs", _MOUNT_SAFE | calls.MS_NOEXEC, options)
-    for target, tree in trees:
-        _place(target.strip("/"), tree)
-    changes = _open_world(plan)
-    calls.pivot(f"{_BASE}/new")
-    calls.set_mount(-1, "/", calls.RDONLY | _SAFE)
-    return changes
 
 
 def _place(target: str, tree: int) -> None:
@@ -211,6 +245,42 @@ def _open_world(plan: dict[str, Any]) -> int:
     changes = os.open(upper, flags)
     os.chdir("../new")
     return changes
+
+
+def shows(plan: dict[str, Any], path: str) -> list[tuple[str, str]]:
+    """What is shown of the host at or above a directory: where it is seen, and where inside of that
+    the directory would be."""
+    world, at = plan["world"], plan["at"]
+    layers = [world["path"]] if "path" in world else [*world["lower"], world["upper"]]
+    shown = [(top, top) for top in (*seen(), *plan["readable"])] + [(top, at) for top in layers]
+    return [
+        (target, os.path.relpath(path, top))
+        for top, target in shown
+        if f"{path}/".startswith(f"{os.path.realpath(top)}/".replace("//", "/"))
+    ]
+
+
+def _hide(plan: dict[str, Any]) -> None:
+    """Put an empty directory over each hidden one that would be seen."""
+    for path in plan["hidden"]:
+        for target, inner in shows(plan, path):
+            top = target.strip("/")
+            if not os.path.islink(top):  # a link of the system's: what it leads to is done itself
+                _cover(top, os.path.normpath(f"{top}/{inner}"))
+
+
+def _cover(top: str, place: str) -> None:
+    while True:
+        try:
+            flags = _MOUNT_SAFE | calls.MS_NOEXEC | calls.MS_RDONLY
+            calls.mount("tmpfs", place, "tmpfs", flags, "mode=555,size=4k")
+            return
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR):
+                return  # nothing is there
+            if error.errno != errno.EACCES or place == top:
+                raise
+            place = os.path.dirname(place)  # which a command could not look into either
 
 
 def _mask_proc() -> None:

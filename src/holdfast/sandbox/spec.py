@@ -60,7 +60,8 @@ class Spec:
 
     ``at`` is the absolute path at which the command sees the world; ``cwd`` is inside the world.
     ``environment`` is added to a clean one; ``secrets`` too, and they are never logged nor shown.
-    ``readable``: host paths seen read-only, besides the system's. ``network``: patterns
+    ``readable``: host paths seen read-only, besides the system's. ``hidden``: host directories that
+    are empty for the command where they lie below anything that it sees. ``network``: patterns
     ``host[:port]`` that may be reached by HTTP proxy (``*.example.org`` for all below); none: no
     network.
     """
@@ -72,6 +73,7 @@ class Spec:
     environment: Mapping[str, str] = field(default_factory=dict[str, str])
     secrets: Mapping[str, str] = field(default_factory=dict[str, str], repr=False)
     readable: tuple[str, ...] = ()
+    hidden: tuple[str, ...] = ()
     network: tuple[str, ...] = ()
     limits: Limits = Limits()
 

@@ -49,6 +49,10 @@ _QUIET: dict[str, tuple[int, int, int]] = {  # what honest programs try, and the
     "modify_ldt": (154, -1, errno.ENOSYS), "uselib": (134, -1, errno.ENOSYS),
     "_sysctl": (156, -1, errno.ENOSYS), "sysfs": (139, -1, errno.ENOSYS),
 }  # fmt: skip
+_ATTRIBUTES = (  # of files that Landlock does not protect; builds take them for unsupported
+    (188, 5), (189, 6), (190, 7), (197, 14), (198, 15), (199, 16), (463, 463), (466, 466),
+    (469, 469),
+)  # fmt: skip
 _CLONE, _IOCTL, _SOCKET, _SOCKETPAIR = (56, 220), (16, 29), (41, 198), (53, 199)
 _MKNOD, _MKNODAT = (133, -1), (259, 33)
 _NEW_NAMESPACES = 0x7E020000  # every CLONE_NEW flag that clone takes
@@ -99,6 +103,8 @@ def program(*, told: bool, network: bool) -> bytes:
         steps += _when(numbers, [tell])
     for *numbers, error in _QUIET.values():
         steps += _when(tuple(numbers), [(_RET, 0, 0, _ERRNO | error)])
+    for numbers in () if network else _ATTRIBUTES:
+        steps += _when(numbers, [(_RET, 0, 0, _ERRNO | errno.EOPNOTSUPP)])
     steps += _when(_CLONE, [_argument(0), (_JSET, 0, 1, _NEW_NAMESPACES), tell, again])
     typing: list[_Step] = [step for code in _TERMINAL for step in ((_JEQ, 0, 1, code), tell)]
     steps += _when(_IOCTL, [_argument(1), *typing, again])

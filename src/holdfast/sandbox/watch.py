@@ -15,6 +15,7 @@ from holdfast.values import limits
 
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _TICK = os.sysconf("SC_CLK_TCK")
+_WALK = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Process(NamedTuple):
@@ -69,19 +70,49 @@ def _proportional_bytes(pid: int) -> int:
     return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(wanted))
 
 
-def disk_bytes(directory: int) -> int:
-    """What the files below a directory take on the disk; names may come and go meanwhile."""
-    total = 0
+def disk_bytes(directory: int, most: int) -> int:
+    """What the entries below a directory take on the disk, counted until it is more than ``most``;
+    names may come and go meanwhile.
+
+    Every entry counts as a block at least: a million empty ones fill a disk too. A tree deeper than
+    worlds may be is too much: where it is not looked, anything could be.
+    """
+    total, walking = 0, [(os.dup(directory), ["."])]
     try:
-        for _, _, files, here in os.fwalk(".", dir_fd=directory, follow_symlinks=False):
-            for name in files:
-                try:
-                    total += os.stat(name, dir_fd=here, follow_symlinks=False).st_blocks * 512
-                except OSError:
-                    continue
-    except OSError:
-        pass
+        while walking:
+            above, names = walking[-1]
+            if not names:
+                os.close(walking.pop()[0])
+                continue
+            if len(walking) > limits.WORLD_DEPTH_MAX + 1:
+                return most + 1
+            try:
+                here = os.open(names.pop(), _WALK, dir_fd=above)
+            except OSError:
+                continue
+            below: list[str] = []
+            walking.append((here, below))
+            with os.scandir(here) as entries:
+                for entry in entries:
+                    total += _entry_bytes(entry, below)
+                    if total > most:
+                        return total
+    finally:
+        for number, _ in walking:
+            os.close(number)
     return total
+
+
+def _entry_bytes(entry: os.DirEntry[str], below: list[str]) -> int:
+    """What one entry takes; a directory is noted ``below``."""
+    try:
+        if entry.is_dir(follow_symlinks=False):
+            below.append(entry.name)
+            return limits.ENTRY_DISK_BYTES
+        used = entry.stat(follow_symlinks=False).st_blocks * 512
+    except OSError:
+        return 0
+    return max(used, limits.ENTRY_DISK_BYTES)
 
 
 def set_rlimits(wanted: dict[str, Any]) -> None:
@@ -111,7 +142,7 @@ class Watch:
         self,
         wanted: dict[str, Any],
         *,
-        changes: int,
+        changes: tuple[int, ...],
         events: tuple[int, int],
         pid: int,
         alone: bool,
@@ -175,7 +206,8 @@ class Watch:
             self._limit = self._limit or "processes"  # the kernel refuses more: it may go on
             if threads > 2 * wanted["processes"]:
                 self._stop("processes")  # where the kernel does not
-        if wanted["disk_bytes"] and disk_bytes(self._changes) > wanted["disk_bytes"]:
+        most = wanted["disk_bytes"]
+        if most and sum(disk_bytes(one, most) for one in self._changes) > most:
             self._stop("disk")
 
     def _alive(self) -> list[Process]:

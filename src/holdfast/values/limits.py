@@ -118,6 +118,8 @@ COMMAND_OPEN_FILES = 4_096
 """
 COMMAND_TMP_BYTES = 1024**3
 """Size of the private /tmp (and /dev/shm) of a command: it is kept in memory."""
+ENTRY_DISK_BYTES = 4_096
+"""What a name in a world takes of its disk limit at least: a block of most file systems."""
 SWEEP_FIRST_SECONDS = 0.02
 """A command is first looked at after this time; what has ended by then costs no look."""
 SWEEP_SECONDS = 0.1
