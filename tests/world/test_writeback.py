@@ -373,3 +373,24 @@ def test_an_interrupted_writing_is_finished_for_its_own_store_only(tmp_path: Pat
         assert writeback.recover(objects, held) is not None
     assert on_disk(directory) == in_world(objects, after)
     assert left(tmp_path) == []
+
+
+def test_what_is_new_or_renamed_is_no_more_public_than_it_was(tmp_path: Path):
+    """INVARIANT W43."""
+    spec: Spec = {"key": b"secret\n", "tool": (b"run\n", True), "open": b"open\n"}
+    objects, directory, before = lay_out(tmp_path, spec)
+    (directory / "key").chmod(0o600)
+    (directory / "tool").chmod(0o700)
+    after = build(objects, {
+        "moved/key": b"secret\n", "moved/tool": (b"run\n", True), "renamed": b"open\n",
+        "new": b"new\n", "new.sh": (b"new\n", True),
+    })  # fmt: skip
+    mask = os.umask(0o027)
+    try:
+        assert not write_back(objects, directory, before, after, place_of(tmp_path)).foreign
+    finally:
+        os.umask(mask)
+    modes = {path: (directory / path).stat().st_mode & 0o777
+             for path in ("moved/key", "moved/tool", "renamed", "new", "new.sh")}  # fmt: skip
+    assert modes == {"moved/key": 0o600, "moved/tool": 0o700, "renamed": 0o644, "new": 0o640,
+                     "new.sh": 0o750}  # fmt: skip

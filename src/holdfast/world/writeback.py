@@ -201,10 +201,17 @@ def plan(objects: Objects, before: str, after: str) -> list[Op]:
     found["mkdir"].sort(key=lambda item: item[1])
     made = {item[1] for item in found["mkdir"]}
     ordered = [item for items in found.values() for item in items]
+    gone: dict[str, list[str]] = {}
+    for _, path, old, _ in found["remove"]:
+        if old is not None and old.is_file and old.size:
+            gone.setdefault(old.hash, []).append(path)
     return [
-        Op(*item, _beside(item[1], moving, f".holdfast-{tag}-{number}"), item[1] in made)
+        Op(
+            *item, _beside(item[1], moving, f".holdfast-{tag}-{number}"), item[1] in made,
+            tuple(gone.get(item[3].hash, ())) if item[0] == "create" and item[3] else (),
+        )
         for number, item in enumerate(ordered)
-    ]
+    ]  # fmt: skip
 
 
 def _beside(path: str, moving: set[str], name: str) -> str:
