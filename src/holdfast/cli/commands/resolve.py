@@ -22,7 +22,7 @@ from holdfast.cli.desk import Desk, shared
 def command(ref: str, path: str, *, take: str | None, file: str, desk: Desk) -> int:
     """Decide a conflict of a refused merge; after the last one it goes through.
 
-    PATH is what `holdfast conflicts` lists: path:table:key for a row of a database, whose path
+    PATH is what `holdfast conflicts` lists: path:table:[key] for a row of a database, whose path
     alone means all of its rows. The decision is recorded, and counts as long as the sides are what
     they are now. When none is open, the merge is made again, with its check, and written into the
     directory if it was meant for one.
