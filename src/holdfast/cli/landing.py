@@ -197,15 +197,15 @@ def tell(
         })  # fmt: skip
     else:
         for one in conflicts:
-            desk.screen.say(("conflict ", "red"), f"{one['path']}  {one['kind']}")
+            desk.screen.say(("conflict ", "red"), f"{one_line(one['path'])}  {one['kind']}")
         for change in changes:
-            desk.screen.say((f"{change.kind:<8} ", "green"), change.path)
+            desk.screen.say((f"{change.kind:<8} ", "green"), one_line(change.path))
     if not conflicts:
         count = "1 path" if len(changes) == 1 else f"{len(changes)} paths"
         said = f"{verb} {source} into {target}" if verb == "merged" else f"{verb} {source}"
         desk.screen.note(f"{said}: {count} changed")
         return 0
-    first = shlex.quote(conflicts[0]["path"])
+    first = shlex.quote(one_line(conflicts[0]["path"]))
     for command in (
         f"holdfast conflicts {goal.run}",
         f"holdfast resolve {goal.run} {first} --ours | --theirs | --base | --file FILE",
