@@ -15,7 +15,7 @@ from holdfast.journal.store import RunQuery
 from holdfast.testing.lives import Life, Site
 from holdfast.tools import world
 from holdfast.tools.explore import checking
-from holdfast.values.errors import RunFailed, ToolError
+from holdfast.values.errors import Outside, RunFailed, ToolError
 from tests.engine.support import drive, run
 
 
@@ -140,3 +140,28 @@ def test_the_past_of_a_world_can_be_read():
     first, second = drive(Site(), work, main)
     assert first == ["one\n", ["file"], ["a/file"], ["two"], []]
     assert second == ["one\n", ["file"], ["a/file"], [], []]  # not reused: its past is another
+
+
+def test_a_bug_in_a_check_is_raised_and_why_others_failed_is_told():
+    site = Site()
+    solve, _ = cast(site)
+
+    async def broken(result: Any) -> float:
+        raise NameError("no such name")
+
+    async def unsure(result: Any) -> float:
+        if result == 2:
+            raise Outside("no answer", retryable=False)
+        return float(result == 3)
+
+    @holdfast.agent
+    async def main() -> Any:
+        calls = [solve.with_(n) for n in (1, 2, 3)]
+        try:
+            await holdfast.explore(calls, check=broken)
+        except NameError as error:
+            said = str(error)
+        kept = await holdfast.explore(calls, check=unsure)
+        return [said, [one.result for one in kept], [one.why for one in kept.rejected]]
+
+    assert run(site, main) == ["no such name", [3], ["", "Outside: no answer"]]

@@ -12,7 +12,7 @@ from holdfast.engine.publish import discard_held, inside
 from holdfast.engine.verbs import Child, merge, spawn_holding
 from holdfast.tools import world
 from holdfast.tools.command import Result
-from holdfast.values.errors import Misuse
+from holdfast.values.errors import HoldfastError, Misuse
 
 R = TypeVar("R")
 
@@ -46,6 +46,14 @@ class Candidate(Generic[R]):
         await discard_held(self.id)
 
 
+class Kept(list[Candidate[R]]):
+    """The candidates that were kept, best first. ``rejected``: the others, with ``why``."""
+
+    def __init__(self, kept: Sequence[Candidate[R]] = ()) -> None:
+        super().__init__(kept)
+        self.rejected: list[Candidate[R]] = []
+
+
 async def explore(
     calls: Sequence[Bound[R]],
     *,
@@ -53,10 +61,11 @@ async def explore(
     keep: int = 1,
     limit: int = 0,
     first: bool = False,
-) -> list[Candidate[R]]:
+) -> Kept[R]:
     """Try each of ``calls`` (such as ``solve.with_(3)``) in a child run of its own, on a fork of
     the world as it is, where what leaves the world is held; return the best ``keep`` that passed
-    ``check``, best first, for the caller to merge. The others are discarded.
+    ``check``, best first, for the caller to merge. The others are discarded; the ``rejected`` of
+    the list are they. What a check raises that is no `HoldfastError` is raised.
 
     Without a check, those pass that do not fail. ``limit``: how many at once (0: all). ``first``:
     stop the rest once ``keep`` have passed. Children and checks are durable steps.
@@ -83,8 +92,9 @@ async def explore(
     trial.over = True
     await trial.stop(tasks)
     ranked = sorted((one for one in trial.found if one.passed), key=lambda one: -one.score)
-    kept = ranked[:keep]
-    await trial.discard([one for one in trial.found if one not in kept])
+    kept = Kept(ranked[:keep])
+    kept.rejected = [one for one in trial.found if one not in kept]
+    await trial.discard(kept.rejected)
     return kept
 
 
@@ -121,7 +131,7 @@ class _Trial(Generic[R]):
                 candidate.result = await child.result()
                 value, candidate.why = await self._judge(child, candidate.result)
                 candidate.score, candidate.passed = float(value), float(value) > 0
-            except Exception as error:  # noqa: BLE001 - a way that fails is one that did not pass
+            except HoldfastError as error:  # a way that fails did not pass; a bug in a check is one
                 candidate.why = f"{type(error).__name__}: {error}"
 
     async def _judge(self, child: Child, result: Any) -> tuple[float, str]:
