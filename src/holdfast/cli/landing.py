@@ -17,9 +17,10 @@ from holdfast.cli.known import remember, writing
 from holdfast.cli.text import one_line
 from holdfast.cli.worlds import Home, not_taken, part_of
 from holdfast.engine.landing import Change, Check, Landed, label, land
+from holdfast.runtime.taking import take_in as taken
 from holdfast.values import limits
 from holdfast.values.errors import Conflict, Misuse, NotFound, Refused
-from holdfast.world import EMPTY, Stage, Turn, diff, import_dir, recover, turn, write_back
+from holdfast.world import EMPTY, Stage, Turn, diff, recover, turn, write_back
 
 TOLD_LINES = 20
 """Lines of a failed check's output that are shown."""
@@ -124,11 +125,9 @@ async def take_in(desk: Desk, store: Any, run: str, home: Home) -> None:
     """Note on a branch what its directory holds now."""
     directory = Path(home.directory)
     ignore = not_taken(directory, store.directory, home.ignore)
-    stage = Stage(store.get, store.put_now)
     desk.screen.live(f"reading {directory}")
-    root = await asyncio.to_thread(import_dir, stage, directory, ignore)
+    root = await taken(store, directory, ignore)
     desk.screen.erase()
-    await store.put(stage.take())
     before = (await store.head(run)).world or EMPTY
     if root != before:
         note = {"directory": home.directory, "by": desk.user, "how": "directory"}

@@ -43,10 +43,11 @@ async def _init(
     from holdfast.cli.worlds import not_taken, remember_home
     from holdfast.engine.landing import begin_branch
     from holdfast.runtime.maintenance import open_store
+    from holdfast.runtime.taking import take_in
     from holdfast.values.errors import NotFound
     from holdfast.values.ids import new_id
     from holdfast.values.ports import SystemDice
-    from holdfast.world import Stage, import_dir, import_git, walk
+    from holdfast.world import Stage, import_git, walk
 
     wanted = run_name(name) or new_id(SystemDice())
     if not os.path.isdir(directory):  # noqa: PTH112, ASYNC240 - a look, no wait
@@ -61,7 +62,7 @@ async def _init(
             root = await asyncio.to_thread(import_git, stage, directory, commit)
             note = {"repository": str(directory), "commit": commit}
         else:
-            root = await asyncio.to_thread(import_dir, stage, directory, leave)
+            root = await take_in(store, directory, leave)
         desk.screen.erase()
         await store.put(stage.take())
         with naming(wanted):
