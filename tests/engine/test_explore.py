@@ -14,7 +14,7 @@ from holdfast.engine.held import held_by
 from holdfast.journal.store import RunQuery
 from holdfast.testing.lives import Life, Site
 from holdfast.tools import world
-from holdfast.tools.explore import checking
+from holdfast.tools.attempts import attempt, attempts, checked, mounted
 from holdfast.values.errors import Outside, RunFailed, ToolError
 from tests.engine.support import drive, run
 
@@ -40,7 +40,7 @@ def cast(site: Site) -> Any:
         await world.write("litter", "x")
         return float(await world.read("answer")) / 10
 
-    for one in (solve, judge, checking):
+    for one in (solve, judge, checked):
         site.programs[one.name] = one
     return solve, judge
 
@@ -165,3 +165,8 @@ def test_a_bug_in_a_check_is_raised_and_why_others_failed_is_told():
         return [said, [one.result for one in kept], [one.why for one in kept.rejected]]
 
     assert run(site, main) == ["no such name", [3], ["", "Outside: no answer"]]
+
+
+def test_built_in_agents_have_names_that_no_program_has():
+    names = [one.name for one in (attempts, attempt, checked, mounted)]
+    assert names == ["holdfast.try", "holdfast.attempt", "holdfast.check", "holdfast.mount"]

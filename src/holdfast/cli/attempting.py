@@ -22,7 +22,7 @@ from holdfast.values import limits
 from holdfast.values.errors import HoldfastError, NotFound
 from holdfast.world import Stage, diff, unified
 
-AGENT = "try"
+AGENT = "holdfast.try"
 """Name of the agent whose runs are tries."""
 
 

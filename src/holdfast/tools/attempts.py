@@ -106,7 +106,7 @@ def _here() -> scope.Call:
     return call
 
 
-@agent(name="check")
+@agent(name="holdfast.check")
 async def checked(
     command: list[str],
     seconds: float = limits.COMMAND_SECONDS,
@@ -116,13 +116,13 @@ async def checked(
     return await check(command, seconds, None, reach)
 
 
-@agent(name="mount")
+@agent(name="holdfast.mount")
 async def mounted(command: list[str], seconds: float = limits.COMMAND_SECONDS) -> Result:
     """Run one command in a world, which then is what it left."""
     return await world.run(command, seconds)
 
 
-@agent(name="attempt")
+@agent(name="holdfast.attempt")
 async def attempt(
     number: int,
     command: list[str],
@@ -149,7 +149,7 @@ async def attempt(
     )  # fmt: skip
 
 
-@agent(name="try")
+@agent(name="holdfast.try")
 async def attempts(
     command: list[str],
     count: int = 4,

@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 from holdfast.engine.branch import Branch, Check, Merge
-from holdfast.engine.declare import Agent, Bound, agent
+from holdfast.engine.declare import Agent, Bound
 from holdfast.engine.publish import discard_held, inside
 from holdfast.engine.verbs import Child, merge, spawn_holding
-from holdfast.tools import world
+from holdfast.tools.attempts import checked
 from holdfast.tools.command import Result
 from holdfast.values.errors import HoldfastError, Misuse
 
@@ -148,7 +148,7 @@ class _Trial(Generic[R]):
                     await discard_held(judge.id)
             if callable(check):
                 return await check(result), ""
-            judge = await spawn_holding(checking, (list(check),), {}, holds=True)
+            judge = await spawn_holding(checked, (list(check),), {}, holds=True)
             done: Result = await judge.result()
             said = (done.stdout + done.stderr).strip()[-2000:]
             return float(done.exit == 0), f"exit {done.exit}\n{said}".strip()
@@ -164,9 +164,3 @@ class _Trial(Generic[R]):
     async def discard(self, candidates: Sequence[Candidate[R]]) -> None:
         for one in candidates:
             await one.discard()
-
-
-@agent(name="holdfast.check")
-async def checking(command: list[str]) -> Result:
-    """The built-in agent that runs a check command in a fork."""
-    return await world.run(command)
