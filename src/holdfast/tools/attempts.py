@@ -17,7 +17,7 @@ from holdfast.engine.verbs import Child, gather, spawn
 from holdfast.tools import world
 from holdfast.tools.command import Result
 from holdfast.values import limits
-from holdfast.values.errors import Misuse, RunFailed
+from holdfast.values.errors import RunFailed
 from holdfast.world import diff, line_changes
 
 ATTEMPT = "HOLDFAST_ATTEMPT"
@@ -56,13 +56,13 @@ class Attempt:
 @tool(effect="read", name="world.version")
 async def version() -> str:
     """The root of the world as it is now."""
-    return _here().root
+    return scope.world_call().root
 
 
 @tool(effect="read", name="world.tally")
 async def tally(since: str) -> Tally:
     """How much the world differs from an earlier root of it."""
-    here = _here()
+    here = scope.world_call()
     added = removed = 0
     changes = diff(here.stage, since, here.root)
     for change in changes:
@@ -89,7 +89,7 @@ async def check(
     reach: Reach = Reach(),  # noqa: B008 - a value that cannot change
 ) -> Result:
     """Run a command as `world.run` does, and drop what it changes: the world stays as it is."""
-    here = _here()
+    here = scope.world_call()
     before = here.root
     result = await world.run.fn(
         command, seconds, environment,
@@ -97,13 +97,6 @@ async def check(
     )  # fmt: skip
     here.root = before
     return result
-
-
-def _here() -> scope.Call:
-    call = scope.call.get()
-    if call is None:
-        raise Misuse("world tools work inside a run only: start the agent with a runtime")
-    return call
 
 
 @agent(name="holdfast.check")
