@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import random
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ for _name in [name for name in os.environ if name.startswith(("GIT_", "HOLDFAST_
 os.environ["GIT_CONFIG_GLOBAL"] = os.devnull  # tests that commit name their author themselves
 os.environ["GIT_CONFIG_SYSTEM"] = os.devnull
 os.environ["GIT_TERMINAL_PROMPT"] = "0"
+_state = tempfile.TemporaryDirectory(prefix="holdfast-state-")
+os.environ["XDG_STATE_HOME"] = _state.name  # never a person's own; it ends with this process
 
 # ---- Hypothesis ------------------------------------------------------------------------------
 # dev (the default) keeps failing examples in .hypothesis; ci draws a seed, which the header shows,

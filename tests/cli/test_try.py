@@ -248,9 +248,7 @@ main()
 
 
 @pytest.mark.parametrize("turn", [1, 2])
-def test_a_merge_that_dies_while_it_writes_is_finished_by_the_next_command(
-    project: Path, turn: int
-):
+def test_a_merge_that_dies_while_it_writes_is_finished_by_the_next_merge(project: Path, turn: int):
     """INVARIANT C9."""
     tried("-n", "1", "--name", "t")
     done = subprocess.run(
@@ -259,12 +257,93 @@ def test_a_merge_that_dies_while_it_writes_is_finished_by_the_next_command(
     )  # fmt: skip
     assert done.returncode == 9, done.stderr
     assert list(project.glob(".holdfast-*"))  # it died between the two
-    shown = call("ps", cwd=project)
+    half = fingerprint(project)
+    assert "was interrupted" in call("ps", cwd=project).stderr
+    assert "was interrupted" in call("world", "ls", "t", cwd=project).stderr
+    assert "merge into it again" in call("world", "discard", "t", cwd=project, code=4).stderr
+    assert fingerprint(project) == half  # reading commands write nothing
+    shown = call("world", "merge", "t.1", cwd=project)
     assert "finished an interrupted merge" in shown.stderr
     assert (project / "a.txt").read_text() == "one\nmore\n"
     assert (project / "made.txt").read_text() == "1\n"
     assert not list(project.glob(".holdfast-*"))
     assert call("ps", cwd=project).stderr == ""
+
+
+def moved(project: Path, elsewhere: Path) -> None:
+    """A store comes to another place, as by a clone."""
+    (project / ".holdfast").rename(elsewhere / ".holdfast")
+
+
+def test_a_store_from_elsewhere_names_no_directory_and_no_check(
+    project: Path, tmp_path_factory: Any, monkeypatch: pytest.MonkeyPatch
+):
+    """INVARIANT C12."""
+    tried("-n", "2", "--name", "t", "--check", "true")
+    (project / "a.txt").write_text("mine\n")
+    invoke("world", "merge", "t.1", code=4)
+    before = fingerprint(project)
+    clone, other = tmp_path_factory.mktemp("clone"), tmp_path_factory.mktemp("other")
+    moved(project, clone)
+    monkeypatch.chdir(clone)
+    assert "say where to write" in invoke("world", "merge", "t.2", code=3).stderr
+    assert "not believed" in invoke("resolve", "t", "a.txt", "--ours", code=3).stderr
+    assert fingerprint(project) == before
+    started = len(rows())
+    invoke("world", "merge", "t.2", "--directory", str(other), code=4)
+    assert len(rows()) == started  # no check was run
+    invoke("resolve", "t", "a.txt", "--theirs")
+    assert (other / "a.txt").read_text() == "one\nmore\nmore\n"
+    assert fingerprint(project) == before
+
+
+def test_a_store_brings_no_writing_along(project: Path, tmp_path_factory: Any):
+    """INVARIANT C9."""
+    outside = tmp_path_factory.mktemp("outside")
+    tried("-n", "1", "--name", "t")
+    folder = project / ".holdfast" / "writing"
+    folder.mkdir()
+    before, after = (json.loads(invoke("world", "log", "t.1", "--json").stdout.splitlines()[n])
+                     ["world"] for n in (0, -1))  # fmt: skip
+    name = hashlib.sha256(str(outside).encode()).hexdigest()[:16] + ".intent"
+    rest = json.dumps([str(outside), str((project / ".holdfast").resolve()), before, after])
+    (folder / name).write_text("commit  " + rest)
+    for words in (["ps"], ["world", "ls"], ["world", "merge", "t.1"]):
+        assert "interrupted" not in invoke(*words).stderr
+    assert list(outside.iterdir()) == []
+
+
+AT_ONCE = """
+import sys
+from holdfast.cli import landing, main
+
+real = landing.write_back
+gate = sys.argv[-1]
+landing.write_back = lambda *args: (open(gate, "w").close(), sys.stdin.read(), real(*args))[2]
+del sys.argv[-1]
+main()
+"""
+
+
+def test_two_merges_into_one_directory_take_turns(project: Path, tmp_path_factory: Any):
+    """INVARIANT C13: the second does not come between what the first landed and wrote."""
+    tried("-n", "2", "--name", "t")
+    gate = tmp_path_factory.mktemp("gate") / "landed"
+    going = subprocess.Popen(
+        [sys.executable, "-c", AT_ONCE, "world", "merge", "t.1", str(gate)],
+        cwd=project, env=environment(), stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not gate.exists() and going.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    versions = invoke("world", "log", "t").stdout
+    refused = invoke("world", "merge", "t.2", code=4)
+    assert "wait for it" in refused.stderr
+    assert invoke("world", "log", "t").stdout == versions
+    _, err = going.communicate("", timeout=60)
+    assert going.returncode == 0, err
+    assert (project / "made.txt").read_text() == "1\n"
+    assert "changes in" not in invoke("world", "log", "t").stdout
 
 
 # At a terminal ---------------------------------------------------------------------------------

@@ -186,6 +186,19 @@ def test_what_the_screens_say_of_hostile_names(project: Path):
         assert "\x1b" not in done.stdout + done.stderr
 
 
+def test_no_name_forges_a_line(project: Path):
+    invoke("world", "init", "project", "--name", "main")
+    for name in ("side", "more"):
+        invoke("fork", "main", "--name", name, "--no-run")
+        make = f"echo {name} > 'x\nadded    nothing'"
+        invoke("world", "mount", name, "--keep", "--", "sh", "-c", make)
+    done = invoke("world", "merge", "side", "main")
+    assert len(done.stdout.splitlines()) == 1
+    done = invoke("world", "merge", "more", "main", code=4)
+    assert len(done.stdout.splitlines()) == 1
+    assert not any(line.startswith("added") for line in done.stderr.splitlines())
+
+
 def test_merges_that_cannot_be(project: Path):
     edited("one", "x\n")
     edited("two", "x\n")

@@ -14,8 +14,8 @@ from holdfast.engine.held import held_by
 from holdfast.journal.store import RunQuery
 from holdfast.testing.lives import Life, Site
 from holdfast.tools import world
-from holdfast.tools.explore import checking
-from holdfast.values.errors import RunFailed, ToolError
+from holdfast.tools.attempts import attempt, attempts, checked, mounted
+from holdfast.values.errors import Outside, RunFailed, ToolError
 from tests.engine.support import drive, run
 
 
@@ -40,7 +40,7 @@ def cast(site: Site) -> Any:
         await world.write("litter", "x")
         return float(await world.read("answer")) / 10
 
-    for one in (solve, judge, checking):
+    for one in (solve, judge, checked):
         site.programs[one.name] = one
     return solve, judge
 
@@ -140,3 +140,33 @@ def test_the_past_of_a_world_can_be_read():
     first, second = drive(Site(), work, main)
     assert first == ["one\n", ["file"], ["a/file"], ["two"], []]
     assert second == ["one\n", ["file"], ["a/file"], [], []]  # not reused: its past is another
+
+
+def test_a_bug_in_a_check_is_raised_and_why_others_failed_is_told():
+    site = Site()
+    solve, _ = cast(site)
+
+    async def broken(result: Any) -> float:
+        raise NameError("no such name")
+
+    async def unsure(result: Any) -> float:
+        if result == 2:
+            raise Outside("no answer", retryable=False)
+        return float(result == 3)
+
+    @holdfast.agent
+    async def main() -> Any:
+        calls = [solve.with_(n) for n in (1, 2, 3)]
+        try:
+            await holdfast.explore(calls, check=broken)
+        except NameError as error:
+            said = str(error)
+        kept = await holdfast.explore(calls, check=unsure)
+        return [said, [one.result for one in kept], [one.why for one in kept.rejected]]
+
+    assert run(site, main) == ["no such name", [3], ["", "Outside: no answer"]]
+
+
+def test_built_in_agents_have_names_that_no_program_has():
+    names = [one.name for one in (attempts, attempt, checked, mounted)]
+    assert names == ["holdfast.try", "holdfast.attempt", "holdfast.check", "holdfast.mount"]

@@ -9,12 +9,15 @@ from typing import Any
 import pytest
 
 import holdfast
+from holdfast.engine import held as held_module
 from holdfast.engine.fork import fork
 from holdfast.engine.held import discard, held_by
 from holdfast.engine.publish import publish_held, publishing
 from holdfast.engine.publisher import publish_run
 from holdfast.gate import DEFAULT_POLICY, Proposal, judge, parse_policy
-from holdfast.journal.events import Event, body_of
+from holdfast.journal.events import Draft, Event, SignalReceived, body_of
+from holdfast.journal.store import Batch
+from holdfast.journal.views import PUBLISH
 from holdfast.stores.archive import export_runs, import_archive
 from holdfast.stores.fsck import check
 from holdfast.stores.gc import collect
@@ -23,7 +26,7 @@ from holdfast.testing.lives import Life, Site
 from holdfast.tools import world
 from holdfast.tools.attempts import Reach
 from holdfast.tools.attempts import check as tried
-from holdfast.values.errors import Diverged, Misuse, Refused
+from holdfast.values.errors import Conflict, Diverged, Misuse, Refused
 from holdfast.world import Stage, read_file
 from tests.engine.support import bodies, drive, events, run, until, waits
 
@@ -253,6 +256,34 @@ def test_two_cannot_publish_at_once():
     site.programs[other.name] = other
     held(site, main, work)
     assert done(site) == [("say", "x")]
+
+
+def test_a_publication_that_begins_while_it_is_discarded_wins(monkeypatch: pytest.MonkeyPatch):
+    """INVARIANT E41."""
+    site = Site()
+    use = cast(site)
+
+    async def main() -> None:
+        await use.say("x")
+
+    async def work(life: Life, b: Any) -> Any:
+        await b.result()
+        real, began = held_module.held_by, []
+
+        async def between(*args: Any) -> Any:
+            found = await real(*args)
+            if not began:
+                began.append(True)
+                claim = SignalReceived(PUBLISH, "a@1", "a")
+                await life.store.append((Batch("b", (Draft(claim, 0),)),), {})
+            return found
+
+        monkeypatch.setattr(held_module, "held_by", between)
+        with pytest.raises(Conflict, match="is being published by run a"):
+            await discard(life.store, "b", by="ann", now_ms=0, token="t")
+        assert [one.name for one in await real(life.store, "b")] == ["say"]
+
+    held(site, main, work)
 
 
 def test_children_of_what_holds_hold_and_are_published_with_it():

@@ -12,12 +12,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from holdfast.engine.landing import Change, Landed, begin_branch, decide, land, open_merge
+import holdfast
+from holdfast.engine import landing, perform
+from holdfast.engine.landing import Change, Landed, begin_branch, decide, label, land, open_merge
 from holdfast.journal.events import body_of
+from holdfast.stores.memory import MemoryStore
 from holdfast.stores.sqlite import SqliteStore
 from holdfast.testing.lives import Site
+from holdfast.tools import world
 from holdfast.values.errors import LeaseLost, Misuse, NotFound, Refused
-from holdfast.world import EMPTY, Stage, apply, put_file, read_file, walk
+from holdfast.world import EMPTY, Conflict, RowConflict, Stage, apply, put_file, read_file, walk
+from tests.engine.support import run
 
 WRITERS, EDITS, PROCESSES = 40, 5, 4
 
@@ -269,3 +274,48 @@ def test_lease_lost_is_said_for_a_run_that_runs():
             await landed(store, EMPTY, b="1\n")
 
     site.run(main)
+
+
+def test_merging_does_not_stop_the_loop(monkeypatch: pytest.MonkeyPatch):
+    """INVARIANT E42, for branches and within a run."""
+    threads: list[int] = []
+
+    def watched(real):
+        def call(*args):
+            threads.append(threading.get_ident())
+            return real(*args)
+
+        return call
+
+    for module in (landing, perform):
+        monkeypatch.setattr(module, "merge", watched(module.merge))
+
+    async def main() -> None:
+        store = MemoryStore()
+        base = await begun(store, a="a\n")
+        await landed(store, base, b="b\n")
+
+    asyncio.run(main())
+
+    @holdfast.agent(name="merging")
+    async def merging() -> list[str]:
+        async with holdfast.fork() as branch:
+            await world.write("made", "x")
+            await branch.merge()
+        return list(await world.list())
+
+    assert run(Site(), merging) == ["made"]
+    assert len(threads) == 2
+    assert threading.get_ident() not in threads
+
+
+def test_rows_with_keys_that_look_alike_have_labels_of_their_own():
+    keys = [("x,y", "z"), ("x", "y,z"), (1,), ("1",), (b"1",), (None,), ("None",), (1.0,)]
+    labels = {label(Conflict("a.db", "row", None, None, None, row_conflict(key))) for key in keys}
+    assert len(labels) == len(keys)
+    lines = label(Conflict("a.db", "row", None, None, None, row_conflict(("a\nb",))))
+    assert "\n" not in lines
+
+
+def row_conflict(key: tuple[object, ...]) -> RowConflict:
+    return RowConflict("t", {f"k{n}": part for n, part in enumerate(key)}, (), None, None, None, "")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 
 from holdfast.values.errors import Conflict, Outside
-from holdfast.world import Stage, exchange, import_dir, recover, write_back, writeback
+from holdfast.world import Stage, Written, exchange, import_dir, interrupted, turn, writeback
 from tests.world.support import QUICK, Spec, build, in_world, memory, on_disk, worlds
 
 BEFORE: Spec = {
@@ -36,7 +36,7 @@ AFTER: Spec = {
 }
 CALLS = [
     "open", "write", "pwrite", "mkdir", "symlink", "unlink", "rmdir", "rename", "link", "fchmod",
-    "fsync",
+    "fsync", "ftruncate",
 ]  # fmt: skip
 
 
@@ -77,6 +77,16 @@ def counting(countdown: Countdown):
             patch.setattr(os, name, countdown.around(getattr(os, name)))
         patch.setattr(exchange, "swap", countdown.around(exchange.swap))
         yield
+
+
+def write_back(objects: Stage, directory: Path, before: str, after: str, place: Path) -> Written:
+    with turn(place, directory) as held:
+        return writeback.write_back(objects, held, before, after)
+
+
+def recover(objects: Stage, place: Path, directory: Path) -> Written | None:
+    with turn(place, directory) as held:
+        return writeback.recover(objects, held)
 
 
 def place_of(tmp_path: Path) -> Path:
@@ -152,12 +162,12 @@ def test_a_crash_at_any_write_leaves_one_of_the_two(tmp_path: Path, late: bool, 
                     write_back(objects, directory, before, after, place_of(here))
             except Crash:
                 crashed = True
-            recover(objects, place_of(here))
+            recover(objects, place_of(here), directory)
             found = on_disk(directory)
             assert found in (in_world(objects, before), in_world(objects, after)), calls
             assert left(here) == []
             ends.add(found == in_world(objects, after))
-            assert recover(objects, place_of(here)) == []
+            assert recover(objects, place_of(here), directory) is None
         calls += 1
     assert ends == {True, False}
     assert calls > 40
@@ -183,11 +193,11 @@ def test_a_crash_while_recovering_heals_too(tmp_path: Path, late: bool):
                 (directory / "becomes-file").write_text("mine")
         try:
             with counting(Countdown(calls, late)):
-                recover(objects, place_of(here))
+                recover(objects, place_of(here), directory)
             going = False
         except Crash:
             pass
-        recover(objects, place_of(here))
+        recover(objects, place_of(here), directory)
         found = on_disk(directory)
         for side in directory.rglob(".holdfast-*"):
             raise AssertionError(side)
@@ -287,7 +297,7 @@ def test_a_disk_that_refuses_takes_everything_back(tmp_path: Path):
             break
         except (Outside, OSError):
             refused += 1
-        recover(objects, place_of(here))
+        recover(objects, place_of(here), directory)
         assert on_disk(directory) in (in_world(objects, before), in_world(objects, after)), calls
         calls += 1
     assert refused > 20
@@ -314,7 +324,8 @@ def test_two_processes_do_not_write_at_once(tmp_path: Path):
     assert inside.wait(30)
     with pytest.raises(Conflict, match="another process"):
         write_back(objects, directory, before, after, place_of(tmp_path))
-    assert recover(objects, place_of(tmp_path)) == []
+    with pytest.raises(Conflict, match="another process"):
+        recover(objects, place_of(tmp_path), directory)
     go.set()
     other.join(30)
     assert other.exitcode == 0
@@ -328,3 +339,58 @@ def test_taking_a_directory_in_changes_nothing_in_it(tmp_path: Path):
     before = {p: p.lstat().st_mode for p in directory.rglob("*")}
     import_dir(objects, directory)
     assert {p: p.lstat().st_mode for p in directory.rglob("*")} == before
+
+
+@pytest.mark.parametrize("torn", [b"", bytes(100), b"prepare ", b"prepare [", b"prepare [1]"])
+def test_an_intent_that_was_never_durable_is_dropped(tmp_path: Path, torn: bytes):
+    """INVARIANT W42."""
+    objects, directory, before = lay_out(tmp_path, BEFORE)
+    with turn(place_of(tmp_path), directory) as held:
+        held.path.write_bytes(torn)
+    assert interrupted(place_of(tmp_path), "") == []
+    assert recover(objects, place_of(tmp_path), directory) is None
+    assert on_disk(directory) == in_world(objects, before)
+    assert left(tmp_path) == []
+
+
+def test_an_interrupted_writing_is_finished_for_its_own_store_only(tmp_path: Path):
+    """INVARIANT W42."""
+    objects, directory, before = lay_out(tmp_path, BEFORE)
+    after, place = build(objects, AFTER), place_of(tmp_path)
+    swapped = Countdown(2, True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exchange, "swap", swapped.around(exchange.swap))
+        with pytest.raises(Crash), turn(place, directory, "/mine") as held:
+            writeback.write_back(objects, held, before, after)
+    assert interrupted(place, "/mine") == [str(directory.resolve())]
+    assert interrupted(place, "/theirs") == []
+    with turn(place, directory, "/theirs") as held:
+        with pytest.raises(Conflict, match="the store /mine"):
+            writeback.recover(objects, held)
+        with pytest.raises(Conflict, match="was interrupted"):
+            writeback.write_back(objects, held, before, after)
+    with turn(place, directory, "/mine") as held:
+        assert writeback.recover(objects, held) is not None
+    assert on_disk(directory) == in_world(objects, after)
+    assert left(tmp_path) == []
+
+
+def test_what_is_new_or_renamed_is_no_more_public_than_it_was(tmp_path: Path):
+    """INVARIANT W43."""
+    spec: Spec = {"key": b"secret\n", "tool": (b"run\n", True), "open": b"open\n"}
+    objects, directory, before = lay_out(tmp_path, spec)
+    (directory / "key").chmod(0o600)
+    (directory / "tool").chmod(0o700)
+    after = build(objects, {
+        "moved/key": b"secret\n", "moved/tool": (b"run\n", True), "renamed": b"open\n",
+        "new": b"new\n", "new.sh": (b"new\n", True),
+    })  # fmt: skip
+    mask = os.umask(0o027)
+    try:
+        assert not write_back(objects, directory, before, after, place_of(tmp_path)).foreign
+    finally:
+        os.umask(mask)
+    modes = {path: (directory / path).stat().st_mode & 0o777
+             for path in ("moved/key", "moved/tool", "renamed", "new", "new.sh")}  # fmt: skip
+    assert modes == {"moved/key": 0o600, "moved/tool": 0o700, "renamed": 0o644, "new": 0o640,
+                     "new.sh": 0o750}  # fmt: skip

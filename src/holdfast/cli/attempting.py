@@ -22,7 +22,7 @@ from holdfast.values import limits
 from holdfast.values.errors import HoldfastError, NotFound
 from holdfast.world import Stage, diff, unified
 
-AGENT = "try"
+AGENT = "holdfast.try"
 """Name of the agent whose runs are tries."""
 
 
@@ -138,14 +138,16 @@ async def merge_home(
     row: RunRow,
     check: tuple[str, ...] | None = None,
     seconds: float = limits.COMMAND_SECONDS,
+    *,
+    directory: str = "",
 ) -> int:
-    """Merge what a run did into the directory that its world was taken in from; without ``check``
-    with the one of the try."""
-    home = await home_of(store, row)
+    """Merge what a run did into the directory that its world was taken in from, or that is named;
+    without ``check`` with the one of the try."""
+    home = await home_of(store, row, store.directory, directory)
     if home is None:
         raise NotFound(
             f"run {row.run}: its world was not taken in by `try` or `world init`, so there is no "
-            "directory to write to: say INTO, or use `holdfast world export`"
+            "directory to write to: say INTO or --directory, or use `holdfast world export`"
         )
     goal = Goal(home.run, home, home.check, home.seconds, home.reach)
     if check is not None:

@@ -16,9 +16,6 @@ import click
 from holdfast.cli.failing import UNREAD
 from holdfast.cli.screen import Screen
 
-WRITING = "writing"
-"""Folder of a store for what is being written into directories."""
-
 
 class Desk:
     """A command's surroundings. ``store``: directory from ``--store``, "" if not given."""
@@ -64,29 +61,24 @@ class Desk:
 
         store = open_store(self.settings)
         try:
-            if (store.directory / WRITING).is_dir():
-                _finish_writing(self, store)
+            _tell_interrupted(self, store)
             yield store
         finally:
             await store.close()
 
 
-def _finish_writing(desk: Desk, store: Any) -> None:
-    """Finish, or take back, merges into directories that were interrupted while they were written.
+def _tell_interrupted(desk: Desk, store: Any) -> None:
+    """Say that merges into directories were interrupted while they were written.
 
-    INVARIANT C9: every command that opens the store does this before anything else.
+    INVARIANT C9: only a command that writes into that directory finishes it, before anything else.
     """
+    from holdfast.cli.known import writing
     from holdfast.cli.text import one_line
-    from holdfast.world import Stage, recover
+    from holdfast.world import interrupted
 
-    for directory, written in recover(Stage(store.get), store.directory.resolve() / WRITING):
-        where = one_line(directory)
-        if written.foreign:
-            names = one_line(", ".join(written.foreign[:3]))
-            desk.screen.note(f"an interrupted merge into {where} was taken back, for somebody "
-                             f"changed {names} since: merge again")  # fmt: skip
-        else:
-            desk.screen.note(f"finished an interrupted merge into {where}")
+    for directory in interrupted(writing(), str(store.directory.resolve())):
+        desk.screen.note(f"a merge into {one_line(directory)} is being written, or was interrupted:"
+                         " the next merge into it finishes it")  # fmt: skip
 
 
 def shared(fn: Callable[..., int | None]) -> Callable[..., int | None]:

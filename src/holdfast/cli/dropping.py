@@ -7,11 +7,14 @@ import shutil
 from typing import Any
 
 from holdfast.cli.desk import Desk
+from holdfast.cli.known import writing
+from holdfast.cli.text import one_line
 from holdfast.cli.worlds import family
 from holdfast.engine.landing import end_now
 from holdfast.journal.views import RunRow
 from holdfast.runtime.maintenance import collect
-from holdfast.values.errors import LeaseLost, Misuse
+from holdfast.values.errors import Conflict, LeaseLost, Misuse
+from holdfast.world import interrupted
 from holdfast.world.shelf import real
 
 
@@ -24,6 +27,10 @@ async def drop(desk: Desk, store: Any, row: RunRow) -> Any:
     if above:
         raise Misuse(f"run {row.run} is a part of {above}: discard that, or leave this one be")
     checkouts = real(store.directory / "checkouts")
+    writing_now = interrupted(writing(), str(store.directory.resolve()))
+    if writing_now:
+        raise Conflict(f"{one_line(writing_now[0])}: a merge into it is being written, or was "
+                        "interrupted: it needs this; merge into it again first")  # fmt: skip
     members = await family(store, row)
     for one in members:
         if not one.ended:

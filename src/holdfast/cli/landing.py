@@ -5,19 +5,22 @@ from __future__ import annotations
 import asyncio
 import os
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from holdfast.cli.desk import WRITING, Desk
+from holdfast.cli.desk import Desk
 from holdfast.cli.failing import complain
+from holdfast.cli.known import remember, writing
 from holdfast.cli.text import one_line
 from holdfast.cli.worlds import Home, not_taken, part_of
 from holdfast.engine.landing import Change, Check, Landed, label, land
+from holdfast.runtime.taking import take_in as taken
 from holdfast.values import limits
 from holdfast.values.errors import Conflict, Misuse, NotFound, Refused
-from holdfast.world import EMPTY, Stage, diff, import_dir, write_back
+from holdfast.world import EMPTY, Stage, Turn, diff, recover, turn, write_back
 
 TOLD_LINES = 20
 """Lines of a failed check's output that are shown."""
@@ -55,42 +58,76 @@ async def bring(desk: Desk, store: Any, goal: Goal, change: Change) -> Landed:
         note["directory"] = goal.home.directory
     change = msgspec.structs.replace(change, note=note)
     check = _checker(desk, goal) if goal.check else None
-    terms: dict[str, Any] = {"owner": store.name, "now_ms": desk.now_ms}
     if goal.home is None:
-        return await land(store, goal.run, change, check=check, **terms)
-    directory = Path(goal.home.directory)
+        done = await land(
+            store, goal.run, change, check=check, owner=store.name, now_ms=desk.now_ms
+        )
+    else:
+        directory = Path(goal.home.directory)
+        if not os.path.isdir(directory):  # noqa: PTH112, ASYNC240 - a look, no wait
+            raise NotFound(
+                f"{directory}: no such directory; to write elsewhere: holdfast world export"
+            )
+        # INVARIANT C13: what landed for a directory is written there before anything else lands
+        # for it: from the taking in to the last file one merge holds it.
+        with turn(writing(), directory, str(store.directory.resolve())) as held:
+            _finish(desk, store, held)
+            done = await _into(desk, store, goal, change, held, check)
+    if done.merged.conflicts:
+        remember(store.directory, goal.run, asked(note))
+    return done
+
+
+def asked(note: Mapping[str, Any]) -> list[Any]:
+    """Of a merge's note what is believed only if this user said it: where to, which check."""
+    check = list(note.get("check") or ())
+    terms = [note.get("seconds"), note.get("reach") or {}] if check else []
+    return [note.get("directory") or "", check, *terms]
+
+
+def _finish(desk: Desk, store: Any, held: Turn) -> None:
+    """Finish, or take back, what was interrupted while it was written into a directory."""
+    written = recover(Stage(store.get), held)
+    where = one_line(held.directory)
+    if written is not None and written.foreign:
+        names = one_line(", ".join(written.foreign[:3]))
+        desk.screen.note(f"an interrupted merge into {where} was taken back, for somebody changed "
+                         f"{names} since: merge again")  # fmt: skip
+    elif written is not None:
+        desk.screen.note(f"finished an interrupted merge into {where}")
+
+
+async def _into(
+    desk: Desk, store: Any, goal: Goal, change: Change, held: Turn, check: Check | None
+) -> Landed:
+    assert goal.home is not None
     in_the_way = ""
     for _ in range(limits.WRITE_BACK_ATTEMPTS):
         await take_in(desk, store, goal.run, goal.home)
-        done = await land(store, goal.run, change, check=check, **terms)
+        done = await land(
+            store, goal.run, change, check=check, owner=store.name, now_ms=desk.now_ms
+        )
         if done.merged.conflicts:
             return done
-        place = store.directory.resolve() / WRITING
         stage = Stage(store.get)
-        written = await asyncio.to_thread(
-            write_back, stage, directory, done.before, done.root, place
-        )
+        written = await asyncio.to_thread(write_back, stage, held, done.before, done.root)
         if not written.foreign:
             return done
         in_the_way = one_line(written.foreign[0])
         desk.screen.note(f"{in_the_way} was changed just now; merging again")
     raise Conflict(
-        f"{directory}: {in_the_way} is in the way, or changes all the time; nothing was written: "
-        "move it away, or try again"
+        f"{held.directory}: {in_the_way} is in the way, or changes all the time; nothing was "
+        "written: move it away, or try again"
     )
 
 
 async def take_in(desk: Desk, store: Any, run: str, home: Home) -> None:
     """Note on a branch what its directory holds now."""
     directory = Path(home.directory)
-    if not os.path.isdir(directory):  # noqa: PTH112, ASYNC240 - a look, no wait
-        raise NotFound(f"{directory}: no such directory; to write elsewhere: holdfast world export")
     ignore = not_taken(directory, store.directory, home.ignore)
-    stage = Stage(store.get, store.put_now)
     desk.screen.live(f"reading {directory}")
-    root = await asyncio.to_thread(import_dir, stage, directory, ignore)
+    root = await taken(store, directory, ignore)
     desk.screen.erase()
-    await store.put(stage.take())
     before = (await store.head(run)).world or EMPTY
     if root != before:
         note = {"directory": home.directory, "by": desk.user, "how": "directory"}
@@ -159,15 +196,15 @@ def tell(
         })  # fmt: skip
     else:
         for one in conflicts:
-            desk.screen.say(("conflict ", "red"), f"{one['path']}  {one['kind']}")
+            desk.screen.say(("conflict ", "red"), f"{one_line(one['path'])}  {one['kind']}")
         for change in changes:
-            desk.screen.say((f"{change.kind:<8} ", "green"), change.path)
+            desk.screen.say((f"{change.kind:<8} ", "green"), one_line(change.path))
     if not conflicts:
         count = "1 path" if len(changes) == 1 else f"{len(changes)} paths"
         said = f"{verb} {source} into {target}" if verb == "merged" else f"{verb} {source}"
         desk.screen.note(f"{said}: {count} changed")
         return 0
-    first = shlex.quote(conflicts[0]["path"])
+    first = shlex.quote(one_line(conflicts[0]["path"]))
     for command in (
         f"holdfast conflicts {goal.run}",
         f"holdfast resolve {goal.run} {first} --ours | --theirs | --base | --file FILE",

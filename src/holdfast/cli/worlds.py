@@ -12,13 +12,15 @@ from typing import Any
 import msgspec
 
 from holdfast.cli import lines, telling
+from holdfast.cli.known import remember, remembers
 from holdfast.cli.past import Moment, chain, find_step, moments, world_at
 from holdfast.cli.refs import find, find_run
+from holdfast.cli.text import one_line
 from holdfast.journal.store import RunQuery, Store
 from holdfast.journal.views import RunRow
 from holdfast.values import limits
 from holdfast.values.canon import unpack
-from holdfast.values.errors import Misuse, NotFound
+from holdfast.values.errors import Misuse, NotFound, Refused
 from holdfast.values.ids import new_id
 from holdfast.values.ports import SystemDice
 
@@ -126,20 +128,47 @@ async def beginning(store: Store, row: RunRow) -> str:
     return event.world or EMPTY
 
 
-async def home_of(store: Store, row: RunRow) -> Home | None:
-    """The directory that the world of a run was first taken in from, if it was."""
+async def home_of(store: Store, row: RunRow, place: Path, named: str = "") -> Home | None:
+    """The directory that the world of a run was first taken in from, if it was. ``place``: of the
+    store; ``named``: the directory that the user says. `Refused` if the journal names one that
+    this user never took in."""
     while row.parent or row.fork_of:
         row = await store.run(row.parent or row.fork_of)
     (started,) = await store.read(row.run, 0, 1)
     said: Any = {} if started.args is None else unpack(started.args, store.get)
-    directory = said.get("directory") if isinstance(said, dict) else None
+    said = said if isinstance(said, dict) else {}
+    directory = said.get("directory")
     if not isinstance(directory, str) or not directory:
+        directory = ""
+    ignore = tuple(said.get("ignore") or ())
+    known = bool(directory) and remembers(place, row.run, (started.args or b"").decode())
+    if named and not (known and _same(named, directory)):
+        return Home(row.run, _absolute(named), ignore)
+    if not directory:
         return None
+    if not known:
+        raise Refused(
+            f"run {row.run}: its journal says it was taken in from {one_line(directory)}, but not "
+            "by you with this store: say where to write: holdfast world merge RUN --directory DIR"
+        )
     return Home(
-        row.run, directory, tuple(said.get("ignore") or ()),
-        tuple(said.get("check_command") or ()), said.get("seconds") or limits.COMMAND_SECONDS,
-        said.get("reach") or {},
+        row.run, directory, ignore, tuple(said.get("check_command") or ()),
+        said.get("seconds") or limits.COMMAND_SECONDS, said.get("reach") or {},
     )  # fmt: skip
+
+
+def _same(one: str, other: str) -> bool:
+    return Path(one).resolve() == Path(other).resolve()
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).absolute())
+
+
+async def remember_home(store: Store, run: str, place: Path) -> None:
+    """Note that this user made a branch from a directory; see `home_of`."""
+    (started,) = await store.read(run, 0, 1)
+    remember(place, run, (started.args or b"").decode())
 
 
 def not_taken(directory: Path, store: Path, ignore: tuple[str, ...]) -> tuple[str, ...]:

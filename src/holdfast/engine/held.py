@@ -19,6 +19,7 @@ from holdfast.journal.events import (
 )
 from holdfast.journal.store import Batch, RunQuery, Store
 from holdfast.journal.views import PUBLISH, PUBLISH_END, PUBLISHED, place_of
+from holdfast.values import limits
 from holdfast.values.errors import Conflict
 
 LEAVES = ("idempotent", "once")
@@ -185,18 +186,37 @@ async def discard(
     store: Store, run: str, *, by: str, now_ms: int, branch: str = "", token: str = ""
 ) -> list[Held]:
     """Drop what a run holds: programs that wait for it are refused. What was dropped, oldest first.
-    `Conflict` if it is being published."""
-    publisher = await rival(store, run, "", by)
-    if publisher:
-        raise Conflict(f"run {run} is being published by run {publisher}: finish or cancel that")
-    held = await held_by(store, run, branch)
-    batches = []
-    for one in held:
-        error = Failure("Refused", f"{one.name}: what was held was discarded by {by}")
-        body = StepSettled("", status="refused", error=error)
-        batches.append(
-            news(one, f"{token or by}@discard-{one.run}-{one.place}", body, None, now_ms)
-        )
-    if batches:
+    `Conflict` if it is being published, or if its program goes on all the time."""
+    # INVARIANT E41: what is held is published or discarded, never both: a discard is recorded only
+    # if nothing was appended, such as a claim to publish, since it was looked for.
+    for _ in range(limits.DISCARD_ATTEMPTS):
+        names = [run] if branch else await family(store, run)
+        heads = {name: (await store.head(name)).pos for name in names}
+        for name in names:
+            publisher = await rival(store, name, "", by)
+            if publisher:
+                raise Conflict(
+                    f"run {name} is being published by run {publisher}: finish or cancel that"
+                )
+        held = await held_by(store, run, branch)
+        drafts: dict[str, list[Draft]] = {}
+        for one in held:
+            error = Failure("Refused", f"{one.name}: what was held was discarded by {by}")
+            body = StepSettled("", status="refused", error=error)
+            source = f"{token or by}@discard-{one.run}-{one.place}"
+            drafts.setdefault(one.run, []).extend(news(one, source, body, None, now_ms).drafts)
+        if not held or await _unmoved(store, drafts, heads):
+            return held
+    raise Conflict(f"run {run}: its program goes on, so it cannot be discarded: cancel it first")
+
+
+async def _unmoved(store: Store, drafts: dict[str, list[Draft]], heads: dict[str, int]) -> bool:
+    """Append if every run is where it was."""
+    if not drafts.keys() <= heads.keys():
+        return False  # a child that was not there yet
+    batches = [Batch(run, tuple(some), expect=heads[run]) for run, some in drafts.items()]
+    try:
         await store.append(tuple(batches), {})
-    return held
+    except Conflict:
+        return False
+    return True

@@ -9,6 +9,7 @@ of the branch first and is then alone.
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -69,11 +70,17 @@ class Choice(msgspec.Struct, frozen=True):
 
 
 def label(conflict: Conflict) -> str:
-    """What people call a conflict: its path, or ``path:table:key`` for a row of a database."""
+    """What people call a conflict: its path, or ``path:table:key`` for a row of a database,
+    its key as a JSON list, so that no two rows have one label."""
     row = conflict.row
     if row is None:
         return conflict.path
-    return f"{conflict.path}:{row.table}:{','.join(str(part) for part in row.key.values())}"
+    key = json.dumps(list(row.key.values()), default=_hex, ensure_ascii=False)
+    return f"{conflict.path}:{row.table}:{key}"
+
+
+def _hex(part: bytes) -> dict[str, str]:
+    return {"hex": part.hex()}
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -164,14 +171,14 @@ async def _prepare(
     store: Store, change: Change, before: str, check: Check | None
 ) -> tuple[Merged, Blobs]:
     stage = Stage(store.get)
-    merged = merge(stage, change.base, before, change.theirs)
+    merged = await asyncio.to_thread(merge, stage, change.base, before, change.theirs)
     decided = {
         choice.place(): choice.taken(stage)
         for one in merged.conflicts
         if (choice := change.choices.get(label(one))) is not None
         and _sides(choice.conflict) == _sides(one)
     }
-    merged = resolve(stage, merged, decided)
+    merged = await asyncio.to_thread(resolve, stage, merged, decided)
     blobs = stage.take()
     if check is not None and not merged.conflicts:
         await store.put(blobs)
@@ -306,7 +313,8 @@ async def _open(store: Store, run: str, event: Event, events: list[Event]) -> Op
     body: BranchMerged = body_of(event)
     same = {one.pos for one in events if _merged(one) and _told(one) == _told(event)}
     stage = Stage(store.get)
-    merged = merge(stage, body.base, await _world(store, run), body.theirs)
+    ours = await _world(store, run)
+    merged = await asyncio.to_thread(merge, stage, body.base, ours, body.theirs)
     named = {label(one): one for one in merged.conflicts}
     choices: dict[str, Choice] = {}
     for one in events:

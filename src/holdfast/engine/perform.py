@@ -20,7 +20,7 @@ from holdfast.journal.views import place_of
 from holdfast.values.canon import Blobs, pack
 from holdfast.values.errors import HoldfastError, Misuse, NotFound, Outside
 from holdfast.values.ports import Clock
-from holdfast.world import EMPTY, merge
+from holdfast.world import EMPTY, Stage, merge
 
 
 def open_call(run: Run, pending: Pending, attempt: int) -> scope.Call:
@@ -55,7 +55,7 @@ def root_after(history: History, key: str) -> str:
 async def perform(run: Run, pending: Pending, command: Perform, clock: Clock) -> Done:
     """Perform a tool for asynchronous code; blocking functions run in a thread."""
     if pending.plan.kind == "merge":
-        return merge_worlds(run, pending, clock)
+        return await merge_worlds(run, pending, clock)
     tool, call = pending.tool, open_call(run, pending, command.attempt)
     assert tool is not None
     start = clock.ticks_ns()
@@ -142,7 +142,7 @@ def finish(run: Run, tool: Tool[..., Any], call: scope.Call, result: Any, took: 
     return Done(value=value, took=took, world=world, blobs=blobs, looked=looked, saw=saw)
 
 
-def merge_worlds(run: Run, pending: Pending, clock: Clock) -> Done:
+async def merge_worlds(run: Run, pending: Pending, clock: Clock) -> Done:
     """Merge another run's world into this one; conflicts are part of the result, not errors."""
     start = clock.ticks_ns()
     bound, ours = pending.bound, run.root_of(pending.branch)
@@ -155,10 +155,12 @@ def merge_worlds(run: Run, pending: Pending, clock: Clock) -> Done:
             return Done(value=moved, took=_took(clock, start))
     else:
         base, theirs = bound["base"], bound["theirs"]
-    merged = merge(run.stage, base, ours, theirs)
+    # INVARIANT E42: a merge, which may take seconds, runs beside the loop; the step holds the world
+    stage = Stage(run.stage.get)
+    merged = await asyncio.to_thread(merge, stage, base, ours, theirs)
     conflicts = [{"path": one.path, "kind": one.kind} for one in merged.conflicts]
     keep = ours if conflicts else merged.root
-    blobs = run.stage.take()
+    blobs = stage.take()
     body = BranchMerged(pending.key, source, base, theirs, len(conflicts), pending.branch)
     value = pack({"merged": not conflicts, "moved": False, "conflicts": conflicts}, blobs)
     return Done(value=value, took=_took(clock, start), world=keep, blobs=blobs, merged=body)

@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from typing import Any, Protocol
 
 from holdfast.values.canon import digest
+from holdfast.values.errors import Misuse
 from holdfast.world import Stage
 
 
@@ -124,3 +125,11 @@ def current_run() -> Any:
     """The run whose agent code is executing, or None."""
     here = lane.get()
     return None if here is None else here.run
+
+
+def world_call() -> Call:
+    """The call that a tool of the world serves; `Misuse` outside of a run."""
+    found = call.get()
+    if found is None:
+        raise Misuse("world tools work inside a run only: start the agent with a runtime")
+    return found

@@ -20,7 +20,7 @@ from holdfast.gate import DEFAULT_POLICY, Policy, load_policy_file
 from holdfast.journal.store import Store
 from holdfast.runtime.programs import Programs
 from holdfast.runtime.settings import Settings, from_environment
-from holdfast.stores.behind import Behind
+from holdfast.runtime.taking import take_in
 from holdfast.stores.memory import MemoryStore
 from holdfast.stores.sqlite import SqliteStore
 from holdfast.tools import workplace
@@ -28,7 +28,7 @@ from holdfast.tools.view import View
 from holdfast.values.errors import Misuse
 from holdfast.values.ids import new_id
 from holdfast.values.ports import Clock, Dice, SystemClock, SystemDice
-from holdfast.world import Stage, import_dir
+from holdfast.world import Stage
 
 
 class Runtime:
@@ -147,15 +147,7 @@ class Runtime:
 
     async def take_in(self, directory: Path, ignore: tuple[str, ...] = ()) -> str:
         """Store the content of a directory and return its root. ``ignore``: globs to leave out."""
-
-        def work() -> str:
-            with Behind(self.store) as behind:
-                stage = Stage(behind.get, behind.put)
-                root = import_dir(stage, directory, ignore)
-                behind.put(stage.take())
-            return root
-
-        return await asyncio.to_thread(work)
+        return await take_in(self.store, directory, ignore)
 
     async def world(self, run: str, at: str | None = None) -> View:
         """A run's world, for reading: now, after step ``at``, or at its "start"."""

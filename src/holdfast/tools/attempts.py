@@ -18,7 +18,7 @@ from holdfast.engine.verbs import Child, gather, spawn
 from holdfast.tools import world
 from holdfast.tools.command import Result
 from holdfast.values import limits
-from holdfast.values.errors import Misuse, RunFailed
+from holdfast.values.errors import RunFailed
 from holdfast.world import diff, line_changes
 
 ATTEMPT = "HOLDFAST_ATTEMPT"
@@ -57,13 +57,13 @@ class Attempt:
 @tool(effect="read", name="world.version")
 async def version() -> str:
     """The root of the world as it is now."""
-    return _here().root
+    return scope.world_call().root
 
 
 @tool(effect="read", name="world.tally")
 async def tally(since: str) -> Tally:
     """How much the world differs from an earlier root of it."""
-    here = _here()
+    here = scope.world_call()
     added = removed = 0
     changes = diff(here.stage, since, here.root)
     for change in changes:
@@ -106,7 +106,7 @@ async def check(
     reach: Reach = Reach(),  # noqa: B008 - a value that cannot change
 ) -> Result:
     """Run a command as `world.run` does, and drop what it changes: the world stays as it is."""
-    here = _here()
+    here = scope.world_call()
     before = here.root
     result = await world.run.fn(
         command, seconds, environment,
@@ -116,14 +116,7 @@ async def check(
     return result
 
 
-def _here() -> scope.Call:
-    call = scope.call.get()
-    if call is None:
-        raise Misuse("world tools work inside a run only: start the agent with a runtime")
-    return call
-
-
-@agent(name="check")
+@agent(name="holdfast.check")
 async def checked(
     command: list[str],
     seconds: float = limits.COMMAND_SECONDS,
@@ -133,13 +126,13 @@ async def checked(
     return await check(command, seconds, None, reach)
 
 
-@agent(name="mount")
+@agent(name="holdfast.mount")
 async def mounted(command: list[str], seconds: float = limits.COMMAND_SECONDS) -> Result:
     """Run one command in a world, which then is what it left."""
     return await world.run(command, seconds)
 
 
-@agent(name="attempt")
+@agent(name="holdfast.attempt")
 async def attempt(
     number: int,
     command: list[str],
@@ -163,7 +156,7 @@ async def attempt(
     )  # fmt: skip
 
 
-@agent(name="try")
+@agent(name="holdfast.try")
 async def attempts(
     command: list[str],
     count: int = 4,

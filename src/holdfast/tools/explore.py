@@ -7,12 +7,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 from holdfast.engine.branch import Branch, Check, Merge
-from holdfast.engine.declare import Agent, Bound, agent
+from holdfast.engine.declare import Agent, Bound
 from holdfast.engine.publish import discard_held, inside
 from holdfast.engine.verbs import Child, merge, spawn_holding
-from holdfast.tools import world
+from holdfast.tools.attempts import checked
 from holdfast.tools.command import Result
-from holdfast.values.errors import Misuse
+from holdfast.values.errors import HoldfastError, Misuse
 
 R = TypeVar("R")
 
@@ -46,6 +46,14 @@ class Candidate(Generic[R]):
         await discard_held(self.id)
 
 
+class Kept(list[Candidate[R]]):
+    """The candidates that were kept, best first. ``rejected``: the others, with ``why``."""
+
+    def __init__(self, kept: Sequence[Candidate[R]] = ()) -> None:
+        super().__init__(kept)
+        self.rejected: list[Candidate[R]] = []
+
+
 async def explore(
     calls: Sequence[Bound[R]],
     *,
@@ -53,10 +61,11 @@ async def explore(
     keep: int = 1,
     limit: int = 0,
     first: bool = False,
-) -> list[Candidate[R]]:
+) -> Kept[R]:
     """Try each of ``calls`` (such as ``solve.with_(3)``) in a child run of its own, on a fork of
     the world as it is, where what leaves the world is held; return the best ``keep`` that passed
-    ``check``, best first, for the caller to merge. The others are discarded.
+    ``check``, best first, for the caller to merge. The others are discarded; the ``rejected`` of
+    the list are they. What a check raises that is no `HoldfastError` is raised.
 
     Without a check, those pass that do not fail. ``limit``: how many at once (0: all). ``first``:
     stop the rest once ``keep`` have passed. Children and checks are durable steps.
@@ -83,8 +92,9 @@ async def explore(
     trial.over = True
     await trial.stop(tasks)
     ranked = sorted((one for one in trial.found if one.passed), key=lambda one: -one.score)
-    kept = ranked[:keep]
-    await trial.discard([one for one in trial.found if one not in kept])
+    kept = Kept(ranked[:keep])
+    kept.rejected = [one for one in trial.found if one not in kept]
+    await trial.discard(kept.rejected)
     return kept
 
 
@@ -121,7 +131,7 @@ class _Trial(Generic[R]):
                 candidate.result = await child.result()
                 value, candidate.why = await self._judge(child, candidate.result)
                 candidate.score, candidate.passed = float(value), float(value) > 0
-            except Exception as error:  # noqa: BLE001 - a way that fails is one that did not pass
+            except HoldfastError as error:  # a way that fails did not pass; a bug in a check is one
                 candidate.why = f"{type(error).__name__}: {error}"
 
     async def _judge(self, child: Child, result: Any) -> tuple[float, str]:
@@ -138,7 +148,7 @@ class _Trial(Generic[R]):
                     await discard_held(judge.id)
             if callable(check):
                 return await check(result), ""
-            judge = await spawn_holding(checking, (list(check),), {}, holds=True)
+            judge = await spawn_holding(checked, (list(check),), {}, holds=True)
             done: Result = await judge.result()
             said = (done.stdout + done.stderr).strip()[-2000:]
             return float(done.exit == 0), f"exit {done.exit}\n{said}".strip()
@@ -154,9 +164,3 @@ class _Trial(Generic[R]):
     async def discard(self, candidates: Sequence[Candidate[R]]) -> None:
         for one in candidates:
             await one.discard()
-
-
-@agent(name="holdfast.check")
-async def checking(command: list[str]) -> Result:
-    """The built-in agent that runs a check command in a fork."""
-    return await world.run(command)

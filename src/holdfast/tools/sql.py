@@ -104,7 +104,7 @@ def sql(path: str) -> Database:
 async def _query(
     path: str, statement: str, parameters: Parameters, limit: int, seconds: float
 ) -> Rows:
-    here = _here()
+    here = scope.world_call()
 
     def read() -> Rows:
         with (
@@ -122,7 +122,7 @@ async def _execute(path: str, statement: str, parameters: Parameters, seconds: f
         returned = _one(opened, statement, parameters, limits.SQL_ROWS)
         return Changed(opened.conn.changes(), opened.conn.last_insert_rowid(), returned)
 
-    return await asyncio.to_thread(_changing, _here(), path, seconds, change)
+    return await asyncio.to_thread(_changing, scope.world_call(), path, seconds, change)
 
 
 @tool(effect="world", name="sql.executemany")
@@ -137,7 +137,7 @@ async def _executemany(
                 count += conn.changes()
         return Changed(count, conn.last_insert_rowid())
 
-    return await asyncio.to_thread(_changing, _here(), path, seconds, change)
+    return await asyncio.to_thread(_changing, scope.world_call(), path, seconds, change)
 
 
 @tool(effect="world", name="sql.script")
@@ -147,14 +147,7 @@ async def _script(path: str, statements: str, seconds: float) -> Changed:
             pass
         return Changed(opened.conn.total_changes(), opened.conn.last_insert_rowid())
 
-    return await asyncio.to_thread(_changing, _here(), path, seconds, change)
-
-
-def _here() -> scope.Call:
-    call = scope.call.get()
-    if call is None:
-        raise Misuse("databases of a world are open inside a run only: see sql.open_at for others")
-    return call
+    return await asyncio.to_thread(_changing, scope.world_call(), path, seconds, change)
 
 
 def _changing(
@@ -212,7 +205,7 @@ def connect(path: str, *, seconds: float = limits.SQL_SECONDS) -> Generator[apsw
     A missing database is made. Each statement may take ``seconds``. Errors of SQLite that leave the
     block become `Misuse` or `TooLarge`; so does a transaction that is still open.
     """
-    here = _here()
+    here = scope.world_call()
     root = here.root
     with open_database(here.stage, root, path, write=True, seconds=seconds) as opened:
         opened.conn.exec_trace = opened.begin

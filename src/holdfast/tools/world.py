@@ -29,15 +29,8 @@ from holdfast.world import entry as entry_of
 from holdfast.world import remove as remove_entry
 
 
-def _here() -> scope.Call:
-    call = scope.call.get()
-    if call is None:
-        raise Misuse("world tools work inside a run only: start the agent with a runtime")
-    return call
-
-
 def _view() -> View:
-    here = _here()
+    here = scope.world_call()
     return View(here.stage, here.root)
 
 
@@ -50,7 +43,7 @@ async def read(path: str, offset: int = 0, limit: int = 0) -> str:
 @tool(effect="world", name="world.write")
 async def write(path: str, text: str, executable: bool = False) -> None:
     """Make ``text`` the content of a file; directories above it are made as needed."""
-    here = _here()
+    here = scope.world_call()
     here.root = write_file(here.stage, here.root, check_path(path), text.encode(), executable)
 
 
@@ -58,7 +51,7 @@ async def write(path: str, text: str, executable: bool = False) -> None:
 async def edit(path: str, old: str, new: str, every: bool = False) -> int:
     """Replace ``old`` by ``new`` in a file and return how often. It must occur exactly once, or at
     least once with ``every``; else nothing is changed."""
-    here = _here()
+    here = scope.world_call()
     text = View(here.stage, here.root).text(path)
     count = text.count(old) if old else 0
     if count == 0:
@@ -79,7 +72,7 @@ async def edit(path: str, old: str, new: str, every: bool = False) -> int:
 @tool(effect="world", name="world.remove")
 async def remove(path: str) -> None:
     """Remove a file, or a directory with all that it holds."""
-    here = _here()
+    here = scope.world_call()
     here.root = remove_entry(here.stage, here.root, check_path(path))
 
 
@@ -123,7 +116,7 @@ async def _grep_at(step: str, pattern: str, files: str) -> Matches:
 
 
 def _past(step: str) -> View:
-    here = _here()
+    here = scope.world_call()
     root = here.root_at(step)
     here.looked, here.saw = True, root  # a fork whose past is another looks again
     return View(here.stage, root)
@@ -192,7 +185,7 @@ async def run(
         tuple(dict.fromkeys((*interpreter(), *readable))), tuple(network),
         replace(use or Limits(), seconds=seconds),
     )  # fmt: skip
-    here = _here()
+    here = scope.world_call()
     place = workplace(here.caches)
     ended, left = await place.run(here, asked)
     return result_of(ended, left, values, place.checkout)
@@ -200,13 +193,13 @@ async def run(
 
 def export(directory: Path) -> None:
     """For tools of your own: write the world of the running step into an empty directory."""
-    here = _here()
+    here = scope.world_call()
     export_dir(here.stage, here.root, directory)
 
 
 def content(path: str) -> bytes:
     """For tools of your own: a file of the world of the running step; `NotFound`."""
-    here = _here()
+    here = scope.world_call()
     if entry_of(here.stage, here.root, path) is None:
         raise NotFound(f"{path}: is not in this world")
     return read_file(here.stage, here.root, path)

@@ -38,6 +38,9 @@ RETRY_MAX_ATTEMPTS = 100
 """Upper bound of a tool's declared retries."""
 LANDING_ATTEMPTS = 3
 """Merges into a branch that others were faster than, before the branch's lease is taken first."""
+DISCARD_ATTEMPTS = 100
+"""Looks at what a run holds before discarding it is given up because the run goes on meanwhile:
+each fails only if the run recorded something within the milliseconds of one look."""
 LANDING_LOOK_ATTEMPTS = 20
 """Looks (about a second in all) at a lease whose holder does not change, before a merge into a run
 that some process runs gives up."""

@@ -29,7 +29,7 @@ from holdfast.world.tree import (
     walk,
     write_file,
 )
-from holdfast.world.writeback import Written, recover, write_back
+from holdfast.world.writeback import Turn, Written, interrupted, recover, turn, write_back
 
 __all__ = [
     "EMPTY",
@@ -48,6 +48,7 @@ __all__ = [
     "Objects",
     "RowConflict",
     "Stage",
+    "Turn",
     "Version",
     "Written",
     "apply",
@@ -60,6 +61,7 @@ __all__ = [
     "git_merge_text",
     "import_dir",
     "import_git",
+    "interrupted",
     "line_changes",
     "link",
     "list_dir",
@@ -72,6 +74,7 @@ __all__ = [
     "remove",
     "renames",
     "resolve",
+    "turn",
     "unified",
     "walk",
     "write_back",

@@ -28,7 +28,8 @@ _OLD = "-old"
 class Op(NamedTuple):
     """One change: ``sort`` is remove, rmdir, mkdir, replace or create; ``side``: the path beside
     the tree that holds the new content before the change and the old content after it. ``turns``:
-    what is removed makes room for a directory."""
+    what is removed makes room for a directory. ``origins``: removed paths with the content that is
+    created here."""
 
     sort: str
     path: str
@@ -36,6 +37,7 @@ class Op(NamedTuple):
     after: Entry | None
     side: str
     turns: bool
+    origins: tuple[str, ...] = ()
 
 
 class Tree:
@@ -113,27 +115,33 @@ class Tree:
             if op.after.kind == "link":
                 os.symlink(op.after.target, side, dir_fd=folder)
                 return
-            opened = os.open(side, _WRITE, 0o600, dir_fd=folder)
+            # INVARIANT W43: a new file is no more open to others than the umask says, nor than what
+            # it replaces or was renamed from; never for a moment.
+            fresh = op.before is None and not op.origins
+            mode = (0o777 if op.after.executable else 0o666) if fresh else 0o600
+            opened = os.open(side, _WRITE, mode, dir_fd=folder)
             try:
                 for chunk in chunks.file_chunks(self.objects, op.after):
                     rest = memoryview(chunk)
                     while rest:
                         rest = rest[os.write(opened, rest) :]
-                self._give_rights(op, opened, op.after.executable)
+                if not fresh:
+                    self._give_rights(op, opened, op.after.executable)
                 os.fsync(opened)
             finally:
                 os.close(opened)
 
     def _give_rights(self, op: Op, opened: int, executable: bool) -> None:
-        mode = 0o644
-        if op.before is not None and op.before.is_file:
-            with self.opened(op.path) as (folder, name):
+        mode = 0o777
+        for path in op.origins or (op.path,):
+            with self.opened(path) as (folder, name):
                 old = os.lstat(name, dir_fd=folder)
-            mode = stat.S_IMODE(old.st_mode) & 0o777
-            mine = os.fstat(opened)
-            if (old.st_uid, old.st_gid) != (mine.st_uid, mine.st_gid):
-                with contextlib.suppress(OSError):  # only root may give files away
-                    os.fchown(opened, old.st_uid, old.st_gid)
+            if stat.S_ISREG(old.st_mode):
+                mode &= stat.S_IMODE(old.st_mode)
+                mine = os.fstat(opened)
+                if (old.st_uid, old.st_gid) != (mine.st_uid, mine.st_gid):
+                    with contextlib.suppress(OSError):  # only root may give files away
+                        os.fchown(opened, old.st_uid, old.st_gid)
         if executable != bool(mode & 0o100):
             mode = mode | (mode & 0o444) >> 2 if executable else mode & ~0o111
         os.fchmod(opened, mode)

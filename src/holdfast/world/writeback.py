@@ -1,9 +1,9 @@
 """Writing a merged world back into a directory that people work in, all of it or nothing.
 
 Three things must never happen: a directory left half written by a crash, work of somebody who
-wrote meanwhile lost, a reader who sees half a file. So an *intent* (one small file beside the
-store) is durable before the first change; new content is written beside its place and swapped in
-by one system call; and what is swapped out is compared before it is let go.
+wrote meanwhile lost, a reader who sees half a file. So an *intent* (one small file in the user's
+own folder) is durable before the first change; new content is written beside its place and swapped
+in by one system call; and what is swapped out is compared before it is let go.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from holdfast.world.nodes import Entry
 from holdfast.world.objects import Objects
 
 _INTENT = ".intent"
+_PHASES = ("prepare", "commit", "undo", "clean")
 
 
 class Written(NamedTuple):
@@ -34,72 +35,112 @@ class Written(NamedTuple):
 
 
 class Intent(NamedTuple):
-    """What is to be written where: two roots, and a phase: prepare, commit, then clean; or, after
-    commit, undo and clean."""
+    """What is to be written where: two roots of a ``store``, and a phase: prepare, commit, then
+    clean; or, after commit, undo and clean."""
 
     directory: str
+    store: str
     before: str
     after: str
     phase: str
 
 
-def write_back(objects: Objects, directory: Path, before: str, after: str, place: Path) -> Written:
-    """Turn a directory that equals ``before`` into ``after``: only paths that differ are touched.
+class Turn(NamedTuple):
+    """The right to write into a directory, for as long as `turn` lasts. ``path``: of the intent,
+    ``opened``: its descriptor; ``store``: whose roots are written."""
 
-    ``place``: the folder for intents. `Conflict` if another process is writing into the directory,
-    `Outside` if the disk refuses (what was written is taken back first, if it lets us).
-    """
-    # INVARIANT W30: after a crash at any instant, `recover` leaves the directory as `before` or
-    # as `after`, and nothing beside it; what anybody else wrote there meanwhile is never lost.
-    place.mkdir(parents=True, exist_ok=True, mode=0o700)
-    path = place / (digest(str(directory.resolve()).encode())[:16] + _INTENT)
-    intent = Intent(str(directory.resolve()), before, after, "prepare")
-    with _held(path, create=True) as known:
-        if known:
-            raise Conflict(f"{directory}: a merge into it was interrupted: say it again")
-        _note(path, intent)
-        return _carry_out(objects, path, intent)
+    path: Path
+    opened: int
+    directory: str
+    store: str
 
 
-def recover(objects: Objects, place: Path) -> list[tuple[str, Written]]:
-    """Finish, or take back, what an interrupted process was writing: (directory, how it ended).
-
-    What a living process is writing is left to it. `Outside`, `Corrupt`.
-    """
-    done: list[tuple[str, Written]] = []
-    for path in sorted(place.glob("*" + _INTENT)):
-        with contextlib.suppress(Conflict), _held(path, create=False) as known:
-            if not known:
-                path.unlink(missing_ok=True)  # it ended before it had begun
-                continue
-            intent = _read(path, known)
-            if Path(intent.directory).is_dir():
-                done.append((intent.directory, _carry_out(objects, path, intent)))
-            else:
-                path.unlink()  # the directory is gone, and what was to be written with it
-    return done
-
-
-# The intent -----------------------------------------------------------------------------------
 @contextlib.contextmanager
-def _held(path: Path, *, create: bool) -> Generator[bytes]:
-    """The content of an intent file, locked: the lock ends with its process, whatever happens."""
-    try:
-        opened = os.open(path, os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if create else 0), 0o600)
-    except FileNotFoundError:
-        raise Conflict(f"{path}: was finished by somebody else") from None
+def turn(place: Path, directory: Path, store: str = "") -> Generator[Turn]:
+    """Hold a directory: nobody else writes into it from a world until this ends.
+
+    ``place``: the user's own folder for intents; ``store``: whose roots are to be written.
+    `Conflict` if another process holds it. What an interrupted one left there is for `recover`.
+    """
+    # INVARIANT W42: intents are believed, so they lie where only the user writes, never in a store.
+    place.mkdir(parents=True, exist_ok=True, mode=0o700)
+    where = str(directory.resolve())
+    path = place / (digest(where.encode())[:16] + _INTENT)
+    opened = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
         try:
             fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Conflict("another process is writing into this directory: wait for it") from None
+            raise Conflict(
+                f"{directory}: another process is merging into this directory: wait for it"
+            ) from None
         if not _same_file(opened, path):
-            raise Conflict("another process has just written into this directory: try again")
-        yield _read_all(opened)
+            raise Conflict(f"{directory}: another process has just written into it: try again")
+        try:
+            yield Turn(path, opened, where, store)
+        finally:
+            if not os.fstat(opened).st_size:  # nothing is open that `recover` would need
+                path.unlink(missing_ok=True)
     finally:
         os.close(opened)
 
 
+def write_back(objects: Objects, held: Turn, before: str, after: str) -> Written:
+    """Turn a directory that equals ``before`` into ``after``: only paths that differ are touched.
+
+    `Conflict` if an interrupted writing is open there, `Outside` if the disk refuses (what was
+    written is taken back first, if it lets us).
+    """
+    # INVARIANT W30: after a crash at any instant, `recover` leaves the directory as `before` or
+    # as `after`, and nothing beside it; what anybody else wrote there meanwhile is never lost.
+    if _read(held.opened) is not None:
+        raise Conflict(f"{held.directory}: a merge into it was interrupted: say it again")
+    intent = Intent(held.directory, held.store, before, after, "prepare")
+    _note(held, intent)
+    return _carry_out(objects, held, intent)
+
+
+def recover(objects: Objects, held: Turn) -> Written | None:
+    """Finish, or take back, what an interrupted process was writing; None if there is no such.
+
+    `Conflict` if that was of another store, `Outside`, `Corrupt`.
+    """
+    intent = _read(held.opened)
+    if intent is None:
+        _forget(held)  # nothing had begun
+        return None
+    if intent.store != held.store:
+        raise Conflict(
+            f"{held.directory}: a merge from the store {intent.store} was interrupted while it was "
+            f"written: say that again first, or remove {held.path} to leave it as it is"
+        )
+    try:
+        return _carry_out(objects, held, intent)
+    except Corrupt as error:
+        raise Corrupt(
+            f"{held.directory}: an interrupted merge cannot be finished: {error}; remove "
+            f"{held.path} to leave the directory as it is"
+        ) from error
+
+
+def interrupted(place: Path, store: str) -> list[str]:
+    """Directories into which something of a store was or is being written. Only looks."""
+    found: list[str] = []
+    for path in sorted(place.glob("*" + _INTENT)):
+        try:
+            opened = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError:
+            continue  # it was finished by now
+        try:
+            intent = _read(opened)
+        finally:
+            os.close(opened)
+        if intent is not None and intent.store == store and Path(intent.directory).is_dir():
+            found.append(intent.directory)
+    return found
+
+
+# The intent -----------------------------------------------------------------------------------
 def _same_file(opened: int, path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(opened), path.stat())
@@ -107,29 +148,28 @@ def _same_file(opened: int, path: Path) -> bool:
         return False
 
 
-def _read_all(opened: int) -> bytes:
-    return os.pread(opened, os.fstat(opened).st_size, 0)
-
-
-def _note(path: Path, intent: Intent) -> None:
+def _note(held: Turn, intent: Intent) -> None:
     """Make the intent durable, in place, since the lock is on this file: only the phase, which
     stands in its first bytes, ever changes."""
-    rest = [intent.directory, intent.before, intent.after]
-    opened = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        os.pwrite(opened, intent.phase.encode().ljust(8) + encode(rest), 0)
-        os.fsync(opened)
-    finally:
-        os.close(opened)
-    _sync_dir(path.parent)
+    rest = [intent.directory, intent.store, intent.before, intent.after]
+    os.pwrite(held.opened, intent.phase.encode().ljust(8) + encode(rest), 0)
+    os.fsync(held.opened)
+    _sync_dir(held.path.parent)
 
 
-def _read(path: Path, content: bytes) -> Intent:
+def _forget(held: Turn) -> None:
+    os.ftruncate(held.opened, 0)
+
+
+def _read(opened: int) -> Intent | None:
+    """What an intent file says. One that cannot be read was never durable: nothing had begun."""
+    content = os.pread(opened, os.fstat(opened).st_size, 0)
     try:
-        directory, before, after = cast("list[str]", decode(content[8:]))
-        return Intent(directory, before, after, content[:8].decode().strip())
-    except (Corrupt, TypeError, ValueError) as error:
-        raise Corrupt(f"{path}: is no intent of a merge ({error}); read it, remove it") from None
+        phase = content[:8].decode().strip()
+        directory, store, before, after = cast("list[str]", decode(content[8:]))
+    except (Corrupt, TypeError, ValueError):
+        return None
+    return Intent(directory, store, before, after, phase) if phase in _PHASES else None
 
 
 def _sync_dir(folder: Path) -> None:
@@ -161,10 +201,17 @@ def plan(objects: Objects, before: str, after: str) -> list[Op]:
     found["mkdir"].sort(key=lambda item: item[1])
     made = {item[1] for item in found["mkdir"]}
     ordered = [item for items in found.values() for item in items]
+    gone: dict[str, list[str]] = {}
+    for _, path, old, _ in found["remove"]:
+        if old is not None and old.is_file and old.size:
+            gone.setdefault(old.hash, []).append(path)
     return [
-        Op(*item, _beside(item[1], moving, f".holdfast-{tag}-{number}"), item[1] in made)
+        Op(
+            *item, _beside(item[1], moving, f".holdfast-{tag}-{number}"), item[1] in made,
+            tuple(gone.get(item[3].hash, ())) if item[0] == "create" and item[3] else (),
+        )
         for number, item in enumerate(ordered)
-    ]
+    ]  # fmt: skip
 
 
 def _beside(path: str, moving: set[str], name: str) -> str:
@@ -182,25 +229,25 @@ def _with_parents(path: str) -> Iterator[str]:
 
 
 # Carrying it out ------------------------------------------------------------------------------
-def _carry_out(objects: Objects, path: Path, intent: Intent) -> Written:
+def _carry_out(objects: Objects, held: Turn, intent: Intent) -> Written:
     """Go on from the phase that is noted to an end, then forget the intent."""
     ops = plan(objects, intent.before, intent.after)
     try:
         with Tree(objects, Path(intent.directory)) as tree:
             if intent.phase == "prepare":
-                written = _begin(tree, ops, path, intent)
+                written = _begin(tree, ops, held, intent)
             elif intent.phase == "commit":
-                written = _commit(tree, ops, path, intent)
+                written = _commit(tree, ops, held, intent)
             elif intent.phase == "undo":
                 written = _undo(tree, ops, ())
             else:
                 written = Written()
-            _note(path, intent._replace(phase="clean"))  # from now on nothing beside is needed
+            _note(held, intent._replace(phase="clean"))  # from now on nothing beside is needed
             tree.clean(ops)
             tree.sync(ops)
     except OSError as error:
-        raise _outside(intent, error, "the next holdfast command takes the writing up") from error
-    path.unlink()
+        raise _outside(intent, error, "merge again to take the writing up") from error
+    _forget(held)
     return written
 
 
@@ -209,7 +256,7 @@ def _outside(intent: Intent, error: OSError, then: str) -> Outside:
     return Outside(f"{intent.directory}: {error.strerror or error}{where}; {then}")
 
 
-def _begin(tree: Tree, ops: list[Op], path: Path, intent: Intent) -> Written:
+def _begin(tree: Tree, ops: list[Op], held: Turn, intent: Intent) -> Written:
     """Write everything new beside its place; then look whether all is still as it was."""
     tree.clean(ops, partial=True)  # of an attempt that was interrupted
     first: dict[str, Entry | None] = {}
@@ -224,16 +271,16 @@ def _begin(tree: Tree, ops: list[Op], path: Path, intent: Intent) -> Written:
             foreign = [one for one, entry in first.items() if not tree.is_at(one, entry)]
     except OSError as error:
         tree.clean(ops, partial=True)
-        path.unlink()
+        _forget(held)
         raise _outside(intent, error, "nothing was changed") from error
     if foreign:
         tree.clean(ops, partial=True)
         return Written(foreign=tuple(foreign))
-    _note(path, intent._replace(phase="commit"))
-    return _commit(tree, ops, path, intent)
+    _note(held, intent._replace(phase="commit"))
+    return _commit(tree, ops, held, intent)
 
 
-def _commit(tree: Tree, ops: list[Op], path: Path, intent: Intent) -> Written:
+def _commit(tree: Tree, ops: list[Op], held: Turn, intent: Intent) -> Written:
     foreign: list[str] = []
     failed: OSError | None = None
     for op in ops:
@@ -246,11 +293,11 @@ def _commit(tree: Tree, ops: list[Op], path: Path, intent: Intent) -> Written:
             break
     if not foreign and failed is None:
         return Written(tuple(dict.fromkeys(op.path for op in ops)))
-    _note(path, intent._replace(phase="undo"))
+    _note(held, intent._replace(phase="undo"))
     undone = _undo(tree, ops, tuple(foreign))
     if failed is not None:
         tree.clean(ops)
-        path.unlink()
+        _forget(held)
         raise _outside(intent, failed, "nothing was changed") from failed
     return undone
 

@@ -22,7 +22,7 @@ from holdfast.cli.desk import Desk, shared
 def command(ref: str, path: str, *, take: str | None, file: str, desk: Desk) -> int:
     """Decide a conflict of a refused merge; after the last one it goes through.
 
-    PATH is what `holdfast conflicts` lists: path:table:key for a row of a database, whose path
+    PATH is what `holdfast conflicts` lists: path:table:[key] for a row of a database, whose path
     alone means all of its rows. The decision is recorded, and counts as long as the sides are what
     they are now. When none is open, the merge is made again, with its check, and written into the
     directory if it was meant for one.
@@ -43,14 +43,22 @@ def command(ref: str, path: str, *, take: str | None, file: str, desk: Desk) -> 
 
 
 async def _resolve(desk: Desk, ref: str, path: str, take: str, content: bytes) -> int:
-    from holdfast.cli.landing import Goal, bring, tell
+    from holdfast.cli.known import remembers
+    from holdfast.cli.landing import Goal, asked, bring, tell
     from holdfast.cli.refs import find_run
     from holdfast.cli.worlds import home_of
     from holdfast.engine.landing import decide, label, open_merge
+    from holdfast.values.errors import Refused
 
     async with desk.store() as store:
         row = await find_run(store, ref)
         found = await open_merge(store, row.run)
+        note = found.change.note
+        if not remembers(store.directory, row.run, asked(note)):
+            words = f"holdfast world merge {found.change.source} {row.run}"
+            raise Refused(f"run {row.run}: it was not you who made that merge, with this store, so "
+                          f"where it is to go and its check are not believed: {words}, or "
+                          "--directory DIR, and resolve it then")  # fmt: skip
         found = await decide(
             store, row.run, found, path, take, by=desk.user, now_ms=desk.now_ms(), content=content
         )
@@ -61,8 +69,8 @@ async def _resolve(desk: Desk, ref: str, path: str, take: str, content: bytes) -
             else:
                 desk.screen.note(f"{path}: {take}; still open: {len(left)}, next {label(left[0])}")
             return 0
-        note = found.change.note
-        home = await home_of(store, row) if note.get("directory") else None
+        into = note.get("directory") or ""
+        home = await home_of(store, row, store.directory, into) if into else None
         check, seconds = tuple(note.get("check") or ()), note.get("seconds") or 0.0
         goal = Goal(row.run, home, check, seconds, note.get("reach") or {})
         done = await bring(desk, store, goal, found.change)

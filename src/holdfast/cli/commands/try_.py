@@ -83,7 +83,7 @@ async def _try(
     from holdfast.cli.attend import Manner
     from holdfast.cli.refs import naming, run_name
     from holdfast.cli.running import execute, runtime_of
-    from holdfast.cli.worlds import not_taken
+    from holdfast.cli.worlds import not_taken, remember_home
     from holdfast.tools.attempts import attempts
 
     wanted = run_name(name)
@@ -101,6 +101,7 @@ async def _try(
             handle = await runtime.host.start(attempts, (), plan, name=wanted, world=root,
                                               by=desk.user)  # fmt: skip
         begun.append(handle.id)
+        await remember_home(runtime.store, handle.id, desk.settings.directory)
         desk.screen.note((f"try {handle.id}", "bold"), f"  {plan['count']} forks of {directory}")
         return begun
 

@@ -40,13 +40,14 @@ async def _init(
     desk: Desk, directory: Path, name: str | None, ignore: tuple[str, ...], commit: str
 ) -> None:
     from holdfast.cli.refs import naming, run_name
-    from holdfast.cli.worlds import not_taken
+    from holdfast.cli.worlds import not_taken, remember_home
     from holdfast.engine.landing import begin_branch
     from holdfast.runtime.maintenance import open_store
+    from holdfast.runtime.taking import take_in
     from holdfast.values.errors import NotFound
     from holdfast.values.ids import new_id
     from holdfast.values.ports import SystemDice
-    from holdfast.world import Stage, import_dir, import_git, walk
+    from holdfast.world import Stage, import_git, walk
 
     wanted = run_name(name) or new_id(SystemDice())
     if not os.path.isdir(directory):  # noqa: PTH112, ASYNC240 - a look, no wait
@@ -61,11 +62,13 @@ async def _init(
             root = await asyncio.to_thread(import_git, stage, directory, commit)
             note = {"repository": str(directory), "commit": commit}
         else:
-            root = await asyncio.to_thread(import_dir, stage, directory, leave)
+            root = await take_in(store, directory, leave)
         desk.screen.erase()
         await store.put(stage.take())
         with naming(wanted):
             await begin_branch(store, wanted, root, now_ms=desk.now_ms(), by=desk.user, note=note)
+        if not commit:
+            await remember_home(store, wanted, store.directory)
         files = sum(1 for _ in walk(stage, root))
     finally:
         await store.close()
@@ -83,13 +86,19 @@ async def _init(
               help="Run this in the candidate first; it must exit 0.")  # fmt: skip
 @click.option("--seconds", type=click.FloatRange(0.1), default=limits.COMMAND_SECONDS,
               show_default=True, help="Time limit of the check.")  # fmt: skip
+@click.option("--directory", default="", metavar="DIR",
+              help="Into this directory, whatever the journal says.")  # fmt: skip
 @shared
-def merge(source: str, into: str, *, check: str | None, seconds: float, desk: Desk) -> int:
+def merge(
+    source: str, into: str, *, check: str | None, seconds: float, directory: str, desk: Desk
+) -> int:
     """Merge the world of one run into that of another, or into a directory.
 
     Three ways, from the world that both share: where one forked from the other or was spawned by
     it. Without INTO: into the directory that the world was taken in from (`holdfast try`, `world
-    init`), as it is now. Only what differs is written there, all of it or nothing.
+    init`), as it is now. Only what differs is written there, all of it or nothing; what an
+    interrupted merge left half written there is finished first. If it was not you who took it in,
+    with this store, say --directory; then no check of the journal's is run.
 
     With conflicts nothing changes; they are listed and the exit code is 4 (`holdfast resolve`). The
     check is split into words, there is no shell; if it fails nothing moves, and the exit code is 3.
@@ -101,10 +110,16 @@ def merge(source: str, into: str, *, check: str | None, seconds: float, desk: De
       holdfast world merge 7k3.2 --check 'pytest -q'
       holdfast world merge 9qg main
     """
-    return asyncio.run(_merge(desk, source, into, check, seconds))
+    from holdfast.values.errors import Misuse
+
+    if into and directory:
+        raise Misuse("say INTO or --directory, not both")
+    return asyncio.run(_merge(desk, source, into, check, seconds, directory=directory))
 
 
-async def _merge(desk: Desk, source: str, into: str, check: str | None, seconds: float) -> int:
+async def _merge(
+    desk: Desk, source: str, into: str, check: str | None, seconds: float, *, directory: str
+) -> int:
     from holdfast.cli.attempting import merge_home
     from holdfast.cli.landing import Goal, bring, tell, words
     from holdfast.cli.refs import find_run
@@ -114,7 +129,7 @@ async def _merge(desk: Desk, source: str, into: str, check: str | None, seconds:
     async with desk.store() as store:
         row = await find_run(store, source)
         if not into:
-            return await merge_home(desk, store, row, command, seconds)
+            return await merge_home(desk, store, row, command, seconds, directory=directory)
         other = await find_run(store, into)
         goal = Goal(other.run, None, command or (), seconds)
         done = await bring(desk, store, goal, await change_of(store, row.run, other.run))
