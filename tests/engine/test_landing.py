@@ -277,7 +277,7 @@ def test_lease_lost_is_said_for_a_run_that_runs():
 
 
 def test_merging_does_not_stop_the_loop(monkeypatch: pytest.MonkeyPatch):
-    """INVARIANT E42, for branches and within a run."""
+    """INVARIANT E46, for branches and within a run."""
     threads: list[int] = []
 
     def watched(real):

@@ -343,7 +343,7 @@ def test_taking_a_directory_in_changes_nothing_in_it(tmp_path: Path):
 
 @pytest.mark.parametrize("torn", [b"", bytes(100), b"prepare ", b"prepare [", b"prepare [1]"])
 def test_an_intent_that_was_never_durable_is_dropped(tmp_path: Path, torn: bytes):
-    """INVARIANT W42."""
+    """INVARIANT W44."""
     objects, directory, before = lay_out(tmp_path, BEFORE)
     with turn(place_of(tmp_path), directory) as held:
         held.path.write_bytes(torn)
@@ -354,7 +354,7 @@ def test_an_intent_that_was_never_durable_is_dropped(tmp_path: Path, torn: bytes
 
 
 def test_an_interrupted_writing_is_finished_for_its_own_store_only(tmp_path: Path):
-    """INVARIANT W42."""
+    """INVARIANT W44."""
     objects, directory, before = lay_out(tmp_path, BEFORE)
     after, place = build(objects, AFTER), place_of(tmp_path)
     swapped = Countdown(2, True)
@@ -376,7 +376,7 @@ def test_an_interrupted_writing_is_finished_for_its_own_store_only(tmp_path: Pat
 
 
 def test_what_is_new_or_renamed_is_no_more_public_than_it_was(tmp_path: Path):
-    """INVARIANT W43."""
+    """INVARIANT W45."""
     spec: Spec = {"key": b"secret\n", "tool": (b"run\n", True), "open": b"open\n"}
     objects, directory, before = lay_out(tmp_path, spec)
     (directory / "key").chmod(0o600)

@@ -155,7 +155,7 @@ async def merge_worlds(run: Run, pending: Pending, clock: Clock) -> Done:
             return Done(value=moved, took=_took(clock, start))
     else:
         base, theirs = bound["base"], bound["theirs"]
-    # INVARIANT E42: a merge, which may take seconds, runs beside the loop; the step holds the world
+    # INVARIANT E46: a merge, which may take seconds, runs beside the loop; the step holds the world
     stage = Stage(run.stage.get)
     merged = await asyncio.to_thread(merge, stage, base, ours, theirs)
     conflicts = [{"path": one.path, "kind": one.kind} for one in merged.conflicts]

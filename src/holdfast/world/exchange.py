@@ -115,7 +115,7 @@ class Tree:
             if op.after.kind == "link":
                 os.symlink(op.after.target, side, dir_fd=folder)
                 return
-            # INVARIANT W43: a new file is no more open to others than the umask says, nor than what
+            # INVARIANT W45: a new file is no more open to others than the umask says, nor than what
             # it replaces or was renamed from; never for a moment.
             fresh = op.before is None and not op.origins
             mode = (0o777 if op.after.executable else 0o666) if fresh else 0o600

@@ -62,7 +62,7 @@ def turn(place: Path, directory: Path, store: str = "") -> Generator[Turn]:
     ``place``: the user's own folder for intents; ``store``: whose roots are to be written.
     `Conflict` if another process holds it. What an interrupted one left there is for `recover`.
     """
-    # INVARIANT W42: intents are believed, so they lie where only the user writes, never in a store.
+    # INVARIANT W44: intents are believed, so they lie where only the user writes, never in a store.
     place.mkdir(parents=True, exist_ok=True, mode=0o700)
     where = str(directory.resolve())
     path = place / (digest(where.encode())[:16] + _INTENT)
