@@ -233,8 +233,7 @@ mv /tmp/deep /tmp/moved; ln -s /usr /tmp/deep; echo kept >> kept
     extra.mkdir()
     (extra / "file").write_text("x")
     walls.place.own()
-    spec = {"at": at, "readable": (str(extra),)}
-    async with await walls.sandbox.open(walls.world, **spec) as opened:
+    async with await walls.sandbox.open(walls.world, at=at, readable=(str(extra),)) as opened:
         for _ in range(3):
             found = await opened.run(("/bin/sh", "-c", f"{find}; cat {extra}/file"))
             home = b"/dev/shm:\n\n/tmp/home:\nCapEff:\t0000000000000000\nx"
