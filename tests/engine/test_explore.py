@@ -157,6 +157,7 @@ def test_a_bug_in_a_check_is_raised_and_why_others_failed_is_told():
     @holdfast.agent
     async def main() -> Any:
         calls = [solve.with_(n) for n in (1, 2, 3)]
+        said = ""
         try:
             await holdfast.explore(calls, check=broken)
         except NameError as error:

@@ -227,7 +227,8 @@ class Workplace:
         try:
             opened = await self._sandbox.open(
                 Overlay(lower, str(place / "upper"), str(place / "work")),
-                readable=asked.readable, network=asked.network, limits=asked.limits,
+                readable=asked.readable, hidden=(str(self._caches),), network=asked.network,
+                limits=asked.limits,
             )  # fmt: skip
         except BaseException:
             cache.release(stack)
@@ -320,7 +321,7 @@ class Workplace:
         spec = Spec(
             asked.command, Folder(str(checkout.path)), cwd=asked.cwd,
             environment=environment, secrets=asked.secrets, readable=asked.readable,
-            network=asked.network, limits=asked.limits,
+            hidden=(str(self._caches),), network=asked.network, limits=asked.limits,
         )  # fmt: skip
         ended = await self._sandbox.run(spec)
         left: list[str] = []
