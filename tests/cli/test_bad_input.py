@@ -112,6 +112,7 @@ CASES: list[tuple[Prepare, str, int, str]] = [
     (_ended, "world init nowhere", 2, "no such directory"),
     (_ended, "conflicts ended", 2, "no merge into it was refused"),
     (_ended, "resolve ended x --ours", 2, "no merge into it was refused"),
+    (_ended, "resolve ended x --ours --theirs", 2, "say one of --ours"),
     (_ended, "attempts", 2, "nothing was tried yet"),
     (_ended, "attempts ended", 2, "is no try but add"),
     (_ended, "try --name ended -- true", 4, "is taken"),

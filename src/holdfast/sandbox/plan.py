@@ -14,7 +14,8 @@ from holdfast.values import limits as most
 from holdfast.values.errors import Misuse
 
 OnOutput = Callable[[str, bytes], None]
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+"""Where every command finds the system's programs."""
 _TAKEN = ("/proc", "/dev", "/sys", "/etc", "/usr", "/bin", "/sbin", "/lib")
 
 
@@ -23,7 +24,7 @@ def clean_environment(*, alone: bool) -> dict[str, str]:
     (not ``alone``), its first process says what is home and where temporary files go."""
     scratch = "/tmp"  # noqa: S108 - the sandbox's own
     places = {"HOME": root.HOME, "TMPDIR": scratch} if alone else {}
-    return {"PATH": _PATH, "LANG": "C.UTF-8", "TZ": "UTC", **places}
+    return {"PATH": PATH, "LANG": "C.UTF-8", "TZ": "UTC", **places}
 
 
 def with_proxy(port: int) -> dict[str, str]:

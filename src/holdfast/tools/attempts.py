@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pydantic.dataclasses import dataclass
@@ -82,6 +83,15 @@ class Reach:
     secrets: tuple[str, ...] = ()
 
 
+async def _reaching(
+    command: Sequence[str], seconds: float, environment: dict[str, str] | None, reach: Reach
+) -> Result:
+    return await world.run.fn(
+        command, seconds, environment,
+        readable=reach.readable, network=reach.network, secrets=reach.secrets,
+    )  # fmt: skip
+
+
 def _effect_of_reach(bound: Mapping[str, Any]) -> str:
     """What may run in many forks at once may be repeated, though it leaves the world."""
     return "idempotent" if bound["reach"].network else "world"
@@ -92,10 +102,7 @@ async def _attempt(
     command: Sequence[str], seconds: float, environment: dict[str, str], reach: Reach
 ) -> Result:
     """The command of an attempt: `world.run` with the reach that the person who tries gave it."""
-    return await world.run.fn(
-        command, seconds, environment,
-        readable=reach.readable, network=reach.network, secrets=reach.secrets,
-    )  # fmt: skip
+    return await _reaching(command, seconds, environment, reach)
 
 
 @tool(effect="world", name="world.check", effect_of=_effect_of_reach)
@@ -108,10 +115,7 @@ async def check(
     """Run a command as `world.run` does, and drop what it changes: the world stays as it is."""
     here = scope.world_call()
     before = here.root
-    result = await world.run.fn(
-        command, seconds, environment,
-        readable=reach.readable, network=reach.network, secrets=reach.secrets,
-    )  # fmt: skip
+    result = await _reaching(command, seconds, environment, reach)
     here.root = before
     return result
 
@@ -186,10 +190,7 @@ async def _outcome(number: int, child: Child) -> Attempt:
         found: Attempt = await child.result()
     except RunFailed as error:
         return Attempt(number, child.id, error=str(error).partition(": ")[2] or str(error))
-    return Attempt(
-        number, child.id, found.exit, found.check, found.score, found.changed, found.seconds,
-        found.timed_out, found.sandbox,
-    )  # fmt: skip
+    return replace(found, run=child.id)
 
 
 def rank(one: Attempt) -> tuple[object, ...]:

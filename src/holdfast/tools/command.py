@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 
 from pydantic.dataclasses import dataclass
 
+from holdfast.sandbox.plan import PATH
 from holdfast.sandbox.spec import Ended
 from holdfast.values.errors import Misuse
 
@@ -111,5 +112,4 @@ def secrets_of(names: Sequence[str]) -> dict[str, str]:
 def environment_of(given: dict[str, str] | None) -> dict[str, str]:
     """What a command finds in its environment, beyond what every one has: the programs of the
     running Python's environment come first."""
-    system = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-    return {"PATH": f"{sys.prefix}/bin:{system}", **(given or {})}
+    return {"PATH": f"{sys.prefix}/bin:{PATH}", **(given or {})}

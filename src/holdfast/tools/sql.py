@@ -153,14 +153,20 @@ async def _script(path: str, statements: str, seconds: float) -> Changed:
 def _changing(
     here: scope.Call, path: str, seconds: float, change: Callable[[Opened], Changed]
 ) -> Changed:
+    with _writing(here, path, seconds) as opened:
+        return change(opened)
+
+
+@contextlib.contextmanager
+def _writing(here: scope.Call, path: str, seconds: float) -> Generator[Opened]:
+    """A database open for writing; what was changed goes into the world on leaving."""
     # all or nothing: an error leaves the root as it was, whatever was changed before it
     root = here.root
     with open_database(here.stage, root, path, write=True, seconds=seconds) as opened:
         with opened.said():
-            changed = change(opened)
+            yield opened
             edits = opened.save()
         here.root = apply(here.stage, root, edits)
-    return changed
 
 
 def _one(opened: Opened, statement: str, parameters: Parameters, limit: int) -> Rows:
@@ -205,14 +211,9 @@ def connect(path: str, *, seconds: float = limits.SQL_SECONDS) -> Generator[apsw
     A missing database is made. Each statement may take ``seconds``. Errors of SQLite that leave the
     block become `Misuse` or `TooLarge`; so does a transaction that is still open.
     """
-    here = scope.world_call()
-    root = here.root
-    with open_database(here.stage, root, path, write=True, seconds=seconds) as opened:
+    with _writing(scope.world_call(), path, seconds) as opened:
         opened.conn.exec_trace = opened.begin
-        with opened.said():
-            yield opened.conn
-            edits = opened.save()
-        here.root = apply(here.stage, root, edits)
+        yield opened.conn
 
 
 @contextlib.contextmanager

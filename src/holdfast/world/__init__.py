@@ -7,7 +7,7 @@ disk (`checkout`) and git (`git`). The stored form is in `nodes`. It knows nothi
 or stores: content goes through the `Objects` port.
 """
 
-from holdfast.world.checkout import Checkout, CopyCheckout, export_dir, import_dir
+from holdfast.world.checkout import CopyCheckout, export_dir, import_dir
 from holdfast.world.chunks import ChunkTree, put_file
 from holdfast.world.diff import Change, diff, line_changes, renames, unified
 from holdfast.world.git import Exported, Version, export_git, import_git
@@ -35,7 +35,6 @@ __all__ = [
     "EMPTY",
     "EMPTY_DIR",
     "Change",
-    "Checkout",
     "Choice",
     "ChunkTree",
     "Combined",

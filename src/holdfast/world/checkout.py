@@ -1,16 +1,15 @@
 """A world as a directory that commands can work in.
 
-`Checkout` is what the rest of Holdfast needs of it; `CopyCheckout` does it with plain copies, on
-any POSIX file system without privileges. A checkout is a cache: it can be deleted at any time.
+`CopyCheckout` does it with plain copies, on any POSIX file system without privileges; overlays are
+in `holdfast.world.layers`. A checkout is a cache: it can be deleted at any time.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
 
 from holdfast.values.canon import digest
 from holdfast.values.errors import Corrupt, Misuse, NotFound, Outside
@@ -24,27 +23,6 @@ from holdfast.world.objects import Objects
 from holdfast.world.tree import RESERVED
 
 _TOP_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-
-
-class Checkout(Protocol):
-    """A directory that stands for a root. One user at a time; no command runs during a call."""
-
-    path: Path
-    """Where commands run."""
-    root: str
-    """The root that the directory was last known to equal; "" if that is not known."""
-
-    def sync(self, root: str) -> None:
-        """Make the directory equal to ``root``, whatever is in it now."""
-        ...
-
-    def snapshot(self) -> str:
-        """Keep what changed in the directory; returns (and remembers) its root."""
-        ...
-
-    def discard(self) -> None:
-        """Make the directory equal to `root` again: undo what commands did since."""
-        ...
 
 
 class CopyCheckout:
@@ -253,6 +231,3 @@ def _disk(directory: Path) -> Generator[None]:
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         raise Outside(f"{directory}: {error.strerror or error}{where}") from error
-
-
-_: Callable[[Objects, Path, Path], Checkout] = CopyCheckout  # checked by pyright: it fits the port

@@ -14,12 +14,14 @@ from holdfast.cli.desk import Desk, shared
 @click.command()
 @click.argument("ref", metavar="REF")
 @click.argument("path", metavar="PATH")
-@click.option("--ours", "take", flag_value="ours", help="What stands there now.")
-@click.option("--theirs", "take", flag_value="theirs", help="What was to come.")
-@click.option("--base", "take", flag_value="base", help="What both came from.")
+@click.option("--ours", is_flag=True, help="What stands there now.")
+@click.option("--theirs", is_flag=True, help="What was to come.")
+@click.option("--base", is_flag=True, help="What both came from.")
 @click.option("--file", default="", metavar="FILE", help="This file's content; - for stdin.")
 @shared
-def command(ref: str, path: str, *, take: str | None, file: str, desk: Desk) -> int:
+def command(
+    ref: str, path: str, *, ours: bool, theirs: bool, base: bool, file: str, desk: Desk
+) -> int:
     """Decide a conflict of a refused merge; after the last one it goes through.
 
     PATH is what `holdfast conflicts` lists: path:table:[key] for a row of a database, whose path
@@ -34,12 +36,14 @@ def command(ref: str, path: str, *, take: str | None, file: str, desk: Desk) -> 
     """
     from holdfast.values.errors import Misuse
 
-    if (take is None) == (not file):
+    said = {"ours": ours, "theirs": theirs, "base": base, "file": bool(file)}
+    takes = [name for name, given in said.items() if given]
+    if len(takes) != 1:
         raise Misuse("say one of --ours, --theirs, --base and --file")
     content = b""
     if file:
         content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-    return asyncio.run(_resolve(desk, ref, path, take or "file", content))
+    return asyncio.run(_resolve(desk, ref, path, takes[0], content))
 
 
 async def _resolve(desk: Desk, ref: str, path: str, take: str, content: bytes) -> int:
