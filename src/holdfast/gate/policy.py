@@ -9,10 +9,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, cast
 
+from holdfast.gate.agents import AgentCard
+from holdfast.gate.budgets import Budget
+from holdfast.gate.checks import Check
 from holdfast.gate.conditions import Condition, compile_condition
 from holdfast.gate.pattern import BadPattern, Pattern, compile_glob
 from holdfast.gate.proposal import EFFECTS, KINDS
 from holdfast.gate.reading import Item, clip, read, suggest
+from holdfast.gate.risk import RiskTable
+from holdfast.gate.routes import Route
+from holdfast.gate.tools import ToolFacts
 from holdfast.gate.verdict import MALFORMED, OTHERWISE, Decision, Verdict
 from holdfast.values import canon, limits
 
@@ -63,6 +69,14 @@ Plan = tuple[Rule, ...] | Verdict
 them looks at arguments."""
 
 
+def _no_routes() -> dict[str, Route]:
+    return {}
+
+
+def _no_checks() -> dict[str, Check]:
+    return {}
+
+
 def _no_plans() -> dict[tuple[str, ...], Plan]:
     return {}
 
@@ -73,7 +87,8 @@ class Policy:
 
     ``hash`` is the SHA-256 of the canonical form: comments and layout do not count, the order of
     rules does (it decides whose reason is shown among equally strict ones). ``otherwise`` is the
-    decision when no rule matches. ``source`` names the file that the policy came from.
+    decision when no rule matches. ``source`` names the file or folder that the policy came from.
+    The other sections are described where their entries are declared.
     """
 
     name: str
@@ -81,6 +96,12 @@ class Policy:
     rules: tuple[Rule, ...]
     otherwise: Decision
     source: str
+    tools: tuple[ToolFacts, ...] = ()
+    agents: tuple[AgentCard, ...] = ()
+    routes: dict[str, Route] = field(default_factory=_no_routes)
+    risk: RiskTable | None = None
+    budgets: tuple[Budget, ...] = ()
+    checks: dict[str, Check] = field(default_factory=_no_checks)
     plans: dict[tuple[str, ...], Plan] = field(default_factory=_no_plans, repr=False)
     """What `judge` has worked out already; bounded, and never changes a verdict."""
 

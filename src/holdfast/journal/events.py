@@ -21,8 +21,9 @@ from holdfast.values.errors import Corrupt
 FORMAT = 1
 """Version of everything that is hashed. A store of a newer format is refused, never guessed at."""
 
-Status = Literal["value", "error", "refused", "unknown", "held"]
-"""How a step ended: with a value, an error, a refusal, nobody knows; or held, to be published."""
+Status = Literal["value", "error", "refused", "unknown", "held", "expired"]
+"""How a step ended: with a value, an error, a refusal, nobody knows; held, to be published; or
+nobody answered in time, which is no refusal."""
 
 Decision = Literal["allow", "verify", "escalate", "deny"]
 """``allow``: go on. ``verify``: checks must pass first. ``escalate``: a person must say yes.
@@ -37,13 +38,25 @@ class _Body(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """
 
 
+class Checked(_Body, frozen=True):
+    """How a check that a ``verify`` verdict asked for ended: its name, whether it passed, why."""
+
+    name: str
+    passed: bool
+    text: str = ""
+
+
 class Verdict(_Body, frozen=True):
     """The gate's answer to one action, recorded with the step.
 
     ``rules``: ids of *all* rules that matched, strictest first, so the first one decided.
     ``reason`` says why, ``way`` names the nearest thing that would be allowed: sentences for agent
     and person. ``policy``: the first 12 hex digits of the policy's hash. ``approvers``: who may
-    answer an escalation; empty means anybody who may approve at all.
+    answer an escalation, persons or routes; empty means anybody who may approve at all. ``facts``:
+    what the policy could look at, by name, those that differ from their defaults
+    (`holdfast.gate.facts`); never payloads. ``risk``: the probability that a careful reviewer would
+    refuse, 0 to 1 (0: not computed), and ``parts``: what each fact added to its logit. ``checks``:
+    names of checks to run first, ``checked``: how they ended.
     """
 
     decision: Decision
@@ -52,6 +65,11 @@ class Verdict(_Body, frozen=True):
     way: str = ""
     policy: str = ""
     approvers: tuple[str, ...] = ()
+    facts: dict[str, Any] = {}
+    risk: float = 0.0
+    parts: dict[str, float] = {}
+    checks: tuple[str, ...] = ()
+    checked: tuple[Checked, ...] = ()
 
 
 class Failure(_Body, frozen=True):
@@ -85,7 +103,8 @@ class RunStarted(_Body, frozen=True):
     ``ref`` finds the program again (``module:name`` or ``file.py:name``); ``parent``/``parent_key``
     name the step that spawned it; ``fork_of``/``fork_pos`` the event it forks from; ``code`` is a
     hash of the program's source; ``carry``: positions of signals that earlier segments left
-    unconsumed; ``holds``: effects that leave the world are held until they are published.
+    unconsumed; ``holds``: effects that leave the world are held until they are published;
+    ``label``: of its input, if it was not a person who gave it.
     """
 
     agent: str
@@ -103,6 +122,7 @@ class RunStarted(_Body, frozen=True):
     by: str = ""
     carry: tuple[int, ...] = ()
     holds: bool = False
+    label: str = ""
 
 
 class StepPlanned(_Body, frozen=True):
@@ -110,7 +130,8 @@ class StepPlanned(_Body, frozen=True):
 
     ``attempt`` counts from 1; from the second on, ``failed`` says how the one before ended.
     ``due`` (ms since 1970, 0 = none): when a timer rings or the attempt may start. ``held``: it
-    waits to be published. ``branch``, ``of``: see `StepSettled`.
+    waits to be published. ``branch``, ``of``: see `StepSettled`. ``charges``: what it adds to
+    meters: sums by name over all runs of a store, such as what is reserved of a budget.
     """
 
     key: str
@@ -122,6 +143,7 @@ class StepPlanned(_Body, frozen=True):
     held: bool = False
     branch: str = ""
     of: str = ""
+    charges: dict[str, int] = {}
 
 
 class StepSettled(_Body, frozen=True):
@@ -137,7 +159,9 @@ class StepSettled(_Body, frozen=True):
     ``branch``: key of the step that opened the branch it was taken on; ``root``: of that branch
     after it, "" if unchanged. ``of``: the step (``RUN@STEP``) that it publishes, undoes or was
     served from; ``differs``: that one's preview was another. ``drops``: held steps that this one
-    drops.
+    drops. ``label``: of its outcome ("": trusted and public). ``charges``: see `StepPlanned`; what
+    was reserved is given back here. ``usage``: what it used, by unit, as told by whoever performed
+    it; ``unverified``: nobody told, so what was reserved counts.
     """
 
     key: str
@@ -157,12 +181,17 @@ class StepSettled(_Body, frozen=True):
     of: str = ""
     differs: bool = False
     drops: tuple[str, ...] = ()
+    label: str = ""
+    charges: dict[str, int] = {}
+    usage: dict[str, float] = {}
+    unverified: bool = False
 
 
 class ApprovalAsked(_Body, frozen=True):
     """A person is asked. ``about``: "action" (may it happen?), "question" (from the agent) or
-    "unknown" (did it happen?). ``digest`` binds the answer to exactly this action; ``text`` is what
-    the person reads. Payload ``args``: the arguments asked about."""
+    "unknown" (did it happen?) or "budget" (may it cost more than its limit?). ``digest`` binds the
+    answer to exactly this action; ``text`` is what the person reads. ``expires``: ms since 1970 (0:
+    never). ``needs``: how many must approve. Payload ``args``: the arguments asked about."""
 
     key: str
     about: str
@@ -171,10 +200,13 @@ class ApprovalAsked(_Body, frozen=True):
     plan: Plan | None = None
     verdict: Verdict | None = None
     choices: tuple[str, ...] = ()
+    expires: int = 0
+    needs: int = 1
 
 
 class ApprovalGiven(_Body, frozen=True):
-    """A person answered: ``decision`` approve, deny or answer. Payload ``value``: the answer."""
+    """A person answered: ``decision`` approve, deny, answer or edit. Payload ``value``: the answer,
+    or the arguments that it may happen with."""
 
     key: str
     digest: str
