@@ -15,9 +15,9 @@ class Check(msgspec.Struct, frozen=True, gc=False):
     ``kind`` condition: only ``that``. preview: the tool's own preview; its result is ``result``.
     tool: call the tool ``use`` (a second source, a cheaper model) with ``give`` (its argument:
     ours, in dotted form); it returns ``result``. command: ``command`` (a list of words) in the
-    sandbox on the world, must exit with 0. fork: perform the action on a branch of the world that is dropped
-    again; ``changes`` (paths) and ``result`` are there. ``that``: a CEL condition over ``args``,
-    ``result`` and ``changes``. ``fails``: what a failed check means, escalate or deny.
+    sandbox on the world, must exit with 0. fork: perform the action on a branch of the world that
+    is dropped again; ``changes`` (paths) and ``result`` are there. ``that``: a CEL condition over
+    ``args``, ``result`` and ``changes``. ``fails``: what a failed check means, escalate or deny.
     """
 
     name: str
