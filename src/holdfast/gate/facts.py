@@ -44,6 +44,8 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
     Of the agent: ``registered``, ``autonomy`` (0 to 4), ``pending`` (unknown, until somebody owns
     it). ``harm``: what a wrong call of it may cost, in units of money, from the tool's facts.
+
+    ``groups``: which of `GROUPS` were computed; a default in any other means nothing.
     """
 
     calls: int = 0
@@ -78,6 +80,7 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     autonomy: int = 0
     pending: bool = False
     harm: float = 0.0
+    groups: tuple[str, ...] = ()
 
 
 NO_FACTS: Final = Facts()
