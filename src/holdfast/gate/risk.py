@@ -40,8 +40,8 @@ PRIOR: Final[dict[str, float]] = {
     "refused": 2.0,
     "unowned": 1.0,
 }
-"""Weight by feature before anything was learned, set by hand: an ordinary call that leaves the world
-is at about 3 % when a person asked for it and named what decides, at 10 % with one bad sign, and
+"""Weight by feature before anything was learned, set by hand: an ordinary call that leaves the
+world is at about 3 % when a person asked for it and named what decides, at 10 % with one bad sign, and
 several independent ones exceed 50 %."""
 
 HARM: Final[dict[str, float]] = {"read": 1.0, "world": 2.0, "idempotent": 20.0, "once": 50.0}
@@ -97,7 +97,7 @@ FEATURES: Final[dict[str, Callable[[Facts, Proposal, RiskTable], float]]] = {
     "links": lambda f, p, t: min(f.new_links, 3) / 3,
     "credentials": lambda f, p, t: float(f.secrets > 0),
     "new_target": lambda f, p, t: (
-        float(f.new_target) * _unapproved(f, t) * (0.2 if f.worst == "person" else 1.0)
+        float(f.new_target) * _unapproved(f, t) * (0.1 if f.worst == "person" else 1.0)
     ),
     "amount": lambda f, p, t: min(max(f.amount_z, 0.0), 5.0) / 2,
     "changed": lambda f, p, t: float(f.schema_changed),
