@@ -57,11 +57,11 @@ class Backtest(msgspec.Struct, gc=False):
 
 
 def backtest(past: Iterable[Decided], policy: Policy, fetch: Callable[[str], bytes]) -> Backtest:
-    """Judge every decision of ``past`` again with ``policy``; ``fetch`` reads content that
+    """Judge every decision of ``past`` again, oldest first, with ``policy``; ``fetch`` reads what
     arguments refer to (it may raise `Corrupt` for what was erased)."""
     found = Backtest(dict.fromkeys(((a, b) for a in ORDER for b in ORDER), 0), [])
     gone: set[str] = set()
-    for one in sorted(past, key=lambda decided: decided.seq):
+    for one in past:
         # INVARIANT G32: nothing is claimed behind the first changed verdict of a run
         if one.run in gone:
             found.beyond += 1

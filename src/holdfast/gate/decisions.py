@@ -6,7 +6,7 @@ those only where a policy mentions them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import msgspec
@@ -15,16 +15,25 @@ from holdfast.gate.facts import Facts
 from holdfast.gate.proposal import Proposal
 from holdfast.gate.verdict import Decision, Verdict
 from holdfast.journal.events import Event, Plan, body_decoder
+from holdfast.values.canon import unpack
 
 _JUDGED: Final = frozenset({"step.planned", "step.settled", "approval.asked"})
+TOLD: Final = _JUDGED | {"run.started", "approval.given", "finding.added", "run.ended"}
+"""Kinds of events that decisions are read from."""
+
+REVIEW: Final = "review"
+"""Type of the finding by which a person says afterwards of an allowed call that it was fine or
+wrong: its payload is {"answer": "fine" or "wrong"}."""
 
 
 class Decided(msgspec.Struct, eq=False, gc=False):
-    """One decision. ``args``: skeleton of the arguments, None if erased or not in this event.
-    ``answer``: approve, deny, or "" as long as nobody was asked or answered; ``reviewed``: as said
-    afterwards of an allowed call, fine or wrong."""
+    """One decision, made ``at`` (ms since 1970) at event ``pos`` of its run. ``args``: skeleton of
+    the arguments, None if it is not in that event. ``answer``: approve, deny, or "" as long as
+    nobody was asked or answered; ``reviewed``: as said afterwards of an allowed call, fine or
+    wrong."""
 
     seq: int
+    at: int
     run: str
     pos: int
     key: str
@@ -52,55 +61,47 @@ class Decided(msgspec.Struct, eq=False, gc=False):
         return "allow" if self.answer == "approve" else self.verdict.decision
 
 
-Open = dict[str, dict[str, Decided]]
-"""Decisions that may still be answered, by run and step."""
+def decisions(events: Iterable[Event], fetch: Callable[[str], bytes]) -> list[Decided]:
+    """Every decision among ``events``, oldest first, with what persons said of it.
 
-
-def decisions(events: Iterable[Event]) -> Iterator[Decided]:
-    """Every decision among ``events``, which are in the order of their store from its beginning.
-
-    A decision comes when what answers it is known or its run ends, so not in strict order.
+    ``events`` are in the order of their store from its beginning, of the kinds in `TOLD` at least;
+    ``fetch`` reads content by hash.
     """
     agents: dict[str, tuple[str, str]] = {}
-    waiting: Open = {}
+    found: list[Decided] = []
+    latest: dict[tuple[str, str], Decided] = {}
+    placed: dict[tuple[str, int], Decided] = {}
     for event in events:
         kind = event.kind
         if kind in _JUDGED:
             body = body_decoder(kind).decode(event.body)
-            mine = waiting.setdefault(event.run, {})
-            yield from _judged(event, body, agents, mine)
+            one = _judged(event, body, agents)
+            if one is not None:
+                found.append(one)
+                latest[event.run, body.key] = placed[event.run, event.pos] = one
         elif kind == "run.started":
             body = body_decoder(kind).decode(event.body)
             agents[event.run] = (body.agent, body.role)
         elif kind == "approval.given":
             body = body_decoder(kind).decode(event.body)
-            found = waiting.get(event.run, {}).get(body.key)
-            if found is not None and body.decision in ("approve", "deny", "edit"):
-                found.answer = "deny" if body.decision == "deny" else "approve"
-        elif kind == "run.ended":
-            yield from waiting.pop(event.run, {}).values()
-    for mine in waiting.values():
-        yield from mine.values()
+            one = latest.get((event.run, body.key))
+            if one is not None and body.decision in ("approve", "deny", "edit"):
+                one.answer = "deny" if body.decision == "deny" else "approve"
+        elif kind == "finding.added":
+            body = body_decoder(kind).decode(event.body)
+            one = placed.get((event.run, body.about))
+            if one is not None and body.type == REVIEW and event.value is not None:
+                said = unpack(event.value, fetch)
+                one.reviewed = str(said.get("answer", "")) if isinstance(said, dict) else ""
+    return found
 
 
-def _judged(
-    event: Event, body: Any, agents: dict[str, tuple[str, str]], mine: dict[str, Decided]
-) -> Iterator[Decided]:
-    if event.kind == "approval.asked" and body.about != "action":
-        return
-    if body.verdict is None or body.plan is None:
-        if event.kind == "step.settled" and body.key in mine:
-            yield mine.pop(body.key)
-        return
-    before = mine.pop(body.key, None)
-    if before is not None:  # asked again, about something else
-        yield before
+def _judged(event: Event, body: Any, agents: dict[str, tuple[str, str]]) -> Decided | None:
+    if body.verdict is None or body.plan is None or getattr(body, "about", "action") != "action":
+        return None
     whose = getattr(body, "of", "").partition("@")[0] or event.run
     agent, role = agents.get(whose, ("", ""))
-    found = Decided(
-        event.seq, event.run, event.pos, body.key, agent, role, body.plan, body.verdict, event.args
-    )
-    if event.kind == "step.settled":
-        yield found
-    else:
-        mine[body.key] = found
+    return Decided(
+        event.seq, event.at, event.run, event.pos, body.key, agent, role, body.plan, body.verdict,
+        event.args,
+    )  # fmt: skip

@@ -41,8 +41,8 @@ PRIOR: Final[dict[str, float]] = {
     "unowned": 1.0,
 }
 """Weight by feature before anything was learned, set by hand: an ordinary call that leaves the
-world is at about 3 % when a person asked for it and named what decides, at 10 % with one bad sign, and
-several independent ones exceed 50 %."""
+world is at about 3 % when a person asked for it and named what decides, at 10 % with one bad sign,
+and several independent ones exceed 50 %."""
 
 HARM: Final[dict[str, float]] = {"read": 1.0, "world": 2.0, "idempotent": 20.0, "once": 50.0}
 """Cost of one wrong call in units of money, where tool facts do not say: by effect."""

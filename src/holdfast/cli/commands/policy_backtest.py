@@ -1,0 +1,121 @@
+"""``holdfast policy backtest``."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from holdfast.cli.desk import Desk, shared
+from holdfast.cli.text import one_line
+
+if TYPE_CHECKING:
+    from holdfast.gate.backtest import Backtest, Change
+
+
+@click.command()
+@click.argument("new", metavar="POLICY")
+@click.option("--since", type=click.FloatRange(0), default=None, metavar="DAYS",
+              help="Only decisions of the last so many days.")  # fmt: skip
+@click.option("--agent", default="", metavar="NAME", help="Only decisions about this agent.")
+@click.option("--limit", type=click.IntRange(0), default=20, show_default=True,
+              help="How many changed decisions to print.")  # fmt: skip
+@click.option("--accept-weaker", is_flag=True,
+              help="End with 0 also if something that was stopped is now allowed.")  # fmt: skip
+@shared
+def command(
+    new: str, *, since: float | None, agent: str, limit: int, accept_weaker: bool, desk: Desk
+) -> int:
+    """Judge decisions of the past again with another policy.
+
+    It reads the facts that were kept with each verdict, and calls no model and no tool. Exact up to
+    the first changed verdict of a run; what came after it is unknown: fork the run to see. Ends
+    with 1 if something that the gate or a person had stopped would now be allowed.
+
+    \b
+    Examples:
+      holdfast policy backtest policies/next --since 30
+      holdfast policy backtest next.yaml --json
+    """
+    return asyncio.run(_backtest(desk, new, since, agent, limit, accept_weaker))
+
+
+async def _backtest(
+    desk: Desk, new: str, days: float | None, agent: str, limit: int, accept: bool
+) -> int:
+    from holdfast.cli.judged import past_decisions
+    from holdfast.gate import load_policy_file
+    from holdfast.gate.backtest import backtest
+
+    policy = load_policy_file(new)
+    since = 0 if days is None else desk.now_ms() - int(days * 86_400_000)
+    async with desk.store() as store:
+        past = await past_decisions(store, since_ms=since, agent=agent)
+        found = backtest(past, policy, store.get)
+    if desk.screen.json:
+        desk.screen.document(_document(found, policy.hash, limit))
+    else:
+        _print(desk, found, limit)
+    return 1 if found.weaker and not accept else 0
+
+
+def _print(desk: Desk, found: Backtest, limit: int) -> None:
+    from holdfast.gate.backtest import ORDER
+
+    screen = desk.screen
+    screen.say((f"{found.judged:,} decisions judged again", "bold"),
+               f"  {len(found.changes):,} come out otherwise")  # fmt: skip
+    rows = [
+        [
+            then,
+            *(f"{found.matrix[then, now]:,}" if found.matrix[then, now] else "." for now in ORDER),
+        ]
+        for then in ORDER
+        if any(found.matrix[then, now] for now in ORDER)
+    ]
+    if rows:
+        screen.table(["THEN \\ NOW", *(word.upper() for word in ORDER)], rows)
+    if found.beyond:
+        screen.note(f"{found.beyond:,} behind a changed verdict of their run: unknown, fork to see")
+    for why, count in found.unjudged.items():
+        screen.note(f"{count:,} not judged: {why}")
+    if found.agrees or found.differs:
+        screen.say(f"as persons answered: {found.agrees:,}, against them: {found.differs:,}")
+    for change in found.changes[:limit]:
+        screen.say(*_line(change))
+    if len(found.changes) > limit:
+        screen.note(f"{len(found.changes) - limit:,} more: --limit")
+    if found.weaker:
+        screen.say((f"{len(found.weaker):,} that were stopped would be allowed", "bold red"))
+
+
+def _line(change: Change) -> list[Any]:
+    old, new = change.old, change.new
+    answered = {"approve": ", a person approved", "deny": ", a person refused"}.get(old.answer, "")
+    style = "red" if new.decision == "allow" and old.stood != "allow" else "yellow"
+    why = f"  {new.rules[0]}: {one_line(new.reason)}" if new.rules and new.reason else ""
+    return [
+        (f"{old.verdict.decision} -> {new.decision}", style),
+        f"  {old.run}@{old.key}  {one_line(old.agent)} {one_line(old.plan.name)}{answered}",
+        (why or f"  {', '.join(new.rules)}", "dim"),
+    ]
+
+
+def _document(found: Backtest, policy: str, limit: int) -> dict[str, Any]:
+    return {
+        "policy": policy, "judged": found.judged, "beyond": found.beyond,
+        "unjudged": found.unjudged, "agrees": found.agrees, "differs": found.differs,
+        "weaker": len(found.weaker),
+        "matrix": [
+            {"then": then, "now": now, "count": count}
+            for (then, now), count in found.matrix.items() if count
+        ],
+        "changes": [
+            {"run": one.old.run, "step": one.old.key, "agent": one.old.agent,
+             "tool": one.old.plan.name, "then": one.old.verdict.decision,
+             "now": one.new.decision, "answer": one.old.answer, "rules": list(one.new.rules),
+             "reason": one.new.reason}
+            for one in found.changes[:limit]
+        ],
+    }  # fmt: skip
