@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -74,6 +75,7 @@ class Past:
             verdict = judge(
                 Proposal("clerk", "r", "tool", plan.name, plan.effect, args), rules, facts
             )
+            verdict = msgspec.structs.replace(verdict, facts=msgspec.to_builtins(facts))
             key, stored = str(number), pack(args, {})
             if verdict.decision == "escalate":
                 self.add(name, ApprovalAsked(key, "action", "May it?", "d", plan, verdict),

@@ -17,6 +17,8 @@ import msgspec
 from holdfast.gate.facts import Facts
 from holdfast.gate.labels import CONFIDENTIALITY
 from holdfast.gate.proposal import Proposal
+from holdfast.gate.reading import Item, Reader, clip, entry, mapping_of, number, suggest
+from holdfast.values import limits
 from holdfast.values.canon import digest
 
 PRIOR: Final[dict[str, float]] = {
@@ -62,6 +64,27 @@ class RiskTable(msgspec.Struct, frozen=True, gc=False):
     sample: float = 0.0
     decay: float = 2.0
     version: str = ""
+
+
+_READERS: Final[dict[str, Reader]] = {
+    "base": number(-20, 20),
+    "weights": mapping_of(number(0, 100)),
+    "offsets": mapping_of(number(-20, 20)),
+    "review": number(0, limits.AMOUNT_MAX_ITEMS),
+    "sample": number(0, 1),
+    "decay": number(0, 1e6),
+    "version": Item.text,
+}
+
+
+def read_risk(item: Item) -> RiskTable:
+    """The section ``risk``; raises `Misuse` with its line for what is not understood."""
+    found = RiskTable(**entry(item, _READERS, "'risk'"))
+    for name in found.weights:
+        if name not in PRIOR:
+            weights = item.mapping("'risk'")["weights"].mapping("'weights'")
+            weights[name].refuse_key(f"unknown sign {clip(name)}: {suggest(name, PRIOR)}")
+    return found
 
 
 class Risk(msgspec.Struct, frozen=True, gc=False):
@@ -155,7 +178,6 @@ def concern(risk: Risk, table: RiskTable) -> str:
 
     The rule of least expected loss: ask when p x harm is above the cost of asking.
     """
-    # INVARIANT G31: risk alone asks a person; it never allows what a rule denies or escalates
     if risk.loss <= table.review:
         return ""
     signs = ", ".join(f"{name} +{value:.2f}" for name, value in list(risk.parts.items())[:4]
