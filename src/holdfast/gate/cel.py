@@ -107,7 +107,7 @@ def compile_text(text: str, scope: Scope) -> Condition:
     wants = tuple((path, kinds) for path in paths if (kinds := _kinds(tokens, path, scope)))
     uses = frozenset(name for name, _ in scope) & {token.text for token in tokens if token.root}
     roots = None if whole else frozenset(path[0] for path in paths)
-    return Condition(" ".join(token.text for token in tokens), uses, roots, wants, program)
+    return Condition(_layout(tokens), uses, roots, wants, program)
 
 
 # Reading the text ------------------------------------------------------------------------------
@@ -142,6 +142,17 @@ def _tokens(text: str) -> tuple[_Token, ...]:
         inner = place > 0 and found[place - 1].group() == "."
         tokens.append(_Token(match.group(), sort, sort == "word" and not inner and not after))
     return tuple(tokens)
+
+
+def _layout(tokens: tuple[_Token, ...]) -> str:
+    """The text in one canonical layout."""
+    text, before = "", ""
+    for token in tokens:
+        opens = token.text in ("(", "[") and bool(re.fullmatch(r"\w+|[)\]]", before))
+        tight = before in ("", ".", "(", "[", "!") or token.text in (".", ")", "]", ",")
+        text += token.text if tight or (opens and before != "in") else f" {token.text}"
+        before = token.text
+    return text
 
 
 def _refuse_habits(tokens: tuple[_Token, ...]) -> None:
