@@ -311,7 +311,7 @@ def test_rules_keep_what_was_written() -> None:
     (rule,) = parse_policy(_when("tool: t\n    if: args.a<=5 // few"), "p.yaml").rules
     assert rule.when == {"tool": ("t",)}
     assert rule.condition is not None
-    assert rule.condition.text == "args . a <= 5"
+    assert rule.condition.text == "args.a <= 5"
     assert (rule.source, rule.line) == ("p.yaml", 3)
 
 

@@ -19,7 +19,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any, Final, get_type_hints
+from typing import Any, Final, cast, get_type_hints
 from urllib.parse import urlsplit
 
 from holdfast.gate.facts import GROUPS, Facts
@@ -109,7 +109,7 @@ def compile_text(text: str, scope: Scope) -> Condition:
     wants = tuple((path, kinds) for path in paths if (kinds := _kinds(tokens, path, scope)))
     uses = frozenset(name for name, _ in scope) & {token.text for token in tokens if token.root}
     roots = None if whole else frozenset(path[0] for path in paths)
-    return Condition(" ".join(token.text for token in tokens), uses, roots, wants, program)
+    return Condition(_layout(tokens), uses, roots, wants, program)
 
 
 # Reading the text ------------------------------------------------------------------------------
@@ -144,6 +144,17 @@ def _tokens(text: str) -> tuple[_Token, ...]:
         inner = place > 0 and found[place - 1].group() == "."
         tokens.append(_Token(match.group(), sort, sort == "word" and not inner and not after))
     return tuple(tokens)
+
+
+def _layout(tokens: tuple[_Token, ...]) -> str:
+    """The text in one canonical layout."""
+    text, before = "", ""
+    for token in tokens:
+        opens = token.text in ("(", "[") and bool(re.fullmatch(r"\w+|[)\]]", before))
+        tight = before in ("", ".", "(", "[", "!") or token.text in (".", ")", "]", ",")
+        text += token.text if tight or (opens and before != "in") else f" {token.text}"
+        before = token.text
+    return text
 
 
 def _refuse_habits(tokens: tuple[_Token, ...]) -> None:
@@ -217,6 +228,16 @@ def _compile(text: str, scope: Scope) -> Any:
         return environment(scope).compile(text)
     except RuntimeError as error:
         raise BadCondition(_explain(str(error), text, scope)) from None
+
+
+@functools.lru_cache(maxsize=limits.GATE_MEMO_ENTRIES)
+def _together(texts: tuple[str, ...], scope: Scope) -> Any:
+    """One program for many conditions, a list of their values: most of what evaluating one costs is
+    paid once for all. None if the library cannot compile that."""
+    try:
+        return environment(scope).compile(f"[{', '.join(f'({text})' for text in texts)}]")
+    except RuntimeError:
+        return None
 
 
 _ERROR: Final = re.compile(r"<input>:(-?\d+):(-?\d+): (.*)")
@@ -340,6 +361,19 @@ class Scene:
                 self._problems[name] = _why_not(error)
         self._full = environment(scope).Activation({**values, "args": self._args})
         self._bare: Any = None
+
+    def hold(self, conditions: tuple[Condition, ...]) -> list[bool | str]:
+        """`holds` of each of them: all at once, or one by one if something is unclear."""
+        # INVARIANT G34: evaluated together or one by one, conditions say the same
+        if len(conditions) > 1 and not any(map(self._problem, conditions)):
+            program = _together(tuple(one.text for one in conditions), self._scope)
+            try:
+                found = program.eval(self._full).plain_value() if program else None
+                if type(found) is list and all(type(one) is bool for one in found):
+                    return cast(list[bool | str], found)
+            except Exception:  # noqa: BLE001, S110 - whatever it raises, each is asked alone
+                pass
+        return [self.holds(one) for one in conditions]
 
     def holds(self, condition: Condition) -> bool | str:
         """Whether ``condition`` is true; a text says why that cannot be told."""

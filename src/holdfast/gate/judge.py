@@ -52,7 +52,7 @@ def judge(proposal: Proposal, policy: Policy, facts: Facts = NO_FACTS) -> Verdic
         verdict = plan.settled
         if verdict is None:
             p = risk.p if risk else 0.0
-            verdict = _weigh(plan, look(plan, proposal, facts, p), policy, risk)
+            verdict = weigh(plan, look(plan, proposal, facts, p), policy, risk)
             if risk is None and not plan.conditional:
                 policy.remember(proposal, replace(plan, settled=verdict))
         if facts is NO_FACTS or not plan.needs:
@@ -67,8 +67,8 @@ Seen = list[tuple[Rule, bool | str]]
 """
 
 
-def look(plan: Plan, proposal: Proposal, facts: Facts, risk: float = 0.0) -> Seen:
-    """Evaluate the condition of every rule of ``plan``."""
+def look(plan: Plan, proposal: Proposal, facts: Facts, risk: float = 0.0, lost: str = "") -> Seen:
+    """Evaluate the condition of every rule of ``plan``; ``lost``: a fact that nobody knows."""
     if not plan.conditional:
         return [(rule, True) for rule in plan.rules]
     values: dict[str, Any] = {
@@ -76,14 +76,12 @@ def look(plan: Plan, proposal: Proposal, facts: Facts, risk: float = 0.0) -> See
         "effect": plan.effect, "risk": risk,
     }  # fmt: skip
     for name in plan.uses:
-        if name in FACTS:
+        if name in FACTS and name != lost:
             value = getattr(facts, name)
             values[name] = float(value) if FACTS[name] == "double" else value
     scene = Scene(RULE, values, proposal.args, plan.args)
-    return [
-        (rule, True if rule.condition is None else scene.holds(rule.condition))
-        for rule in plan.rules
-    ]
+    found = iter(scene.hold(tuple(rule.condition for rule in plan.rules if rule.condition)))
+    return [(rule, True if rule.condition is None else next(found)) for rule in plan.rules]
 
 
 def _malformed(policy: Policy, why: str) -> Verdict:
@@ -92,7 +90,8 @@ def _malformed(policy: Policy, why: str) -> Verdict:
     )
 
 
-def _weigh(plan: Plan, seen: Seen, policy: Policy, risk: Risk | None) -> Verdict:
+def weigh(plan: Plan, seen: Seen, policy: Policy, risk: Risk | None = None) -> Verdict:
+    """The verdict that follows from what each rule says, and from the risk."""
     verdict = _strictest(plan, seen, policy)
     if risk is None or policy.risk is None:
         return verdict
