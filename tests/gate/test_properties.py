@@ -346,7 +346,8 @@ _FULL = {
         }
     ],
     "risk": {
-        "base": -2, "weights": {"new_target": 1}, "review": 1, "offsets": {"tool:t": 0.5}, "decay": 3, "sample": 0.1,
+        "base": -2, "weights": {"new_target": 1}, "review": 1, "sample": 0.1,
+        "offsets": {"tool:t": 0.5}, "decay": 3,
         "version": "a",
     },
     "budgets": [

@@ -14,7 +14,7 @@ TEXTS = (
     "args.amount > 50", "args.to.endsWith('@x.example')", "has(args.note) && args.note == 'a'",
     "risk > 0.5", "worst == 'untrusted'", "args.list[1] == 2", "1 / calls > 0", "args.amount == 7",
     "'a' in args.list", "args.to.matches('[a-z]+')", "inside(args.path, '/work')", "new_target",
-    "origin['to'] == 'person'", "args.amount > 1 || true", "args.amount > 1 && false",
+    "origin.to == 'person'", "args.amount > 1 || true", "args.amount > 1 && false",
 )  # fmt: skip
 VALUES = st.one_of(
     st.integers(), st.floats(), st.booleans(), st.none(), st.text(max_size=3),
