@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,10 @@ def test_reading_cases_raises_only_misuse(text: str | list[str]) -> None:
     try:
         parse_cases("".join(text), "c.yaml")
     except Misuse as error:
-        assert str(error).startswith("c.yaml:")
+        said = str(error)
+    else:
+        return
+    assert said.startswith("c.yaml:")
 
 
 def _case(decision: Any, **more: Any) -> Case:
@@ -264,8 +268,8 @@ def test_a_change_of_policy_is_shown_with_what_it_changes() -> None:
 @pytest.mark.parametrize("name", ["input", "output"])
 def test_the_published_schema_is_current(name: str) -> None:
     path = ROOT / "docs" / f"policy-{name}.schema.json"
-    assert msgspec.json.decode(path.read_bytes()) == schemas()[name], (
-        "write it again: .venv/bin/python -m holdfast.gate.document docs"
+    assert path.read_text("utf-8") == json.dumps(schemas()[name], indent=2) + "\n", (
+        f"write `schemas()[{name!r}]` of holdfast.gate.document to {path}, as JSON with indent 2"
     )
 
 
@@ -284,6 +288,5 @@ def test_a_verdict_fits_the_output_document() -> None:
     verdict = judge(_case("deny").proposal, _policy("rules: []\n"))
     fields = {name: getattr(verdict, name) for name in Output.__struct_fields__}
     assert msgspec.convert(msgspec.to_builtins(fields), Output).decision == "deny"
-    assert set(STRICTNESS) == set(
-        schemas()["output"]["$defs"]["Output"]["properties"]["decision"]["enum"]
-    )
+    words = schemas()["output"]["$defs"]["Output"]["properties"]["decision"]["enum"]
+    assert set(STRICTNESS) == set(words)

@@ -177,10 +177,10 @@ def _losses(case: Case) -> Iterator[Loss]:
             yield f"args.{name}", how, msgspec.structs.replace(proposal, args=args), facts, ""
     for name in facts.__struct_fields__:
         yield f"facts.{name}", "dropped", proposal, facts, name
-        value = getattr(facts, name)
-        keyed: dict[str, str] = value if isinstance(value, dict) else {}
+        value: Any = getattr(facts, name)
+        keyed: dict[str, str] = dict(value) if isinstance(value, dict) else {}
         for key in keyed:
-            fewer = {each: keyed[each] for each in keyed if each != key}
+            fewer = {other: word for other, word in keyed.items() if other != key}
             less = msgspec.structs.replace(facts, **{name: fewer})
             yield f"facts.{name}.{key}", "dropped", proposal, less, ""
 
