@@ -54,6 +54,7 @@ TOPICS: dict[str, dict[str, str]] = {
     "Other": {
         "doctor": "Say what this host can do for sandboxes, and how to get what is missing.",
         "policy": "Write, check and try policies.",
+        "risk": "Look at how risk is weighed, and learn from what persons decided.",
         "version": "Print the version.",
     },
 }

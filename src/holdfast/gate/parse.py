@@ -33,7 +33,7 @@ _MEANT: Final = {
     **dict.fromkeys(("check", "test", "preview"), "verify"),
 }
 _LISTS: Final = ("rules", "tools", "agents", "routes", "budgets", "checks")
-_ONCE: Final = ("name", "otherwise", "risk", "engine")
+_ONCE: Final = ("name", "otherwise", "facts", "risk", "engine")
 _RULE: Final = ("id", "when", "if", "then", "reason", "way", "approvers", "checks")
 _WHEN: Final[dict[str, Reader]] = {
     "tool": read_globs,
@@ -82,15 +82,16 @@ def parse_files(files: Sequence[tuple[str, str]], source: str) -> Policy:
         _fits(rule, place, tools, risk is not None)
     name = once["name"].name("the policy's name") if "name" in once else "policy"
     otherwise = _otherwise(once["otherwise"]) if "otherwise" in once else "deny"
+    keeps = "facts" in once and once["facts"].word("facts", ("used", "all"), {}) == "all"
     form: dict[str, Any] = {
-        "version": 1, "name": name, "otherwise": otherwise,
+        "version": 1, "name": name, "otherwise": otherwise, **({"facts": "all"} if keeps else {}),
         "rules": [form_of(rule) for rule in rules],
         **_sections(tools=tools, agents=agents, routes=tuple(routes.values()), risk=risk,
                     budgets=tuple(budgets.values()), checks=tuple(checks.values()), engine=engine),
     }  # fmt: skip
     return Policy(
         name, canon.digest(canon.encode(form)), rules, otherwise, source, tools, agents, routes,
-        risk, tuple(budgets.values()), checks, engine,
+        risk, tuple(budgets.values()), checks, engine, keeps,
     )  # fmt: skip
 
 

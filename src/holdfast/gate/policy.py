@@ -105,7 +105,9 @@ class Policy:
     ``hash`` is the SHA-256 of the canonical form: comments and layout do not count, the order of
     rules does (it decides whose reason is shown among equally strict ones). ``otherwise`` is the
     decision when no rule matches. ``source`` names the file or folder that the policy came from.
-    The other sections are described where their entries are declared.
+    ``keeps`` (``facts: all``): every fact is kept with every verdict, also those that no rule looks
+    at, so that later policies can be tried on them. The other sections are described where their
+    entries are declared.
     """
 
     name: str
@@ -120,6 +122,7 @@ class Policy:
     budgets: tuple[Budget, ...] = ()
     checks: dict[str, Check] = field(default_factory=_no_checks)
     engine: Engine | None = None
+    keeps: bool = False
     plans: dict[tuple[str, ...], Plan] = field(default_factory=_no_plans, repr=False)
     """What `plan` has worked out already; bounded, and never changes a verdict."""
     _tools: dict[str, ToolFacts] = field(default_factory=_no_found, repr=False)
@@ -216,7 +219,7 @@ def _plan(proposal: Proposal, policy: Policy) -> Plan:
         role=role, effect=effect, rules=rules, uses=uses, conditional=bool(conditions),
         standing=_standing(proposal.agent, effect, card, policy),
         args=None if None in roots else frozenset[str]().union(*filter(None, roots)),
-        needs=_EVERYTHING if policy.risk is not None else frozenset(needs),
+        needs=_EVERYTHING if policy.risk or policy.keeps else frozenset(needs),
     )  # fmt: skip
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from holdfast.cli.commands.policy_backtest import command as backtest
 from holdfast.cli.desk import Desk, json_only, shared
 from holdfast.cli.screen import Part
 
@@ -329,3 +330,6 @@ def _document(rule: Any) -> dict[str, Any]:
 
 def _when(rule: Any) -> str:
     return "; ".join(f"{name}: {', '.join(want)}" for name, want in rule.when.items()) or "always"
+
+
+command.add_command(backtest)

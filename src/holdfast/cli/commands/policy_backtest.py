@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from holdfast.gate.backtest import Backtest, Change
 
 
-@click.command()
+@click.command(name="backtest")
 @click.argument("new", metavar="POLICY")
 @click.option("--since", type=click.FloatRange(0), default=None, metavar="DAYS",
               help="Only decisions of the last so many days.")  # fmt: skip
