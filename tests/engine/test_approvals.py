@@ -46,11 +46,14 @@ def pays(site: Site, calls: tuple[tuple[int, str], ...] = ((5, "bob"),)) -> Any:
         site.outside.did("once", "pay", n)
         return f"paid {n} to {to}"
 
+    def find(n: int, to: str) -> Any:
+        return f"paid {n} to {to}" if site.outside.count("once", "pay", n) else holdfast.NOT_DONE
+
     def effect(bound: Mapping[str, Any]) -> str:
         return "read" if bound["n"] <= 1 else "idempotent" if bound["n"] >= 1000 else "once"
 
     tool: Tool[..., Any] = Tool(
-        pay, name="pay", effect="once", timeout=None, retries=0, backoff=0, reconcile=None,
+        pay, name="pay", effect="once", timeout=None, retries=0, backoff=0, reconcile=find,
         effect_of=effect,
     )  # fmt: skip
 
