@@ -24,8 +24,7 @@ from holdfast.engine.commands import (
 from holdfast.engine.history import Step
 from holdfast.engine.run import Pending, Run
 from holdfast.gate import Verdict
-from holdfast.gate.routes import Asking, owner_of, resolve
-from holdfast.gate.tools import target_of
+from holdfast.gate.approvers import Asking, owner_of, resolve, target_of
 from holdfast.gate.verdict import ANSWERED
 from holdfast.journal.events import ApprovalAsked, Failure, StepPlanned
 from holdfast.journal.quorum import may, met, missing

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from holdfast.engine.history import History
 from holdfast.gate.agents import AgentCard
-from holdfast.gate.routes import Route, owner_of, resolve
+from holdfast.gate.approvers import owner_of, resolve
+from holdfast.gate.routes import Route
 from holdfast.journal.events import (
     NO_HEAD,
     ApprovalAsked,
