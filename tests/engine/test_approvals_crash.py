@@ -18,7 +18,6 @@ from holdfast.testing.faults import FAULTS
 from holdfast.testing.lives import Life, Site
 from holdfast.values.errors import HoldfastError
 from tests.engine.scenarios import Case, Make, carry_out, ensure
-from tests.engine.support import again
 from tests.engine.test_approvals import PAIR, pays, policy
 from tests.engine.test_crash_sweep import sweep
 

@@ -152,6 +152,6 @@ def test_what_is_to_be_reviewed():
     row = fold(START, FindingAdded(7, "review"), FindingAdded(9, "review"), RunEnded("done"))
     assert row.reviews == (7, 9)
     assert fold(START, FindingAdded(7, "review"), FindingAdded(7, "review")).reviews == (7,)
-    row = fold(START, FindingAdded(7, "review"), FindingAdded(9, "review"), FindingAdded(7, "score"),
-               FindingAdded(7, "reviewed", by="ann"))  # fmt: skip
+    both = FindingAdded(7, "review"), FindingAdded(9, "review")
+    row = fold(START, *both, FindingAdded(7, "score"), FindingAdded(7, "reviewed", by="ann"))
     assert row.reviews == (9,)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from holdfast.engine.answers import ending, send
@@ -328,6 +328,13 @@ class Host:
         await self.watch.close()
         for run in list(self._waiters):
             self._announce(run)
+
+    def check_edit(self, run: str, key: str, plain: Mapping[str, Any]) -> None:
+        """Raise `Misuse` if arguments do not fit the tool of a step, where that is in memory."""
+        resident = self._residents.get(run)
+        pending = resident.run.pending.get(key) if resident is not None else None
+        if pending is not None and pending.tool is not None:
+            pending.tool.bind((), plain)
 
     def resident_count(self) -> int:
         """How many runs are in memory."""

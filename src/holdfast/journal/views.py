@@ -71,9 +71,9 @@ class RunRow(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
     ``status``: running, waiting, done, failed or cancelled; branch if no program runs it.
     ``segments``: positions of the run.started events of this chain, oldest first. ``holds``: what
-    leaves the world is held; ``reviews``: positions of events that a person is to look at afterwards.
-    ``owner``/``epoch`` are the lease (kept by the
-    store, not folded). ``number``: creation order in the store.
+    leaves the world is held; ``reviews``: positions of events that a person is to look at
+    afterwards. ``owner``/``epoch`` are the lease (kept by the store, not folded). ``number``:
+    creation order in the store.
     """
 
     run: str

@@ -198,6 +198,8 @@ what a command changed does not look again at what earlier ones did."""
 ANSWER_ATTEMPTS = 200
 """How often an answer is tried again when its run moves on between reading the question and
 answering it; each costs one read and one append that is refused."""
+READ_PAGE_ROWS = 2_000
+"""Rows of runs fetched from a store at once while the queue of questions is read."""
 
 # Command line ---------------------------------------------------------------------------------
 LIST_ROWS = 50
