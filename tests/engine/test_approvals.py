@@ -529,3 +529,19 @@ def test_the_value_of_an_edit_is_kept_whole():
     blobs: dict[str, bytes] = {}
     value = {"n": 1, "to": "é" * 100_000}
     assert unpack(pack(value, blobs), blobs.__getitem__) == value
+
+
+def test_an_edit_is_checked_at_once_where_the_tool_is_known():
+    site = Site(policy=policy("ann"), linger=1000)
+
+    async def work(life: Life) -> None:
+        (wait,) = await waits(site, kind="person")
+        with pytest.raises(Misuse, match="tool pay, argument n"):
+            await say(
+                life, "ann", "edit", {"n": "many", "to": "bob"},
+                fits=lambda found, plain: life.host.check_edit("a", found.key, plain),
+            )  # fmt: skip
+        assert await waits(site, kind="person") == [wait]
+        await say(life, "ann")
+
+    assert play(site, work) == ["paid 5 to bob"]

@@ -52,7 +52,7 @@ def approval(run: Run, pending: Pending, settings: Terms, step: Step, verdict: V
             if asking.nobody:
                 denied = msgspec.structs.replace(verdict, decision="deny", reason=asking.nobody)
                 text = f"{pending.plan.name}: nobody may approve this: {asking.nobody}"
-                yield from _end(run, pending, settings, step, "refused", text, denied)
+                yield from _end(run, pending, settings, step, "refused", text, verdict=denied)
                 return "no"
             approved = _so_far(run, pending, step, verdict, asking, trouble=trouble)
             if editor and not trouble and met(asking.panels, approved):
@@ -220,7 +220,7 @@ def _silence(step: Step) -> str:
 
 def _end(
     run: Run, pending: Pending, settings: Terms, step: Step,
-    status: Literal["refused", "expired"], text: str, verdict: Verdict | None = None,
+    status: Literal["refused", "expired"], text: str, *, verdict: Verdict | None = None,
 ) -> Path:  # fmt: skip
     """Settle a step that people did not let happen. Who is refused by a person is told so."""
     done = Done(error=Failure("Refused" if status == "refused" else "Expired", too_long(text)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from holdfast.engine.answers import ending, send
@@ -92,6 +93,7 @@ class Host:
         self.settings = Terms(policy, clock.now_ms)
         self.find = _with_own(find)
         self._residents: dict[str, Resident] = {}
+        self.check_edit = partial(_check_edit, self._residents)
         self._loading: set[str] = set()
         self._mine: set[str] = set()
         self._waiters: dict[str, list[asyncio.Future[History | None]]] = {}
@@ -329,16 +331,19 @@ class Host:
         for run in list(self._waiters):
             self._announce(run)
 
-    def check_edit(self, run: str, key: str, plain: Mapping[str, Any]) -> None:
-        """Raise `Misuse` if arguments do not fit the tool of a step, where that is in memory."""
-        resident = self._residents.get(run)
-        pending = resident.run.pending.get(key) if resident is not None else None
-        if pending is not None and pending.tool is not None:
-            pending.tool.bind((), plain)
-
     def resident_count(self) -> int:
         """How many runs are in memory."""
         return len(self._residents)
+
+
+def _check_edit(
+    residents: Mapping[str, Resident], run: str, key: str, plain: Mapping[str, Any]
+) -> None:
+    """Raise `Misuse` if arguments do not fit the tool of a step, where that step is in memory."""
+    resident = residents.get(run)
+    pending = resident.run.pending.get(key) if resident is not None else None
+    if pending is not None and pending.tool is not None:
+        pending.tool.bind((), plain)
 
 
 def _with_own(find: Find) -> Find:

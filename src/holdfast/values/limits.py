@@ -200,6 +200,15 @@ ANSWER_ATTEMPTS = 200
 answering it; each costs one read and one append that is refused."""
 READ_PAGE_ROWS = 2_000
 """Rows of runs fetched from a store at once while the queue of questions is read."""
+CALLBACK_SECONDS = 300
+"""How far a callback's signature may be from now, as chats advise: it allows for clocks, not for
+somebody who recorded it."""
+CALLBACK_BYTES = 64 * 1024
+"""One callback of a chat; a click has about three thousand bytes."""
+CHAT_SECONDS = 10.0
+"""Time limit of posting one message."""
+CHAT_LOOK_SECONDS = 2.0
+"""How often a chat's server looks for new questions when nothing rings."""
 
 # Command line ---------------------------------------------------------------------------------
 LIST_ROWS = 50

@@ -91,3 +91,29 @@ async def _reviews(desk: Desk, store: Any, limit: int) -> None:
                             told["status"])  # fmt: skip
     if not found:
         desk.screen.note(("nothing is to be looked at", "dim"))
+
+
+@command.command()
+@click.option("--chat", required=True, metavar="URL",
+              help="Where messages are posted; @FILE holds it.")  # fmt: skip
+@click.option("--secret-file", required=True, metavar="FILE",
+              help="File with the secret that signs callbacks; only you may read it.")  # fmt: skip
+@click.option("--people", required=True, metavar="FILE",
+              help="YAML: who approves, by the chat's id of them (U012ABC: ann).")  # fmt: skip
+@click.option("--listen", default="127.0.0.1:8737", metavar="HOST:PORT", show_default=True,
+              help="Where callbacks come in, at /slack.")  # fmt: skip
+@shared
+def serve(*, chat: str, secret_file: str, people: str, listen: str, desk: Desk) -> int:
+    """Post what runs ask to a chat that speaks as Slack does, and take clicks as answers.
+
+    Callbacks are signed (HMAC-SHA256 over a timestamp and the body) and good for five minutes and
+    once. Only the people listed in --people count, and only where a question lets them answer.
+    Needs the extra api: pip install 'holdfast[api]'.
+
+    \b
+    Example:
+      holdfast inbox serve --chat @webhook --secret-file signing --people people.yaml
+    """
+    from holdfast.cli.chatting import serve_chat
+
+    return asyncio.run(serve_chat(desk, chat, secret_file, people, listen))
