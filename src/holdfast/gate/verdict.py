@@ -19,10 +19,13 @@ STOPPED: Final = "stopped"
 """Rule id of the denial of an agent that the policy stops."""
 RISKY: Final = "risk"
 """Rule id of an escalation because the expected loss is above the cost of a review."""
-RESERVED: Final = (OTHERWISE, MALFORMED, PENDING, STOPPED, RISKY)
+ANSWERED: Final = "refused-before"
+"""Rule id of the denial of what a person refused earlier in the run."""
+RESERVED: Final = (OTHERWISE, MALFORMED, PENDING, STOPPED, RISKY, ANSWERED)
 """Ids that no rule may have."""
 
 __all__ = [
+    "ANSWERED",
     "MALFORMED",
     "OTHERWISE",
     "PENDING",

@@ -182,11 +182,13 @@ class Runtime:
     async def answer(
         self, run: str, decision: str, value: Any = None, *, step: str = "", note: str = ""
     ) -> None:
-        """Answer what a run asks: ``decision`` approve, deny, or answer (with ``value``); ``step``
+        """Answer what a run asks: ``decision`` approve, deny, answer (with ``value``) or edit (with
+        the arguments that the action may happen with as ``value``: it is judged again); ``step``
         says which question if there are several."""
         await answer(
             self.store, run, step, decision, by=self.settings.user,
             now_ms=self._clock.now_ms(), value=value, note=note,
+            fits=lambda wait, plain: self.host.check_edit(run, wait.key, plain),
         )  # fmt: skip
         self.host.watch.ring()
 

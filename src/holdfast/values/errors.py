@@ -6,6 +6,7 @@
     │   ├── Diverged      recorded history and today's code disagree
     │   └── TooLarge      a documented limit was exceeded
     ├── Refused       policy or a person said no
+    ├── Expired       nobody answered in time: not performed, and not refused either
     ├── Conflict      somebody else moved first: read the new head and try again
     │   └── LeaseLost     another process runs this run now
     ├── Outside       a provider, tool or disk failed; ``retryable`` says whether trying again helps
@@ -68,6 +69,13 @@ class Refused(HoldfastError):
         super().__init__(message)
         self.rule = rule
         self.reason = reason
+
+
+class Expired(HoldfastError):
+    """Nobody answered a question in time, so its action was not performed. No refusal: nobody said
+    no, and it may be asked again."""
+
+    exit_code = 8
 
 
 class Conflict(HoldfastError):

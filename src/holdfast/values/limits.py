@@ -194,6 +194,22 @@ UPPER_ENTRIES = 2_000
 """A private directory with more entries becomes a layer before the next command, so that reading
 what a command changed does not look again at what earlier ones did."""
 
+# People ---------------------------------------------------------------------------------------
+ANSWER_ATTEMPTS = 200
+"""How often an answer is tried again when its run moves on between reading the question and
+answering it; each costs one read and one append that is refused."""
+READ_PAGE_ROWS = 2_000
+"""Rows of runs fetched from a store at once while the queue of questions is read."""
+CALLBACK_SECONDS = 300
+"""How far a callback's signature may be from now, as chats advise: it allows for clocks, not for
+somebody who recorded it."""
+CALLBACK_BYTES = 64 * 1024
+"""One callback of a chat; a click has about three thousand bytes."""
+CHAT_SECONDS = 10.0
+"""Time limit of posting one message."""
+CHAT_LOOK_SECONDS = 2.0
+"""How often a chat's server looks for new questions when nothing rings."""
+
 # Command line ---------------------------------------------------------------------------------
 LIST_ROWS = 50
 """Rows of a listing unless ``--limit`` says otherwise."""
