@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from holdfast.gate.agents import AgentCard
-from holdfast.gate.pattern import compile_glob
+from holdfast.gate.pattern import names_of
 from holdfast.gate.routes import Route
 from holdfast.gate.tools import ToolFacts
 from holdfast.journal.events import Panel
@@ -116,4 +116,4 @@ def target_of(tools: Iterable[ToolFacts], tool: str) -> str:
 
 
 def _named(texts: Iterable[str], name: str) -> bool:
-    return any(text == name or compile_glob(text).matches(name) for text in texts)
+    return names_of(texts).match(name)
