@@ -115,5 +115,5 @@ def target_of(tools: Iterable[ToolFacts], tool: str) -> str:
     return ""
 
 
-def _named(texts: Iterable[str], name: str) -> bool:
+def _named(texts: tuple[str, ...], name: str) -> bool:
     return names_of(texts).match(name)
