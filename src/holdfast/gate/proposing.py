@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from holdfast.gate.verdict import OTHERWISE, Verdict
+from holdfast.gate.verdict import RESERVED, Verdict
 from holdfast.values import limits
 from holdfast.values.canon import digest
 from holdfast.values.errors import Misuse
@@ -31,23 +31,30 @@ def propose(agent: str, tool: str, args: Mapping[str, Any], verdict: Verdict, wh
     # what was approved and nothing else
     origin = verdict.facts.get("origin")
     names = sorted(origin) if isinstance(origin, Mapping) and origin else sorted(args)
-    values = [f"{_place(name)} == {_literal(name, args.get(name))}" for name in names]
-    same = " && ".join([f"agent == {_text(agent)}", f"tool == {_text(tool)}", *values])
-    asked = [rule for rule in verdict.rules if rule != OTHERWISE]
+    values = [f"{place(name)} == {_literal(name, args.get(name))}" for name in names]
+    return rule_text(agent, tool, " && ".join(values), verdict, "allow", why)
+
+
+def rule_text(agent: str, tool: str, condition: str, verdict: Verdict, then: str, why: str) -> str:
+    """A rule about one agent, one tool and a condition on its arguments ("": none), as additions to
+    the policy whose ``verdict`` asked; to allow, with what the rules that asked must leave out."""
+    same = f"agent == {text_of(agent)} && tool == {text_of(tool)}"
+    same += f" && {condition}" if condition else ""
+    asked = [rule for rule in verdict.rules if rule not in RESERVED]
     lines = [
-        f"# Asked by {', '.join(asked) or OTHERWISE} of policy {verdict.policy}. For review:",
+        f"# Asked by {', '.join(verdict.rules)} of policy {verdict.policy}. For review:",
         "# nothing changes until a policy says so.",
-        f"+ - id: allow-{_slug(tool)}-{digest(same.encode())[:8]}",
-        f"+   when: {{agent: {_text(agent)}, tool: {_text(tool)}}}",
-        *([f"+   if: {_text(' && '.join(values))}"] if values else []),
-        "+   then: allow",
-        f"+   reason: {_text(why[: limits.POLICY_TEXT_CHARS])}",
+        f"+ - id: {then}-{_slug(tool)}-{digest(same.encode())[:8]}",
+        f"+   when: {{agent: {text_of(agent)}, tool: {text_of(tool)}}}",
+        *([f"+   if: {text_of(condition)}"] if condition else []),
+        f"+   then: {then}",
+        f"+   reason: {text_of(why[: limits.POLICY_TEXT_CHARS])}",
     ]
-    if asked:
+    if asked and then == "allow":
         lines.append("# The strictest rule wins, so what asked must leave this out. Add to each")
         lines.append("# (joined with && to the condition that it has):")
-    for rule in asked:
-        lines += [f"  - id: {rule}", f"+   if: {_text(f'!({same})')}"]
+        for rule in asked:
+            lines += [f"  - id: {rule}", f"+   if: {text_of(f'!({same})')}"]
     return "\n".join(lines) + "\n"
 
 
@@ -55,15 +62,16 @@ def _slug(tool: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]", "-", tool)[:40]
 
 
-def _place(name: str) -> str:
-    return f"args.{name}" if _NAME.fullmatch(name) else f"args[{_text(name)}]"
+def place(name: str) -> str:
+    """How a condition names an argument."""
+    return f"args.{name}" if _NAME.fullmatch(name) else f"args[{text_of(name)}]"
 
 
 def _literal(name: str, value: Any) -> str:
     if isinstance(value, list | tuple):
         return f"[{', '.join(_literal(name, item) for item in value)}]"
     if isinstance(value, str) and len(value) <= limits.POLICY_TEXT_CHARS:
-        return _text(value)
+        return text_of(value)
     if isinstance(value, bool | int) or (isinstance(value, float) and abs(value) < 1e300):
         return msgspec.json.encode(value).decode()
     raise Misuse(
@@ -72,7 +80,7 @@ def _literal(name: str, value: Any) -> str:
     )
 
 
-def _text(text: str) -> str:
+def text_of(text: str) -> str:
     """A string as YAML, JSON and CEL read it alike: in double quotes, ASCII only."""
     return '"' + "".join(_letter(char) for char in text) + '"'
 

@@ -12,7 +12,8 @@ from typing import Any, Final
 import msgspec
 
 from holdfast.gate.decisions import Decided
-from holdfast.gate.verdict import OTHERWISE, RISKY
+from holdfast.gate.proposing import place, text_of
+from holdfast.gate.verdict import RISKY, Verdict
 from holdfast.journal.like import is_short
 from holdfast.values.canon import unpack
 from holdfast.values.errors import Corrupt
@@ -24,30 +25,31 @@ FEW: Final = 5
 
 
 class Suggestion(msgspec.Struct, frozen=True, gc=False):
-    """``answer``: approve or deny, as ``count`` times before; ``asked``: the rules that asked;
-    ``agent``, ``tool``; ``condition``: CEL over their deciding values; ``runs``: some of them."""
+    """``answer``: approve or deny, as ``count`` times before; ``verdict``: the newest that asked;
+    ``agent``, ``tool``; ``condition``: CEL over their deciding values; ``places``: some of them."""
 
     answer: str
     count: int
-    asked: tuple[str, ...]
+    verdict: Verdict
     agent: str
     tool: str
     condition: str
-    runs: tuple[str, ...]
+    places: tuple[str, ...]
 
 
 def suggest(
     past: Iterable[Decided], fetch: Callable[[str], bytes], least: int = LEAST
 ) -> list[Suggestion]:
     """Suggestions from ``past``, most answers first; ``fetch`` reads content of arguments."""
-    groups: dict[tuple[str, str, tuple[str, ...]], list[tuple[Decided, dict[str, Any]]]] = {}
+    groups: dict[tuple[str, str, str], list[tuple[Decided, dict[str, Any]]]] = {}
     for one in past:
-        asked = tuple(rule for rule in one.verdict.rules if rule not in (OTHERWISE, RISKY))
         args = _deciding(one, fetch)
-        if one.answer and one.verdict.decision == "escalate" and asked and args is not None:
-            groups.setdefault((one.agent, one.plan.name, asked[:1]), []).append((one, args))
+        asked = one.verdict.decision == "escalate" and RISKY not in one.verdict.rules
+        if one.answer and asked and args is not None:
+            group = (one.agent, one.plan.name, one.verdict.rules[0])
+            groups.setdefault(group, []).append((one, args))
     found: list[Suggestion] = []
-    for (agent, tool, asked), answered in groups.items():
+    for (agent, tool, _), answered in groups.items():
         for answer in ("approve", "deny"):
             alike = [each for each in answered if each[0].answer == answer]
             against = [args for one, args in answered if one.answer != answer]
@@ -55,8 +57,12 @@ def suggest(
             # INVARIANT G35: nothing is suggested that goes against a single answer of a person
             if terms and not any(_meets(args, terms) for args in against):
                 condition = " && ".join(text for text, _ in terms)
-                runs = tuple(f"{one.run}@{one.key}" for one, _ in alike[:3])
-                found.append(Suggestion(answer, len(alike), asked, agent, tool, condition, runs))
+                places = tuple(f"{one.run}@{one.key}" for one, _ in alike[-3:])
+                found.append(
+                    Suggestion(
+                        answer, len(alike), alike[-1][0].verdict, agent, tool, condition, places
+                    )
+                )
     return sorted(found, key=lambda one: -one.count)
 
 
@@ -91,60 +97,26 @@ def _terms(seen: Sequence[dict[str, Any]]) -> list[Term]:
 
 
 def _term(name: str, values: list[Any]) -> Term | None:
-    if not name.isidentifier() or not name.isascii():
-        return None
-    place = f"args.{name}"
+    where = place(name)
     if all(type(value) in (int, float) for value in values):
         low, high = min(values), max(values)
         if not (abs(low) < 1e15 and abs(high) < 1e15):
             return None
-        text = f"{place} >= {_literal(low)} && {place} <= {_literal(high)}"
+        text = f"{where} >= {_plain(low)} && {where} <= {_plain(high)}"
         return text, lambda args: type(args.get(name)) in (int, float) and low <= args[name] <= high
     if not all(type(value) in (str, bool) for value in values):
         return None
     different = list(dict.fromkeys(values))
     if len(different) > FEW or any(len(str(value)) > 200 for value in different):
         return None
-    literals = ", ".join(map(_literal, different))
-    text = f"{place} == {literals}" if len(different) == 1 else f"{place} in [{literals}]"
+    listed = ", ".join(text_of(one) if type(one) is str else _plain(one) for one in different)
+    text = f"{where} == {listed}" if len(different) == 1 else f"{where} in [{listed}]"
     return text, lambda args: args.get(name) in different
 
 
-def _literal(value: str | bool | float) -> str:
-    if isinstance(value, str):
-        letters = (char if " " <= char <= "~" and char not in '"\\' else _escape(char)
-                   for char in value)  # fmt: skip
-        return f'"{"".join(letters)}"'
+def _plain(value: float) -> str:
     return msgspec.json.encode(value).decode()
-
-
-def _escape(char: str) -> str:
-    code = ord(char)
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def _meets(args: Mapping[str, Any], terms: Sequence[Term]) -> bool:
     return all(test(args) for _, test in terms)
-
-
-def rule_text(one: Suggestion) -> str:
-    """The lines that a policy would have to get, for review."""
-    same = f"agent == {_literal(one.agent)} && tool == {_literal(one.tool)} && {one.condition}"
-    quoted = msgspec.json.encode
-    if one.answer == "deny":
-        return (
-            f"+ - id: refuse-{one.tool[:40]}\n+   when: {{agent: {_literal(one.agent)}, "
-            f"tool: {_literal(one.tool)}}}\n+   if: {quoted(one.condition).decode()}\n"
-            f"+   then: deny\n+   reason: persons refused this {one.count} times of {one.count}\n"
-        )
-    lines = [
-        f"+ - id: allow-{one.tool[:40]}",
-        f"+   when: {{agent: {_literal(one.agent)}, tool: {_literal(one.tool)}}}",
-        f"+   if: {quoted(one.condition).decode()}",
-        "+   then: allow",
-        f"+   reason: persons approved this {one.count} times of {one.count}",
-        "# and the strictest rule wins, so what asks must leave it out (with && if it has an `if`):",
-    ]
-    for rule in one.asked:
-        lines += [f"  - id: {rule}", f"+   if: {quoted(f'!({same})').decode()}"]
-    return "\n".join(lines) + "\n"

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from holdfast.cli.commands.policy_backtest import command as backtest
+from holdfast.cli.commands.policy_suggest import command as suggest
 from holdfast.cli.desk import Desk, json_only, shared
 from holdfast.cli.screen import Part
 
@@ -333,3 +334,4 @@ def _when(rule: Any) -> str:
 
 
 command.add_command(backtest)
+command.add_command(suggest)
