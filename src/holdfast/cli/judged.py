@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+from holdfast.gate.decisions import TOLD, Decided, decisions
 from holdfast.journal.events import Event
 from holdfast.journal.store import Store
 from holdfast.values import limits
 
-if TYPE_CHECKING:
-    from holdfast.gate.decisions import Decided
-
 
 async def past_decisions(store: Store, *, since_ms: int = 0, agent: str = "") -> list[Decided]:
     """Every decision in the store, oldest first: those made since a time, of one agent if named."""
-    from holdfast.gate.decisions import TOLD, decisions
 
     last, after = await store.last_seq(), 0
     told: list[Event] = []

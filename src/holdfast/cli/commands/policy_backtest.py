@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from holdfast.cli.desk import Desk, shared
+from holdfast.cli.judged import past_decisions
 from holdfast.cli.text import one_line
-
-if TYPE_CHECKING:
-    from holdfast.gate.backtest import Backtest, Change
+from holdfast.gate import load_policy_file
+from holdfast.gate.backtest import ORDER, Backtest, Change, backtest
 
 
 @click.command(name="backtest")
@@ -44,9 +44,6 @@ def command(
 async def _backtest(
     desk: Desk, new: str, days: float | None, agent: str, limit: int, accept: bool
 ) -> int:
-    from holdfast.cli.judged import past_decisions
-    from holdfast.gate import load_policy_file
-    from holdfast.gate.backtest import backtest
 
     policy = load_policy_file(new)
     since = 0 if days is None else desk.now_ms() - int(days * 86_400_000)
@@ -61,7 +58,6 @@ async def _backtest(
 
 
 def _print(desk: Desk, found: Backtest, limit: int) -> None:
-    from holdfast.gate.backtest import ORDER
 
     screen = desk.screen
     screen.say((f"{found.judged:,} decisions judged again", "bold"),

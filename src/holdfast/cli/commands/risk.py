@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from holdfast.cli.desk import Desk, shared
+from holdfast.cli.judged import past_decisions
+from holdfast.gate import default_policy, load_policy_file
+from holdfast.gate.decisions import Decided
+from holdfast.gate.facts import GROUPS
+from holdfast.gate.fit import Example, Fit, Quality, fit
+from holdfast.gate.risk import PRIOR, RiskTable, features
 from holdfast.values.errors import Misuse
-
-if TYPE_CHECKING:
-    from holdfast.gate.decisions import Decided
-    from holdfast.gate.fit import Example, Fit, Quality
-    from holdfast.gate.risk import RiskTable
 
 
 @click.group()
@@ -34,7 +35,6 @@ def show(*, desk: Desk) -> None:
     \b
     Example: holdfast risk show --json
     """
-    from holdfast.gate.risk import PRIOR
 
     table = _table(desk)
     weights = {name: table.weights.get(name, weight) for name, weight in PRIOR.items()}
@@ -64,7 +64,6 @@ def fit_(*, since: float | None, target: str, desk: Desk) -> None:
     \b
     Example: holdfast risk fit --since 90 --write policies/ours/risk.yaml
     """
-    from holdfast.gate.fit import fit
 
     if target and Path(target).exists():
         raise Misuse(f"{target} exists: name a new file, and compare the two")
@@ -84,8 +83,6 @@ def fit_(*, since: float | None, target: str, desk: Desk) -> None:
 
 
 def _table(desk: Desk) -> RiskTable:
-    from holdfast.gate import default_policy, load_policy_file
-    from holdfast.gate.risk import RiskTable
 
     file = desk.settings.policy
     policy = load_policy_file(file) if file else default_policy()
@@ -93,7 +90,6 @@ def _table(desk: Desk) -> RiskTable:
 
 
 async def _examples(desk: Desk, table: RiskTable, days: float | None) -> list[Example]:
-    from holdfast.cli.judged import past_decisions
 
     since = 0 if days is None else desk.now_ms() - int(days * 86_400_000)
     async with desk.store() as store:
@@ -103,9 +99,6 @@ async def _examples(desk: Desk, table: RiskTable, days: float | None) -> list[Ex
 
 def _example(one: Decided, table: RiskTable) -> Example | None:
     """A judged action as an example; None if nobody said anything, or no facts were kept."""
-    from holdfast.gate.facts import GROUPS
-    from holdfast.gate.fit import Example
-    from holdfast.gate.risk import features
 
     facts = one.facts
     if set(facts.groups) != set(GROUPS) or not (one.answer or one.reviewed):
