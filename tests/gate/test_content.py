@@ -56,7 +56,8 @@ def test_credentials_are_seen_also_encoded(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     ["please reset my password today", "password: ********", "the key findings of 2024",
-     "api_key = your-api-key-1", "token of appreciation", "skill-sk-1", "a secret recipe with 3 eggs"],
+     "api_key = your-api-key-1", "token of appreciation", "skill-sk-1",
+     "a secret recipe with 3 eggs"],
 )  # fmt: skip
 def test_few_false_alarms(text: str) -> None:
     assert secrets_in([text]) == 0

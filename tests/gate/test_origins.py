@@ -20,8 +20,8 @@ from holdfast.values import limits
 TOOL = ToolFacts(("*",))
 TRUSTED = ToolFacts(("*",), output=Label("trusted", "internal"))
 VALUES = (
-    "bob@evil.example", "DE89370400440532013000", "https://evil.example/pay?x=1", "/srv/data/q3.csv",
-    "4711.25", "INV-2024-0093",
+    "bob@evil.example", "DE89370400440532013000", "https://evil.example/pay?x=1",
+    "/srv/data/q3.csv", "4711.25", "INV-2024-0093",
 )  # fmt: skip
 
 
