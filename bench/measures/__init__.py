@@ -4,4 +4,5 @@ NAMES = (
     "sequential", "once", "together", "onestep", "replay", "fork", "signal", "parked",
     "conversation", "listing", "imports", "worlds", "openworlds", "databases", "merging",
     "backtesting", "judging",
+    "flowing",
 )  # fmt: skip

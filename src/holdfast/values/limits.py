@@ -246,3 +246,16 @@ AMOUNT_MAX_ITEMS = 1_000_000_000_000
 """Any amount of money, tokens or calls in a policy: a typing error, not a limit, beyond."""
 GATE_MEMO_ENTRIES = 4_096
 """Remembered partial results per policy, so that a long process stays small."""
+
+# Information flow ------------------------------------------------------------------------------
+FLOW_VALUE_CHARS = 256 * 1024
+"""Characters of one value, decoded forms included, in which values are looked for: some 20 ms of
+work. What lies beyond counts as seen but unknown."""
+FLOW_VALUE_ENTRIES = 50_000
+"""Entries of one nested value that are looked at; beyond, as above."""
+FLOW_DECODE_LEVELS = 4
+"""Encodings inside encodings that are undone: people use one, hiding uses two or three."""
+FLOW_CONTEXT_ENTRIES = 2_000_000
+"""Values remembered for one run, about 200 MB at most; beyond, as above."""
+FLOW_LINE_CHARS = 200
+"""Lines and fields up to this length are remembered whole; longer ones by their parts."""
