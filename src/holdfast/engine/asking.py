@@ -24,7 +24,7 @@ from holdfast.engine.commands import (
 from holdfast.engine.history import Step
 from holdfast.engine.run import Pending, Run
 from holdfast.gate import Verdict
-from holdfast.gate.approvers import Asking, owner_of, resolve, target_of
+from holdfast.gate.approvers import Asking, resolve
 from holdfast.gate.verdict import ANSWERED
 from holdfast.journal.events import ApprovalAsked, Failure, StepPlanned
 from holdfast.journal.quorum import may, met, missing
@@ -103,10 +103,11 @@ def _whom(run: Run, pending: Pending, settings: Terms, verdict: Verdict) -> Aski
     """Who may approve an action, under the policy that asks for it."""
     started, policy = run.history.started, settings.policy
     agent = pending.of.agent if pending.of is not None else run.program.name
+    card = policy.agent(agent)
+    owner, starter = card.owner if card else "", started.by if started else ""
     return resolve(
         verdict.approvers, policy.routes, agents=dict.fromkeys((agent, run.program.name)),
-        owner=owner_of(policy.agents, agent), starter=started.by if started is not None else "",
-        now=settings.now_ms(),
+        owner=owner, starter=starter, now=settings.now_ms(),
     )  # fmt: skip
 
 
@@ -177,7 +178,7 @@ def refused_before(run: Run, pending: Pending, settings: Terms, verdict: Verdict
     with the same arguments."""
     # INVARIANT E67: what a person refused is not asked again, and no policy's allowing it counts
     name = pending.plan.name
-    target = target_of(settings.policy.tools, name)
+    target = settings.policy.tool(name).target
     for old in run.history.refusals:
         if old.plan is None or (old.plan.kind, old.plan.name) != (pending.plan.kind, name):
             continue
