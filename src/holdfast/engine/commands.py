@@ -212,6 +212,7 @@ def call_of(run: Run, pending: Pending, policy: Policy) -> Dealing:
 
 def plain_args(run: Run, pending: Pending) -> dict[str, Any]:
     """The arguments of a step as they are recorded: plain values."""
+
     def fetch(name: str) -> bytes:
         found = pending.blobs.get(name)
         return run.outer.fetch(name) if found is None else found

@@ -17,7 +17,7 @@ from holdfast.values.canon import Blobs
 from holdfast.values.ports import Clock
 
 
-class Outside(Protocol):
+class Consulted(Protocol):
     """Asks a policy engine outside. Never raises: a text says why there is no answer."""
 
     async def ask(self, engine: Engine, document: dict[str, Any]) -> bytes | str:
@@ -53,7 +53,7 @@ class Home(Protocol):
     find: Callable[[str, str], Agent[..., Any]]
     ring: Callable[[], None]
     tools: Mapping[str, Tool[..., Any]]
-    outside: Outside
+    outside: Consulted
 
     def committed(self, events: Sequence[Event]) -> None:
         """Events of this process were committed."""

@@ -11,7 +11,7 @@ from holdfast.engine.answers import ending, send
 from holdfast.engine.commands import Terms
 from holdfast.engine.declare import Agent, Tool
 from holdfast.engine.history import History, Step
-from holdfast.engine.home import Nobody, Outside
+from holdfast.engine.home import Consulted, Nobody
 from holdfast.engine.places import Places
 from holdfast.engine.publish import publishing
 from holdfast.engine.resident import Resident
@@ -83,13 +83,13 @@ class Host:
         caches: str = "",
         ended: Callable[[str], None] | None = None,
         tools: Mapping[str, Tool[..., Any]] | None = None,
-        outside: Outside | None = None,
+        outside: Consulted | None = None,
     ) -> None:
         self.store = store
         self.caches = caches
         self._ended = ended
         self.tools = tools or {}
-        self.outside = outside or Nobody()
+        self.outside: Consulted = outside or Nobody()
         self.owner = owner
         self.clock = clock
         self.dice = dice

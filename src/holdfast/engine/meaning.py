@@ -1,8 +1,8 @@
-"""What a program declares of the meaning of its values: facts of tools, narrow results of agents."""
+"""What programs declare of the meaning of values: facts of tools, narrow results of agents."""
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import inspect
 import types
 from collections.abc import Callable, Sequence
@@ -13,6 +13,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 from holdfast.gate.labels import parse_label
 from holdfast.gate.tools import ToolFacts
 from holdfast.values.errors import Misuse
+
 
 def tool_facts(
     *,
@@ -53,7 +54,7 @@ def fitting(facts: ToolFacts | None, fn: Callable[..., Any], name: str) -> ToolF
     return facts
 
 
-_NARROW = (bool, int, float, Decimal, datetime.date, datetime.datetime, type(None), None)
+_NARROW = (bool, int, float, Decimal, dt.date, dt.datetime, type(None), None)
 
 
 def is_narrow(hint: Any) -> bool:

@@ -41,7 +41,6 @@ from holdfast.values import limits
 from holdfast.values.canon import digest, pack
 from holdfast.world import EMPTY
 
-
 Judged = Generator[Command, Any, Verdict]
 
 

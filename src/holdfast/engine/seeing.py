@@ -105,6 +105,8 @@ class Seen:
             case "dice":
                 if isinstance(plain, str | int | float):
                     self.context.program((plain,))
+            case _:  # what Holdfast itself made of it
+                pass
         return PLAIN
 
     def _approved(self, step: Step, args: Mapping[str, Any]) -> None:

@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 from holdfast.engine.answers import answer, send
 from holdfast.engine.declare import Agent
-from holdfast.engine.home import Outside as Asks
+from holdfast.engine.home import Consulted
 from holdfast.engine.host import Handle, Host
 from holdfast.engine.resident import Resident
 from holdfast.gate import Policy, parse_policy
@@ -130,7 +130,7 @@ class Site:
         seed: int | str = 0,
         caches: str = "",
         virtual: bool = True,
-        outside: Asks | None = None,
+        outside: Consulted | None = None,
     ) -> None:
         self.programs = {one.name: one for one in programs}
         self.open_store = open_store
