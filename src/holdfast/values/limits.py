@@ -78,6 +78,15 @@ BLOB_COMPRESS_MIN_BYTES = 128
 STAGE_FLUSH_BYTES = 16 * 1024 * 1024
 """World content is written to the store early, in pieces of about this size, never all in memory.
 """
+METER_NAME_BYTES = 200
+"""Name of a meter in UTF-8: it is a key of the store and stands in every event that charges it."""
+CHARGES_MAX_ITEMS = 64
+"""Meters that one event charges: each is a row that its append writes."""
+CHARGE_MAX_UNITS = 2**53
+"""What one event adds to a meter, up or down: JSON readers elsewhere keep whole numbers up to it.
+"""
+METER_MAX_UNITS = 2**62
+"""A meter's value, up or down: half of what SQLite's integers hold."""
 READ_PAGE_EVENTS = 2_000
 """Events fetched from a store at once while reading a run."""
 
