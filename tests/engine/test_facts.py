@@ -1,4 +1,4 @@
-"""Facts: computed from the journal, stored with the verdict, the same whenever they are computed."""
+"""Facts: computed from the journal, stored with the verdict, the same whenever computed."""
 
 from __future__ import annotations
 
@@ -97,7 +97,8 @@ def again(events: list[Any], before: Any, key: str, all_events: list[Any], agent
     whole = History()
     whole.extend(events)
     step = whole.steps[key]
-    assert step.plan is not None and step.args is not None
+    assert step.plan is not None
+    assert step.args is not None
     name, skeleton, args = step.plan.name, step.args, decode(step.args)
     found = of_run(history, key, name)
     if name == "pay":
@@ -316,9 +317,7 @@ otherwise: allow
 
 
 @pytest.mark.hypothesis
-@given(
-    amounts=st.lists(st.floats(0, 1e9), min_size=0, max_size=30), now=st.floats(-1e18, 1e18)
-)
+@given(amounts=st.lists(st.floats(0, 1e9), min_size=0, max_size=30), now=st.floats(-1e18, 1e18))
 def test_meters_of_a_past_are_whole_and_small(amounts: list[float], now: float):
     """E52: what an outcome adds is what the next one is told, whatever the amounts."""
     sums: dict[str, int] = {}
@@ -333,7 +332,8 @@ def test_meters_of_a_past_are_whole_and_small(amounts: list[float], now: float):
     found = past(one, {name: sums.get(name, 0) for name in asked}, facts)
     assert found["uses"] == found["target_uses"] == len(amounts)
     assert found["new_target"] == (not amounts)
-    assert not found["schema_changed"] and not found["approved"]
+    assert not found["schema_changed"]
+    assert not found["approved"]
     assert abs(found["amount_z"]) < 1000
     if len(amounts) < 5:
         assert found["amount_z"] == 0
