@@ -253,3 +253,17 @@ CHANGED_PATHS = 10_000
 """Paths that a ``fork`` check hands to its condition; a check of more than that fails."""
 OPA_ANSWER_BYTES = 256 * 1024
 """An answer of a policy engine outside; a verdict of hundreds of rules takes a tenth of that."""
+"""Remembered partial results per policy and per pattern, so that a long process stays small."""
+
+# Information flow ------------------------------------------------------------------------------
+FLOW_VALUE_CHARS = 256 * 1024
+"""Characters of one value, decoded forms included, in which values are looked for: some 20 ms of
+work. What lies beyond counts as seen but unknown."""
+FLOW_VALUE_ENTRIES = 50_000
+"""Entries of one nested value that are looked at; beyond, as above."""
+FLOW_DECODE_LEVELS = 4
+"""Encodings inside encodings that are undone: people use one, hiding uses two or three."""
+FLOW_CONTEXT_ENTRIES = 2_000_000
+"""Values remembered for one run, about 200 MB at most; beyond, as above."""
+FLOW_LINE_CHARS = 200
+"""Lines and fields up to this length are remembered whole; longer ones by their parts."""
