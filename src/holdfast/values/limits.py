@@ -253,7 +253,6 @@ CHANGED_PATHS = 10_000
 """Paths that a ``fork`` check hands to its condition; a check of more than that fails."""
 OPA_ANSWER_BYTES = 256 * 1024
 """An answer of a policy engine outside; a verdict of hundreds of rules takes a tenth of that."""
-"""Remembered partial results per policy and per pattern, so that a long process stays small."""
 
 # Information flow ------------------------------------------------------------------------------
 FLOW_VALUE_CHARS = 256 * 1024
