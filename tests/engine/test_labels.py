@@ -186,7 +186,7 @@ def test_answers_and_signals_of_persons_are_their_words():
 
 
 LIMIT = 4812
-ACCOUNTS = {"rent": "NL91ABNA0417164300", "unused": {"deep": [1, 2, 3]}}
+ACCOUNTS: dict[str, Any] = {"rent": "NL91ABNA0417164300", "unused": {"deep": [1, 2, 3]}}
 OTHER = "FR1420041010050500013M02606"
 
 

@@ -98,7 +98,7 @@ def _handler(decider: Decider, *, nagle: bool) -> type[http.server.BaseHTTPReque
             self.wfile.write(answer)
             self.close_connection = decider.hangs_up
 
-        def log_request(self, *args: Any) -> None:
+        def log_request(self, code: Any = "-", size: Any = "-") -> None:
             """Nothing is printed."""
 
         def address_string(self) -> str:
