@@ -28,9 +28,8 @@ from holdfast.gate.origins import (
     Origins,
 )
 from holdfast.gate.tools import ToolFacts
-from holdfast.gate.values_in import Seen, decoded, host_of, link_of
+from holdfast.gate.values_in import Forms, Seen, atoms, host_of, link_of
 from holdfast.gate.words import STOP
-from holdfast.values import limits
 
 __all__ = ["Context", "amount_of", "flow", "target_of"]
 
@@ -68,7 +67,7 @@ class Context:
 
     def person(self, where: str, words: Any) -> None:
         """A person's words: the input of a run, an answer, a signal. ``where``: RUN@STEP."""
-        self._add(where, _spoken(words), Label("person"))
+        self.given(where, words, Label("person"))
 
     def program(self, literals: Iterable[str | int | float]) -> None:
         """Constants of the agent's own code, and its own instructions to models."""
@@ -77,7 +76,13 @@ class Context:
 
     def given(self, where: str, value: Any, label: Label) -> None:
         """The input of a child run, with the label its parent had."""
-        self._add(where, _spoken(value) if label.integrity == "person" else Seen(value), label)
+        forms = Forms(value)
+        if label.integrity == "person":
+            self._spoke = True
+            for text in forms.texts:
+                self._asked |= asked_in(text)
+        found = _spoken(forms) if label.integrity == "person" else Seen(forms)
+        self._add(where, found, _RANKS[label.integrity], label)
 
     def result(
         self, where: str, tool: ToolFacts, args: Mapping[str, Any], value: Any, effect: str
@@ -111,17 +116,17 @@ class Context:
             )
         if rank <= TRUSTED:
             found.atoms -= self._written
-        self._add_seen(where, found, rank, label)
+        self._add(where, found, rank, label)
         return label
 
     def narrow(self, where: str, value: Any, label: Label) -> Label:
         """A child's result of a narrow type (number, choice, date, yes or no); returns its label:
         trusted, as confidential as ``label`` says; ``label`` itself if the value is not narrow."""
         if not _is_narrow(value):
-            self._add(where, Seen(value), label)
+            self._add(where, Seen(value), _RANKS[label.integrity], label)
             return label
         trusted = Label("trusted", label.confidentiality)
-        self._add(where, Seen(value), trusted)
+        self._add(where, Seen(value), TRUSTED, trusted)
         return trusted
 
     def approve(self, args: Mapping[str, Any]) -> None:
@@ -156,20 +161,17 @@ class Context:
         """The facts of what leaves: ``content``, and links that decide where to go."""
         carries, new, secrets, out = CONFIDENTIALITY[0], 0, 0, CONFIDENTIALITY[0]
         if content or linked:
-            made = [_data_of(link, self._origins) for link in linked]
-            raw, whole = decoded("\n".join((*content, *made))[: limits.FLOW_VALUE_CHARS + 1])
-            folded = [plain(text) for text in raw]
+            forms = Forms([*content, *(_data_of(link, self._origins) for link in linked)])
             if content:
-                new = new_links(folded, self._origins.find)
-            secrets = secrets_in(raw)
-            whole = whole and len(raw[0]) <= limits.FLOW_VALUE_CHARS
-            if not whole:
+                new = new_links(forms.texts, self._origins.find)
+            secrets = secrets_in(forms.raw)
+            if not forms.whole:
                 # INVARIANT G29: content that was not looked at to its end carries all that was read
                 carries, new = self.label.confidentiality, new + 1
             elif self._marked:
-                carries = self._marked.carried(Seen([*content, *made]), self._origins.find)
+                carries = self._marked.carried(Seen(forms), self._origins.find)
             # a world stays here: what it holds leaves only through a link
-            if effect != "world" or linked or any("://" in text for text in folded):
+            if effect != "world" or linked or any("://" in text for text in forms.texts):
                 out = carries
         return {
             "carries": carries,
@@ -181,14 +183,7 @@ class Context:
 
     # ---- inside ------------------------------------------------------------------------------
 
-    def _add(self, where: str, found: Seen, label: Label) -> None:
-        if label.integrity == "person":
-            self._spoke = True
-            for text in found.texts:
-                self._asked |= asked_in(text)
-        self._add_seen(where, found, _RANKS[label.integrity], label)
-
-    def _add_seen(self, where: str, found: Seen, rank: int, label: Label) -> None:
+    def _add(self, where: str, found: Seen, rank: int, label: Label) -> None:
         self._origins.add(found.atoms, rank, where)
         if found.alike:
             # INVARIANT G22: letters that only look alike ground words, never addresses
@@ -212,7 +207,7 @@ class Context:
             own = Label("untrusted", "public" if links else "internal")
         if tool.endorses and tool.output is not None:
             return own
-        parts = [own, Label("trusted", self._marked.carried(given, self._origins.find))]
+        parts = [own, Label("person", self._marked.carried(given, self._origins.find))]
         for atom in given.atoms:
             if atom not in STOP and len(atom) > 2 and self._origins.find(atom)[0] in _SUSPECT:
                 parts.append(Label("untrusted"))
@@ -220,7 +215,7 @@ class Context:
         else:
             if any(leaf.carries and leaf.text for leaf in every):
                 made = any(self._origins.of(leaf.text)[0] >= NOWHERE for leaf in every)
-                parts.append(Label(self.label.integrity if made else "trusted"))
+                parts.append(Label(self.label.integrity if made else "person"))
         return join(*parts)
 
 
@@ -228,15 +223,13 @@ _SUSPECT: Final = (REFERRED, UNTRUSTED)
 _ANY: Final = ToolFacts(("*",))
 
 
-def _spoken(words: Any) -> Seen:
+def _spoken(forms: Forms) -> Seen:
     """A person's words: small numbers count, but not those of dates and spans of time."""
-    found = Seen(words, small=True)
-    for text in found.texts:
-        if _MOMENT.search(text):
-            bare = Seen(_MOMENT.sub(" ", text), small=True)
-            small = {atom for atom in found.atoms if atom[0] == "#" and len(atom) < 4}
-            found.atoms -= small - bare.atoms
-            found.atoms -= {atom for atom in found.atoms if atom.isdigit() and len(atom) < 3}
+    found = Seen(forms, small=True)
+    kept: set[str] = set()
+    for text in forms.texts:
+        kept |= atoms(_MOMENT.sub(" ", text), [], small=True)
+    found.atoms -= {atom for atom in found.atoms if atom[0] == "#" and len(atom) < 4} - kept
     return found
 
 
