@@ -210,6 +210,8 @@ LIST_ROWS = 50
 # Gate -----------------------------------------------------------------------------------------
 POLICY_MAX_CHARS = 256 * 1024
 """One policy file. A person must be able to read it, and it is parsed at every start."""
+POLICY_LOOK_MS = 1_000
+"""The files of a policy are looked at this often at most: a look costs 2 us a file."""
 POLICY_DEPTH = 12
 """Nesting of a policy file; the longest legal path needs 7."""
 POLICY_RULES = 500
