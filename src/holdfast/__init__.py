@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from holdfast.engine.branch import Branch, Merge, fork
     from holdfast.engine.declare import NOT_DONE, Agent, Tool, agent, tool
     from holdfast.engine.host import Handle
+    from holdfast.engine.meaning import tool_facts
     from holdfast.engine.publish import Effect, Published, publish
     from holdfast.engine.transaction import transaction
     from holdfast.engine.verbs import (
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
         Conflict,
         Corrupt,
         Diverged,
+        Exceeded,
         Expired,
         HoldfastError,
         LeaseLost,
@@ -59,19 +61,21 @@ _HOMES = {
     "holdfast.engine.branch": ("Branch", "Merge", "fork"),
     "holdfast.engine.declare": ("NOT_DONE", "Agent", "Tool", "agent", "tool"),
     "holdfast.engine.host": ("Handle",),
+    "holdfast.engine.meaning": ("tool_facts",),
     "holdfast.engine.publish": ("Effect", "Published", "publish"),
     "holdfast.engine.transaction": ("transaction",),
     "holdfast.engine.verbs": (
         "Child", "ask", "attempt", "call", "continue_as", "gather", "idempotency_key",
-        "merge", "now", "race", "random", "run_id", "sleep", "spawn", "uuid", "wait_for",
+        "merge", "now", "race", "random", "run_id", "sleep", "spawn", "uuid",
+        "wait_for",
     ),
     "holdfast.runtime": ("Runtime", "Settings", "run"),
     "holdfast.tools.sql": ("sql",),
     "holdfast.tools.explore": ("Candidate", "explore"),
     "holdfast.values.errors": (
-        "Conflict", "Corrupt", "Diverged", "Expired", "HoldfastError", "LeaseLost", "Misuse",
-        "NotFound", "NotUndone", "OutcomeUnknown", "Outside", "Refused", "RunFailed", "Suspended",
-        "TooLarge", "ToolError",
+        "Conflict", "Corrupt", "Diverged", "Exceeded", "Expired", "HoldfastError", "LeaseLost",
+        "Misuse", "NotFound", "NotUndone", "OutcomeUnknown", "Outside", "Refused", "RunFailed",
+        "Suspended", "TooLarge", "ToolError",
     ),
 }  # fmt: skip
 _WHERE = {name: home for home, names in _HOMES.items() for name in names}
@@ -86,6 +90,7 @@ __all__ = [
     "Corrupt",
     "Diverged",
     "Effect",
+    "Exceeded",
     "Expired",
     "Handle",
     "HoldfastError",
@@ -125,6 +130,7 @@ __all__ = [
     "spawn",
     "sql",
     "tool",
+    "tool_facts",
     "transaction",
     "uuid",
     "wait_for",

@@ -545,3 +545,58 @@ def test_an_edit_is_checked_at_once_where_the_tool_is_known():
         await say(life, "ann")
 
     assert play(site, work) == ["paid 5 to bob"]
+
+
+def test_what_an_editor_writes_is_a_persons_word():
+    """The facts of what they made of it, and what later calls may build on: the values that they
+    put in, never those that they put out."""
+    site = Site(linger=0)
+    site.policy = parse_policy(
+        """
+version: 1
+rules:
+  - {id: whose, when: {tool: pay}, if: 'worst != "person"', then: escalate, approvers: [ann]}
+tools:
+  - {tool: pay, deciding: [to]}
+otherwise: allow
+""",
+        "p.yaml",
+    )
+
+    async def work(life: Life) -> None:
+        (first,) = await waits(site, kind="person")
+        await say(life, "ann", "edit", {"n": 5, "to": "DE02120300000000202051"})
+        await until(lambda: _asked_after(site, first.since, first.pos))
+        await say(life, "ann", "deny")
+
+    bad, good = "GB33BUKB20201555555555", "DE02120300000000202051"
+    found = play(site, work, (5, bad), (6, good), (7, bad))
+    assert found[:2] == [f"paid 5 to {good}", f"paid 6 to {good}"]
+    assert found[2].startswith("refused: pay: refused by ann")
+    planned = bodies(site, "step.planned")
+    assert [one.verdict.facts["worst"] for one in planned] == ["person", "person"]
+    assert [one.verdict.decision for one in planned] == ["allow", "allow"]
+    asked = bodies(site, "approval.asked")
+    assert [one.verdict.facts["worst"] for one in asked] == ["nowhere", "nowhere"]
+
+
+def test_a_refusal_stands_though_the_policy_changes_before_it_is_taken_up():
+    """E67: no reload turns what a person refused into what happens."""
+    site = Site(policy=policy("ann"), linger=0)
+    main = pays(site)
+
+    async def first(life: Life) -> None:
+        await life.start(main, name="a")
+        await until(lambda: life.host.resident_count() == 0)
+        await waits(site, kind="person")
+
+    drive(site, first, main, check=False)
+
+    async def second(life: Life) -> Any:
+        await say(life, "ann", "deny")
+        return await (await life.host.resume("a")).result()
+
+    site.policy = parse_policy("version: 1\notherwise: allow\nrules: []\n", "all.yaml")
+    (found,) = drive(site, second, main)
+    assert found.startswith("refused: pay: refused by ann")
+    assert site.outside.effects == []

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.engine.history import History
-from holdfast.gate.agents import AgentCard
-from holdfast.gate.approvers import owner_of, resolve
+from holdfast.gate.approvers import resolve
 from holdfast.gate.routes import Route
 from holdfast.journal.events import (
     NO_HEAD,
@@ -143,12 +142,6 @@ def test_the_run_and_its_row_count_alike(panels: Any, answers: list[tuple[str, s
                if at < 105 and may(panels, ("eve",), by)]  # fmt: skip
     if counted and all(decision == "approve" for _, decision in counted):
         assert wait.ready == met(panels, {by for by, _ in counted})
-
-
-def test_who_owns_an_agent():
-    cards = (AgentCard(("pay*", "x"), owner="ann"), AgentCard(("*",), owner="bea"))
-    assert [owner_of(cards, name) for name in ("payer", "x", "y")] == ["ann", "ann", "bea"]
-    assert owner_of((), "payer") == ""
 
 
 def test_a_person_barred_in_the_whole_leaves_nobody():

@@ -11,8 +11,8 @@ from pydantic import ValidationError
 from holdfast.engine.commands import (
     Append,
     Await,
+    Command,
     Done,
-    Look,
     Path,
     Perform,
     Terms,
@@ -24,15 +24,15 @@ from holdfast.engine.commands import (
 from holdfast.engine.history import Step
 from holdfast.engine.run import Pending, Run
 from holdfast.gate import Verdict
-from holdfast.gate.approvers import Asking, owner_of, resolve, target_of
+from holdfast.gate.approvers import Asking, resolve
 from holdfast.gate.verdict import ANSWERED
 from holdfast.journal.events import ApprovalAsked, Failure, StepPlanned
 from holdfast.journal.quorum import may, met, missing
 from holdfast.values.canon import Blobs, digest, unpack
 from holdfast.values.errors import Misuse
 
-Asked = Generator[Append | Perform | Await | Look, Any, bool]
-Said = Generator[Append | Perform | Await | Look, Any, Literal["yes", "no", "changed", "edited"]]
+Asked = Generator[Command, Any, bool]
+Said = Generator[Command, Any, Literal["yes", "no", "changed", "edited"]]
 
 
 def approval(run: Run, pending: Pending, settings: Terms, step: Step, verdict: Verdict) -> Said:
@@ -50,9 +50,9 @@ def approval(run: Run, pending: Pending, settings: Terms, step: Step, verdict: V
         if editor or step.asked is None or step.asked.digest != bound_to:
             asking = _whom(run, pending, settings, verdict)
             if asking.nobody:
-                denied = msgspec.structs.replace(verdict, decision="deny", reason=asking.nobody)
+                never = msgspec.structs.replace(verdict, decision="deny", reason=asking.nobody)
                 text = f"{pending.plan.name}: nobody may approve this: {asking.nobody}"
-                yield from _end(run, pending, settings, step, "refused", text, verdict=denied)
+                yield from _end(run, pending, settings, step, "refused", text, verdict=never)
                 return "no"
             approved = _so_far(run, pending, step, verdict, asking, trouble=trouble)
             if editor and not trouble and met(asking.panels, approved):
@@ -74,13 +74,31 @@ def approval(run: Run, pending: Pending, settings: Terms, step: Step, verdict: V
             if not trouble:
                 return "changed"
         elif given.decision != "approve":
-            note = f": {given.note}" if given.note else ""
-            way = f"; {verdict.way}" if verdict.way else ""
-            text = f"{pending.plan.name}: refused by {given.by}{note}{way}"
-            yield from _end(run, pending, settings, step, "refused", text)
+            yield from denied(run, pending, settings, step)
             return "no"
         elif action_digest(run, pending, verdict) == bound_to:
             return "yes"
+
+
+def said_no(step: Step) -> bool:
+    """Whether a person refused the action of a step."""
+    given, asked = step.given, step.asked
+    return (
+        given is not None
+        and given.decision == "deny"
+        and asked is not None
+        and (asked.about == "action")
+    )
+
+
+def denied(run: Run, pending: Pending, settings: Terms, step: Step) -> Path:
+    """Settle a step that a person refused."""
+    given, asked = step.given, step.asked
+    assert given is not None
+    note = f": {given.note}" if given.note else ""
+    way = f"; {asked.verdict.way}" if asked and asked.verdict and asked.verdict.way else ""
+    text = f"{pending.plan.name}: refused by {given.by}{note}{way}"
+    yield from _end(run, pending, settings, step, "refused", text)
 
 
 def _so_far(
@@ -103,10 +121,11 @@ def _whom(run: Run, pending: Pending, settings: Terms, verdict: Verdict) -> Aski
     """Who may approve an action, under the policy that asks for it."""
     started, policy = run.history.started, settings.policy
     agent = pending.of.agent if pending.of is not None else run.program.name
+    card = policy.agent(agent)
+    owner, starter = card.owner if card else "", started.by if started else ""
     return resolve(
         verdict.approvers, policy.routes, agents=dict.fromkeys((agent, run.program.name)),
-        owner=owner_of(policy.agents, agent), starter=started.by if started is not None else "",
-        now=settings.now_ms(),
+        owner=owner, starter=starter, now=settings.now_ms(),
     )  # fmt: skip
 
 
@@ -177,7 +196,7 @@ def refused_before(run: Run, pending: Pending, settings: Terms, verdict: Verdict
     with the same arguments."""
     # INVARIANT E67: what a person refused is not asked again, and no policy's allowing it counts
     name = pending.plan.name
-    target = target_of(settings.policy.tools, name)
+    target = settings.policy.tool(name).target
     for old in run.history.refusals:
         if old.plan is None or (old.plan.kind, old.plan.name) != (pending.plan.kind, name):
             continue

@@ -59,11 +59,12 @@ class Step(msgspec.Struct, eq=False, gc=False):
 
 
 class Signal(msgspec.Struct, frozen=True, gc=False):
-    """A signal that arrived: position in the chain, name and payload skeleton."""
+    """A signal that arrived: position in the chain, name, payload skeleton and who sent it."""
 
     pos: int
     name: str
     value: bytes | None
+    by: str = ""
 
 
 class History:
@@ -74,7 +75,11 @@ class History:
     ``shared`` of these; ``edits``: arguments that forks replaced; ``first``: the root at the
     beginning; ``branches``: their roots by key, ``bases``: the roots of what is around them, as
     last merged; ``shared_steps``: keys settled in the past that the newest fork shares;
-    ``refusals``: actions that a person refused.
+    ``refusals``: actions that a person refused;
+    ``begun``: the start of the run that this one forked from, else its own; ``outcomes``: all steps
+    that settled, in order; ``judged``: what was judged (time and tool, in order of first verdicts);
+    ``of_tool``: how many of these by tool; ``used``: sums of what outcomes used, by unit;
+    ``own_at``: the time of the newest event that the run itself recorded.
     """
 
     def __init__(self) -> None:
@@ -99,6 +104,12 @@ class History:
         self.shared = 0
         self.shared_steps: set[str] = set()
         self.refusals: list[Step] = []
+        self.begun: RunStarted | None = None
+        self.outcomes: list[Step] = []
+        self.judged: dict[str, tuple[int, str]] = {}
+        self.of_tool: dict[str, int] = {}
+        self.used: dict[str, float] = {}
+        self.own_at = 0
 
     def extend(self, events: Iterable[Event]) -> None:
         """Add events, oldest first."""
@@ -147,7 +158,9 @@ class History:
         self.started = body
         if event.args is not None:
             self.input = event.args
+        self.own_at = event.at
         if not body.fork_of:
+            self.begun = body
             self.at, self.first = event.at, event.world
             self.edits = []
             return
@@ -158,6 +171,7 @@ class History:
         for step in self.steps.values():
             if step.settled is None:
                 step.planned = step.asked = step.given = step.edited = None
+                self._unjudge(step.key)
 
     def take_planned(self, event: Event, body: StepPlanned) -> None:
         """Take in a StepPlanned."""
@@ -168,6 +182,9 @@ class History:
         if step.asked is not None and step.asked.about == "unknown":
             step.asked = step.given = None  # that answer is used up: this attempt followed from it
         self._keep_args(step, event)
+        self.own_at = event.at
+        if body.verdict is not None:
+            self._judge(step, event.at)
 
     def take_settled(self, event: Event, body: StepSettled) -> None:
         """Take in a StepSettled."""
@@ -186,6 +203,12 @@ class History:
         if body.plan is not None:
             step.plan = body.plan
         self._keep_args(step, event)
+        self.outcomes.append(step)
+        self.own_at = event.at
+        if body.verdict is not None:
+            self._judge(step, event.at)
+        for unit, much in body.usage.items():
+            self.used[unit] = self.used.get(unit, 0) + much
         if body.cause:
             self.consumed.add(body.cause)
         if body.status == "refused" and body.origin == "person" and _about_action(step):
@@ -217,6 +240,9 @@ class History:
         if body.plan is not None:
             step.plan = body.plan
         self._keep_args(step, event)
+        self.own_at = event.at
+        if body.verdict is not None:
+            self._judge(step, event.at)
 
     def take_given(self, event: Event, body: ApprovalGiven) -> None:
         """Take in an ApprovalGiven."""
@@ -238,7 +264,7 @@ class History:
             if body.token in self._tokens:
                 return  # delivered twice
             self._tokens.add(body.token)
-        self.signals.append(Signal(event.pos, body.name, event.value))
+        self.signals.append(Signal(event.pos, body.name, event.value, body.by))
 
     def take_ended(self, event: Event, body: RunEnded) -> None:
         """Take in a RunEnded."""
@@ -248,6 +274,17 @@ class History:
         """Arguments that a person gave an action stay its arguments, whatever is asked next."""
         if step.given is not None and step.given.decision == "edit":
             step.edited = step.given_value
+
+    def _judge(self, step: Step, at: int) -> None:
+        """Count a verdict, once for each step."""
+        if step.key not in self.judged and step.plan is not None:
+            self.judged[step.key] = (at, step.plan.name)
+            self.of_tool[step.plan.name] = self.of_tool.get(step.plan.name, 0) + 1
+
+    def _unjudge(self, key: str) -> None:
+        found = self.judged.pop(key, None)
+        if found is not None:
+            self.of_tool[found[1]] -= 1
 
     def _keep_args(self, step: Step, event: Event) -> None:
         if event.args is not None:
@@ -265,6 +302,13 @@ _TAKERS: dict[str, Callable[[History, Event, Any], None]] = {
     "branch.merged": History.take_merged,
     "run.ended": History.take_ended,
 }
+
+
+def acted_with(step: Step) -> bytes | None:
+    """The arguments that a step is taken with: those that a person gave it, else the program's."""
+    if step.given is not None and step.given.decision == "edit":
+        return step.given_value
+    return step.args if step.edited is None else step.edited
 
 
 def _about_action(step: Step) -> bool:

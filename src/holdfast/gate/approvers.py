@@ -6,10 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from holdfast.gate.agents import AgentCard
-from holdfast.gate.pattern import names_of
 from holdfast.gate.routes import Route
-from holdfast.gate.tools import ToolFacts
 from holdfast.journal.events import Panel
 
 
@@ -97,23 +94,3 @@ def _nobody(panel: Panel) -> str:
     have = ", ".join(panel.seats) or "nobody"
     what = f"route {panel.route!r} needs {panel.needs}" if panel.route else "one must approve"
     return f"{what}, and of its people only {have} may approve this"
-
-
-def owner_of(agents: Iterable[AgentCard], agent: str) -> str:
-    """Who owns an agent: as the first entry whose names match says, "" if none does."""
-    for card in agents:
-        if _named(card.agent, agent):
-            return card.owner
-    return ""
-
-
-def target_of(tools: Iterable[ToolFacts], tool: str) -> str:
-    """The argument that says to whom or what a tool's calls go, "" if the policy names none."""
-    for facts in tools:
-        if _named(facts.tool, tool):
-            return facts.target
-    return ""
-
-
-def _named(texts: tuple[str, ...], name: str) -> bool:
-    return names_of(texts).match(name)

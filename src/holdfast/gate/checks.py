@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 import msgspec
 
-from holdfast.gate.cel import CHECKED, compile_condition, condition_text
+from holdfast.gate.cel import (
+    CHECKED,
+    Scene,
+    compile_condition,
+    compile_text,
+    condition_text,
+    plain,
+)
 from holdfast.gate.reading import Item, Reader, entry, mapping_of, word
 
 CHECK_KINDS: Final = ("condition", "preview", "tool", "command", "fork")
@@ -77,3 +85,23 @@ def read_check(item: Item) -> Check:
     if "that" in found:
         compile_condition(item.mapping("a check")["that"], "that", CHECKED)
     return Check(**found)
+
+
+def passes(
+    check: Check, args: Mapping[str, Any], result: Any, changes: Sequence[str]
+) -> tuple[bool, str]:
+    """Whether what a check found is good, and why not. ``args``: of the action, plain; ``result``
+    and ``changes`` as `Check` says. Never raises: what cannot be evaluated has not passed."""
+    if not check.that:
+        # what a tool says is only a yes if it is just that
+        said = result is True or check.kind != "tool"
+        return said, "" if said else f"{check.use} did not answer yes"
+    try:
+        condition = compile_text(check.that, CHECKED)
+        values = {"result": plain(result), "changes": list(changes)}
+        holds = Scene(CHECKED, values, args, condition.args).holds(condition)
+    except Exception as error:  # noqa: BLE001 - a result may be anything
+        holds = f"it cannot be evaluated ({type(error).__name__})"
+    if holds is True:
+        return True, ""
+    return False, "its condition is false" if holds is False else holds

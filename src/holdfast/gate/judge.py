@@ -14,6 +14,7 @@ from holdfast.gate.facts import NO_FACTS, Facts
 from holdfast.gate.policy import Plan, Policy, Rule
 from holdfast.gate.proposal import Proposal
 from holdfast.gate.risk import Risk, assess, concern
+from holdfast.gate.routes import Route
 from holdfast.gate.verdict import MALFORMED, OTHERWISE, RISKY, STRICTNESS, Verdict
 
 _POLICY_DIGITS: Final = 12
@@ -132,7 +133,7 @@ def _strictest(plan: Plan, seen: Seen, policy: Policy) -> Verdict:
     if -rank == _DENY:
         return Verdict("deny", ids, reason, rule.way, digits)
     checks = tuple(dict.fromkeys(name for match in matched for name in match.rule.checks))
-    approvers = _approvers(match.rule for match in matched)
+    approvers = _approvers((match.rule for match in matched), policy.routes)
     if approvers is None:
         reason = f"rules {' and '.join(_escalating(matched))} name no approver in common"
         return Verdict("deny", ids, reason, rule.way, digits)
@@ -151,13 +152,17 @@ def _rank(match: Match) -> tuple[int, int]:
     return match[:2]  # sort is stable: the file's order breaks ties
 
 
-def _approvers(rules: Iterable[Rule]) -> tuple[str, ...] | None:
-    """Who stands in the list of every escalating rule that has one; None if nobody does."""
+def _approvers(rules: Iterable[Rule], routes: Mapping[str, Route]) -> tuple[str, ...] | None:
+    """The routes that any escalating rule names, for all must approve; and the persons who stand in
+    every list that names some. None if no person does."""
     # INVARIANT G7: one more escalating rule never adds somebody who may approve
     lists = [rule.approvers for rule in rules if rule.approvers]
-    if not lists:
-        return ()
-    return tuple(name for name in lists[0] if all(name in each for each in lists)) or None
+    named = tuple(dict.fromkeys(name for each in lists for name in each if name in routes))
+    persons = [kept for each in lists if (kept := [name for name in each if name not in routes])]
+    if not persons:
+        return named
+    common = [name for name in persons[0] if all(name in each for each in persons)]
+    return (*common, *named) if common else None
 
 
 def _escalating(matched: list[Match]) -> list[str]:

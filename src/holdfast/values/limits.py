@@ -78,6 +78,15 @@ BLOB_COMPRESS_MIN_BYTES = 128
 STAGE_FLUSH_BYTES = 16 * 1024 * 1024
 """World content is written to the store early, in pieces of about this size, never all in memory.
 """
+METER_NAME_BYTES = 200
+"""Name of a meter in UTF-8: it is a key of the store and stands in every event that charges it."""
+CHARGES_MAX_ITEMS = 64
+"""Meters that one event charges: each is a row that its append writes."""
+CHARGE_MAX_UNITS = 2**53
+"""What one event adds to a meter, up or down: JSON readers elsewhere keep whole numbers up to it.
+"""
+METER_MAX_UNITS = 2**62
+"""A meter's value, up or down: half of what SQLite's integers hold."""
 READ_PAGE_EVENTS = 2_000
 """Events fetched from a store at once while reading a run."""
 
@@ -246,6 +255,25 @@ AMOUNT_MAX_ITEMS = 1_000_000_000_000
 """Any amount of money, tokens or calls in a policy: a typing error, not a limit, beyond."""
 GATE_MEMO_ENTRIES = 4_096
 """Remembered partial results per policy, so that a long process stays small."""
+
+# Facts ----------------------------------------------------------------------------------------
+LITERALS_MAX_ITEMS = 10_000
+"""Constants of an agent's code that count as its own words; more is a table of data, not code."""
+AMOUNT_MAX = 1e15
+"""Amounts are compared up to this: the square of its logarithm still fits a meter many times."""
+AMOUNT_HISTORY_MIN = 5
+"""Amounts seen before one is called unusual: with fewer, every second one would be."""
+AMOUNT_SPREAD_MIN = 200
+"""Thousandths of a logarithm that amounts are taken to differ by at least, about a fifth: who
+always paid the same is not alarmed by the next cent."""
+RATE_WINDOW_MS = 60_000
+"""``calls_last_minute`` looks back this far from the newest event of the run."""
+CHECKED_TEXT_CHARS = 300
+"""What is kept of why a check did not pass: it stands in the verdict, inside the event's body."""
+CHANGED_PATHS = 10_000
+"""Paths that a ``fork`` check hands to its condition; a check of more than that fails."""
+OPA_ANSWER_BYTES = 256 * 1024
+"""An answer of a policy engine outside; a verdict of hundreds of rules takes a tenth of that."""
 
 # Information flow ------------------------------------------------------------------------------
 FLOW_VALUE_CHARS = 256 * 1024

@@ -15,7 +15,7 @@ from holdfast.cli.refs import find
 from holdfast.cli.screen import Part
 from holdfast.cli.text import pretty
 from holdfast.engine.held import held_by
-from holdfast.engine.history import Step
+from holdfast.engine.history import Step, acted_with
 from holdfast.journal.store import RunQuery, Store
 from holdfast.journal.views import RunRow
 
@@ -175,7 +175,7 @@ def _tree(desk: Desk, row: RunRow, kin: list[RunRow]) -> None:
 def _step_document(row: RunRow, step: Step, about: list[Moment], store: Store) -> dict[str, Any]:
     import msgspec
 
-    plan, settled = step.plan, step.settled
+    plan, settled, acted = step.plan, step.settled, acted_with(step)
     bodies = [(moment.event, moment.body) for moment in about]
     verdict = next((b.verdict for _, b in bodies if getattr(b, "verdict", None)), None)
     document: dict[str, Any] = {
@@ -200,7 +200,7 @@ def _step_document(row: RunRow, step: Step, about: list[Moment], store: Store) -
             for event, _ in bodies
             if event.kind in ("approval.asked", "approval.given")
         ],
-        "changed": telling.plain(_edited(step), store.get),
+        "changed": telling.plain(acted, store.get) if acted is not step.args else None,
         "events": [event.pos for event, _ in bodies],
         "took": settled.took if settled else 0,
         "origin": settled.origin if settled else "",
@@ -211,12 +211,6 @@ def _step_document(row: RunRow, step: Step, about: list[Moment], store: Store) -
         "world_after": step.world_after,
     }  # fmt: skip
     return document
-
-
-def _edited(step: Step) -> bytes | None:
-    """The arguments that a person gave it instead of the program's."""
-    given = step.given
-    return step.given_value if given is not None and given.decision == "edit" else step.edited
 
 
 def _step(desk: Desk, found: dict[str, Any]) -> None:
