@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         run_id,
         sleep,
         spawn,
+        spent,
         uuid,
         wait_for,
     )
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
         Corrupt,
         Diverged,
         Exceeded,
+        Expired,
         HoldfastError,
         LeaseLost,
         Misuse,
@@ -63,15 +65,16 @@ _HOMES = {
     "holdfast.engine.transaction": ("transaction",),
     "holdfast.engine.verbs": (
         "Child", "ask", "attempt", "call", "continue_as", "gather", "idempotency_key",
-        "merge", "now", "race", "random", "run_id", "sleep", "spawn", "uuid", "wait_for",
+        "merge", "now", "race", "random", "run_id", "sleep", "spawn", "spent", "uuid",
+        "wait_for",
     ),
     "holdfast.runtime": ("Runtime", "Settings", "run"),
     "holdfast.tools.sql": ("sql",),
     "holdfast.tools.explore": ("Candidate", "explore"),
     "holdfast.values.errors": (
-        "Conflict", "Corrupt", "Diverged", "Exceeded", "HoldfastError", "LeaseLost", "Misuse",
-        "NotFound", "NotUndone", "OutcomeUnknown", "Outside", "Refused", "RunFailed", "Suspended",
-        "TooLarge", "ToolError",
+        "Conflict", "Corrupt", "Diverged", "Exceeded", "Expired", "HoldfastError", "LeaseLost",
+        "Misuse", "NotFound", "NotUndone", "OutcomeUnknown", "Outside", "Refused", "RunFailed",
+        "Suspended", "TooLarge", "ToolError",
     ),
 }  # fmt: skip
 _WHERE = {name: home for home, names in _HOMES.items() for name in names}
@@ -87,6 +90,7 @@ __all__ = [
     "Diverged",
     "Effect",
     "Exceeded",
+    "Expired",
     "Handle",
     "HoldfastError",
     "LeaseLost",
@@ -123,6 +127,7 @@ __all__ = [
     "run_id",
     "sleep",
     "spawn",
+    "spent",
     "sql",
     "tool",
     "transaction",

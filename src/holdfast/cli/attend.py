@@ -119,7 +119,7 @@ class Attendant:
 
     def _parked(self, row: RunRow) -> bool:
         """Whether a run waits for something that this process will not bring."""
-        timed = self.manner.timers and any(wait.due for wait in row.waits)
+        timed = self.manner.timers and any(wait.due for wait in row.waits if wait.kind != "person")
         return row.status == "waiting" and not row.owner and not row.woken and not timed
 
     # Telling -----------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ Fetch = Callable[[str], bytes]
 STYLES = {
     "running": "cyan", "waiting": "yellow", "done": "green", "failed": "red", "cancelled": "dim",
     "value": "green", "error": "red", "refused": "red", "unknown": "yellow", "held": "yellow",
+    "expired": "yellow",
     "branch": "magenta",
     "allow": "", "verify": "yellow", "escalate": "yellow", "deny": "red",
 }  # fmt: skip

@@ -5,6 +5,7 @@ Functions on a store: a command line or a web page needs no host to use them.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from holdfast.engine.commands import too_long
@@ -17,10 +18,12 @@ from holdfast.journal.events import (
     SignalReceived,
     body_of,
 )
+from holdfast.journal.quorum import may, missing
 from holdfast.journal.store import Batch, Store
 from holdfast.journal.views import CANCEL, RunRow, Wait
+from holdfast.values import limits
 from holdfast.values.canon import Blobs, pack, unpack
-from holdfast.values.errors import Misuse, NotFound, Refused
+from holdfast.values.errors import Conflict, Expired, Misuse, NotFound, Refused
 
 
 async def ending(store: Store, run: str) -> Event:
@@ -62,26 +65,76 @@ async def answer(
     now_ms: int,
     value: Any = None,
     note: str = "",
+    digest: str = "",
+    fits: Callable[[Wait, Mapping[str, Any]], None] | None = None,
 ) -> Wait:
     """Answer what a run asks a person at step ``key`` ("" if it asks only one thing): ``decision``
-    approve, deny or answer. `Misuse` if it asks nothing there, or not this kind of thing."""
-    wait = open_question(await store.run(run), key)
-    if decision == "answer" and wait.about == "action":
-        raise Misuse(f"run {run}@{wait.key} asks for approval: approve or deny it")
+    approve, deny, answer or edit (``value``: the arguments that it may happen with). ``digest``:
+    the beginning of that of the action that is meant. ``fits``: raises `Misuse` if arguments do not
+    fit the tool, where that is known.
+
+    The question as it was; `Misuse` if it asks nothing there, not this kind of thing, about another
+    action, or ``by`` approved it already; `Refused` if ``by`` may not answer; `Expired` if it is
+    too late. Then nothing was recorded.
+    """
+    for _ in range(limits.ANSWER_ATTEMPTS):
+        head = await store.head(run)
+        row = await store.run(run)
+        wait = open_question(row, key)
+        _check(wait, f"run {run}@{wait.key}", decision, value, by)
+        if digest and not wait.digest.startswith(digest.lower()):
+            raise Misuse(
+                f"run {run}@{wait.key}: it asks about action {wait.digest[:12]}, not {digest}: look"
+                " at what it asks now, then answer that"
+            )
+        # INVARIANT E68: a late answer is refused and recorded nowhere; a clock that went back
+        # makes no question younger than the newest thing that is known of its run
+        now = max(now_ms, row.changed)
+        if wait.due and now >= wait.due:
+            raise Expired(f"run {run}@{wait.key}: it expired {_ago(now - wait.due)}: nothing done")
+        if decision == "edit" and fits is not None:
+            fits(wait, value)
+        blobs: Blobs = {}
+        payload = pack(value, blobs) if decision in ("answer", "edit") else None
+        body = ApprovalGiven(wait.key, wait.digest, decision, by=by, note=too_long(note))
+        batch = Batch(run, (Draft(body, now, value=payload),), expect=head.pos)
+        try:
+            await store.append((batch,), blobs)
+        except Conflict:
+            continue  # somebody answered, or the run went on, since the question was read
+        return wait
+    raise Conflict(f"run {run}: it moves on too fast to be answered: try again")
+
+
+def _check(wait: Wait, place: str, decision: str, value: Any, by: str) -> None:
+    """Whether this answer fits this question, and ``by`` may give it."""
+    if decision not in ("approve", "deny", "answer", "edit"):
+        raise Misuse(f"{place}: {decision!r} is no answer: approve, deny, answer or edit")
+    if decision == "answer" and wait.about in ("action", "budget"):
+        raise Misuse(f"{place} asks for approval: approve or deny it")
     if decision == "approve" and wait.about == "question":
-        raise Misuse(f"run {run}@{wait.key} asks a question: answer or deny it")
-    if wait.approvers and by not in wait.approvers:
+        raise Misuse(f"{place} asks a question: answer or deny it")
+    if decision == "edit" and wait.about != "action":
+        raise Misuse(f"{place} asks about no action whose arguments could be changed")
+    if decision == "edit" and not isinstance(value, Mapping):
+        raise Misuse(f"{place}: the arguments of an action are names with values")
+    listed = not wait.approvers or by in wait.approvers
+    if not (listed and may(wait.panels, wait.barred, by)):
+        if by in wait.barred:
+            raise Refused(f"{place}: nobody answers what they ask themselves", rule="approvers")
         raise Refused(
-            f"run {run}@{wait.key}: {by} may not answer this; {', '.join(wait.approvers)} may",
-            rule="approvers",
+            f"{place}: {by} may not answer this; {', '.join(wait.approvers)} may", rule="approvers"
         )
+    if decision == "approve" and by in wait.approved:
+        left = missing(wait.panels, wait.approved)
+        raise Misuse(f"{place}: {by} has approved this already; it still takes {left}")
     if decision == "answer" and wait.choices and value not in wait.choices:
-        raise Misuse(f"run {run}@{wait.key}: answer one of {', '.join(wait.choices)}")
-    blobs: Blobs = {}
-    payload = pack(value, blobs) if decision == "answer" else None
-    body = ApprovalGiven(wait.key, wait.digest, decision, by=by, note=too_long(note))
-    await store.append((Batch(run, (Draft(body, now_ms, value=payload),)),), blobs)
-    return wait
+        raise Misuse(f"{place}: answer one of {', '.join(wait.choices)}")
+
+
+def _ago(ms: int) -> str:
+    seconds = ms // 1000
+    return f"{seconds} s ago" if seconds < 120 else f"{seconds // 60} min ago"
 
 
 def open_question(row: RunRow, key: str) -> Wait:

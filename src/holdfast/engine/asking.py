@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import Any
+from typing import Any, Literal
+
+import msgspec
+from pydantic import ValidationError
 
 from holdfast.engine.commands import (
     Append,
@@ -21,48 +24,211 @@ from holdfast.engine.commands import (
 from holdfast.engine.history import Step
 from holdfast.engine.run import Pending, Run
 from holdfast.gate import Verdict
+from holdfast.gate.routes import Asking, owner_of, resolve
+from holdfast.gate.tools import target_of
+from holdfast.gate.verdict import ANSWERED
 from holdfast.journal.events import ApprovalAsked, Failure, StepPlanned
-from holdfast.values.canon import digest, unpack
+from holdfast.journal.quorum import may, met, missing
+from holdfast.values.canon import Blobs, digest, unpack
 from holdfast.values.errors import Misuse
 
 Asked = Generator[Append | Perform | Await | Look, Any, bool]
+Said = Generator[Append | Perform | Await | Look, Any, Literal["yes", "no", "changed", "edited"]]
 
 
-def approval(run: Run, pending: Pending, settings: Terms, step: Step, verdict: Verdict) -> Asked:
-    """Ask a person whether it may happen; True if so.
+def approval(run: Run, pending: Pending, settings: Terms, step: Step, verdict: Verdict) -> Said:
+    """Ask people whether it may happen. "yes": it may. "no": it may not, and that is its recorded
+    outcome. "changed": a person gave it other arguments, which must be judged. "edited": with
+    those, it may.
 
     INVARIANT E10: what was approved is what happens: if agent, tool, arguments, policy or world are
-    others than when the person was asked, the person is asked again.
+    others than when people were asked, they are asked again.
     """
+    trouble = amend(run, pending, step)
     while True:
-        bound_to = action_digest(run, pending, verdict)
-        if step.asked is None or step.asked.digest != bound_to:
-            may = f" {' or '.join(verdict.approvers)} may answer." if verdict.approvers else ""
-            again = " Something changed since you were asked." if step.asked is not None else ""
-            who = pending.of.agent if pending.of is not None else run.program.name
-            name = f"{who} {pending.plan.name}({shown(pending)})"
-            text = f"May {name}? {verdict.reason}{may}{again}".strip()
-            body = ApprovalAsked(
-                pending.key, "action", text, bound_to,
-                plan=pending.plan, verdict=verdict,
-            )  # fmt: skip
-            first = step.args is None
-            drafts = [draft(run, pending, settings, body, args=first)]
-            yield Append(drafts, pending.blobs if first else {})
-        if step.given is None:
-            yield Await("person")
-        given = step.given
+        bound_to, given = action_digest(run, pending, verdict), step.given
+        editor = given.by if given is not None and given.decision == "edit" else ""
+        if editor or step.asked is None or step.asked.digest != bound_to:
+            asking = _whom(run, pending, settings, verdict)
+            if asking.nobody:
+                denied = msgspec.structs.replace(verdict, decision="deny", reason=asking.nobody)
+                text = f"{pending.plan.name}: nobody may approve this: {asking.nobody}"
+                yield from _end(run, pending, settings, step, "refused", text, denied)
+                return "no"
+            approved = _so_far(run, pending, step, verdict, asking, trouble=trouble)
+            if editor and not trouble and met(asking.panels, approved):
+                return "edited"
+            yield _ask(run, pending, settings, step, verdict, (asking, approved, trouble, bound_to))
+            trouble = ""
+        while (given := step.given) is None:
+            assert step.asked is not None
+            expires = step.asked.expires
+            # INVARIANT E66: a question expires when its run sees that its time is over; from then
+            # on that is its recorded outcome, whatever a clock says later
+            if expires and settings.now_ms() >= expires:
+                text = f"{pending.plan.name}: expired: {_silence(step)}"
+                yield from _end(run, pending, settings, step, "expired", text)
+                return "no"
+            yield Await("person", expires)
+        if given.decision == "edit":
+            trouble = amend(run, pending, step)
+            if not trouble:
+                return "changed"
+        elif given.decision != "approve":
+            note = f": {given.note}" if given.note else ""
+            way = f"; {verdict.way}" if verdict.way else ""
+            text = f"{pending.plan.name}: refused by {given.by}{note}{way}"
+            yield from _end(run, pending, settings, step, "refused", text)
+            return "no"
+        elif action_digest(run, pending, verdict) == bound_to:
+            return "yes"
+
+
+def _so_far(
+    run: Run, pending: Pending, step: Step, verdict: Verdict, asking: Asking, *, trouble: str
+) -> tuple[str, ...]:
+    """Whose approval stands when a question is asked again because of an edit."""
+    given, asked = step.given, step.asked
+    if given is None or given.decision != "edit" or asked is None:
+        return ()
+    if action_digest(run, pending, verdict, step.edited or step.args) != asked.digest:
+        return ()  # something else changed too, so nobody has seen what it is now
+    if trouble:
+        return step.approved
+    # INVARIANT E65: whoever changes an action approves what they made of it, as far as they may
+    # approve that; approvals of what it was count no more, and others must still give theirs
+    return (given.by,) if may(asking.panels, asking.barred, given.by) else ()
+
+
+def _whom(run: Run, pending: Pending, settings: Terms, verdict: Verdict) -> Asking:
+    """Who may approve an action, under the policy that asks for it."""
+    started, policy = run.history.started, settings.policy
+    agent = pending.of.agent if pending.of is not None else run.program.name
+    return resolve(
+        verdict.approvers, policy.routes, agents=dict.fromkeys((agent, run.program.name)),
+        owner=owner_of(policy.agents, agent), starter=started.by if started is not None else "",
+        now=settings.now_ms(),
+    )  # fmt: skip
+
+
+def _ask(
+    run: Run, pending: Pending, settings: Terms, step: Step, verdict: Verdict,
+    how: tuple[Asking, tuple[str, ...], str, str],
+) -> Append:  # fmt: skip
+    """Ask: of whom, who approved already, what was wrong with the last answer, bound to what."""
+    asking, approved, trouble, bound_to = how
+    may_answer = missing(asking.panels, approved)
+    parts = [verdict.reason, f"To approve: {may_answer}." if may_answer else ""]
+    if pending.edited:
+        parts.append(f"{pending.edited} changed it.")
+    elif step.asked is not None and not trouble:
+        parts.append("Something changed since you were asked.")
+    who = pending.of.agent if pending.of is not None else run.program.name
+    parts.append(trouble)
+    text = f"May {who} {pending.plan.name}({shown(pending)})? {' '.join(filter(None, parts))}"
+    first = step.args is None
+    body = ApprovalAsked(
+        pending.key, "action", text.strip(), bound_to, plan=pending.plan, verdict=verdict,
+        expires=asking.expires, needs=asking.needs, panels=asking.panels, barred=asking.barred,
+        edited=pending.edited, approved=approved,
+    )  # fmt: skip
+    asked = draft(run, pending, settings, body, args=first,
+                  value=pending.args if pending.edited else None)  # fmt: skip
+    return Append([asked], pending.blobs if first or pending.edited else {})
+
+
+def amend(run: Run, pending: Pending, step: Step) -> str:
+    """Put the arguments that a person gave an action in place of those that its program asked with;
+    why that cannot be, as a sentence for whoever gave them, "" if all is well."""
+    given, trouble = step.given, ""
+    if given is not None and given.decision == "edit":
+        trouble = _put(run, pending, given.by, step.given_value or b"null")
+        if not trouble:
+            return ""
+    if step.edited is not None:
+        by = step.asked.edited if step.asked is not None else ""
+        _put(run, pending, by or "a person", step.edited)
+    return trouble
+
+
+def _put(run: Run, pending: Pending, by: str, skeleton: bytes) -> str:
+    tool = pending.tool
+    if tool is None or pending.plan.kind != "tool":
+        return f"(Only the arguments of tools can be changed, this is a {pending.plan.kind}.)"
+    try:
+        plain = unpack(skeleton, run.outer.fetch)
+        if not isinstance(plain, dict):
+            raise Misuse("arguments are names with values")
+        bound = tool.unpack_args(plain)
+    except Misuse as error:
+        return f"(The arguments that {by} gave do not fit: {error})"
+    except ValidationError as error:  # of one argument that is not bound by name
+        problem = error.errors(include_url=False, include_context=False)[0]["msg"]
+        return f"(The arguments that {by} gave do not fit: {problem})"
+    blobs: Blobs = {}
+    pending.args = tool.pack_args(bound, blobs)
+    pending.bound, pending.blobs, pending.edited = bound, {**pending.blobs, **blobs}, by
+    pending.plan = tool.plan_of(bound)
+    return ""
+
+
+def refused_before(run: Run, pending: Pending, settings: Terms, verdict: Verdict) -> Verdict:
+    """The verdict, or a denial that cites the answer, if a person refused an action of this class
+    in this run: the same tool with the same target or, if the policy names no target of the tool,
+    with the same arguments."""
+    # INVARIANT E67: what a person refused is not asked again, and no policy's allowing it counts
+    name = pending.plan.name
+    target = target_of(settings.policy.tools, name)
+    for old in run.history.refusals:
+        if old.plan is None or (old.plan.kind, old.plan.name) != (pending.plan.kind, name):
+            continue
+        given = old.given
         assert given is not None
-        if given.decision != "approve":
-            break
-        if action_digest(run, pending, verdict) == bound_to:
-            return True
-    note = f": {given.note}" if given.note else ""
-    failure = Failure("Refused", f"{pending.plan.name}: refused by {given.by}{note}")
+        asked_with = [one for one in (old.args, old.edited) if one is not None]
+        if target:
+            mine = _folded(pending.bound.get(target))
+            same = any(_folded(_named(run, one, target)) == mine for one in asked_with)
+        else:
+            same = pending.args in asked_with
+        if same:
+            note = f": {given.note}" if given.note else ""
+            what = f" with the same {target}" if target else " with the same arguments"
+            reason = f"{given.by} refused {name}{what} at step {old.key}{note}"
+            return msgspec.structs.replace(
+                verdict, decision="deny", rules=(ANSWERED, *verdict.rules), reason=reason,
+                way=verdict.way or "ask for something else, or let a person change that answer",
+            )  # fmt: skip
+    return verdict
+
+
+def _named(run: Run, skeleton: bytes, name: str) -> Any:
+    plain = unpack(skeleton, run.outer.fetch)
+    return plain.get(name) if isinstance(plain, dict) else None
+
+
+def _folded(value: Any) -> Any:
+    """A target, so that spelling it in capitals or with blanks makes no other of it."""
+    return value.strip().casefold() if isinstance(value, str) else value
+
+
+def _silence(step: Step) -> str:
+    """Who did not answer."""
+    asked = step.asked
+    if asked is None or not step.approved:
+        return "nobody answered in time"
+    return f"{', '.join(step.approved)} approved, {missing(asked.panels, step.approved)} did not"
+
+
+def _end(
+    run: Run, pending: Pending, settings: Terms, step: Step,
+    status: Literal["refused", "expired"], text: str, verdict: Verdict | None = None,
+) -> Path:  # fmt: skip
+    """Settle a step that people did not let happen. Who is refused by a person is told so."""
+    done = Done(error=Failure("Refused" if status == "refused" else "Expired", too_long(text)))
     yield from settle(
-        run, pending, settings, step, Done(error=failure), status="refused", origin="person"
-    )
-    return False
+        run, pending, settings, step, done, status=status, verdict=verdict,
+        origin="" if verdict is not None else "person",
+    )  # fmt: skip
 
 
 def shown(pending: Pending) -> str:
@@ -82,6 +248,7 @@ def question(run: Run, pending: Pending, settings: Terms, step: Step) -> Path:
                 pending.key, "question", text,
                 digest(f"{action_digest(run, pending, None)} {trouble}".encode()),
                 plan=pending.plan, choices=tuple(bound.get("choices") or ()),
+                barred=_itself(run),
             )  # fmt: skip
             first = step.args is None
             drafts = [draft(run, pending, settings, body, args=first)]
@@ -100,6 +267,11 @@ def question(run: Run, pending: Pending, settings: Terms, step: Step) -> Path:
         if not trouble:
             yield from settle(run, pending, settings, step, Done(value=value), origin="person")
             return
+
+
+def _itself(run: Run) -> tuple[str, ...]:
+    """Names that an agent could answer its own questions under."""
+    return resolve((), {}, agents=(run.program.name,), owner="", starter="", now=0).barred
 
 
 def _misfit(run: Run, pending: Pending, value: bytes) -> str:
@@ -136,6 +308,7 @@ def unknown(run: Run, pending: Pending, settings: Terms, step: Step, why: str) -
         body = ApprovalAsked(
             pending.key, "unknown", text,
             digest(f"{action_digest(run, pending, None)} {attempt}".encode()), plan=pending.plan,
+            barred=_itself(run),
         )  # fmt: skip
         yield Append([draft(run, pending, settings, body)], {})
     if step.given is None:

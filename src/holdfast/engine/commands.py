@@ -87,11 +87,14 @@ class Terms(msgspec.Struct, frozen=True):
     now_ms: Any
 
 
-def action_digest(run: Run, pending: Pending, verdict: Verdict | None) -> str:
-    """What an approval is bound to: agent, tool and its shape, arguments, policy and world."""
+def action_digest(
+    run: Run, pending: Pending, verdict: Verdict | None, args: bytes | None = None
+) -> str:
+    """What an approval is bound to: agent, tool and its shape, arguments (``args``: other than the
+    step has now), policy and world."""
     parts = (
         run.id, str(run.history.segment), run.program.name, pending.key, pending.plan.kind,
-        pending.plan.name, pending.tool.shape if pending.tool else "", digest(pending.args),
+        pending.plan.name, pending.tool.shape if pending.tool else "", digest(args or pending.args),
         verdict.policy if verdict else "", run.root_of(pending.branch),
     )  # fmt: skip
     return digest("\n".join(parts).encode())

@@ -209,6 +209,7 @@ async def _continue(resident: Leaving, go_on: ContinueAs) -> None:
             parent_key=old.parent_key,
             policy=home.settings.policy.hash,
             code=run.program.code,
+            by=old.by,
             carry=left,
             holds=old.holds,
         )

@@ -28,6 +28,8 @@ from holdfast.journal.events import (
     payload_hash,
 )
 from holdfast.journal.like import is_short, restore
+from holdfast.journal.quorum import met
+from holdfast.journal.views import hear
 from holdfast.values.canon import decode, unpack
 from holdfast.values.errors import Corrupt, Diverged, Misuse
 
@@ -36,7 +38,9 @@ CANCEL_KEY = "0"
 
 
 class Step(msgspec.Struct, eq=False, gc=False):
-    """Everything recorded about one step. ``args`` is the skeleton it was asked with."""
+    """Everything recorded about one step. ``args`` is the skeleton it was asked with, ``edited``
+    the one that a person made of it; ``approved``: who approved so far; ``given``: the answer that
+    decided, with ``given_value``."""
 
     key: str
     plan: Plan | None = None
@@ -45,6 +49,8 @@ class Step(msgspec.Struct, eq=False, gc=False):
     asked: ApprovalAsked | None = None
     given: ApprovalGiven | None = None
     given_value: bytes | None = None
+    approved: tuple[str, ...] = ()
+    edited: bytes | None = None
     settled: StepSettled | None = None
     settled_at: int = 0
     value: bytes | None = None
@@ -67,7 +73,8 @@ class History:
     how many of them the program was given; ``forked_at``: when the newest fork was made, after
     ``shared`` of these; ``edits``: arguments that forks replaced; ``first``: the root at the
     beginning; ``branches``: their roots by key, ``bases``: the roots of what is around them, as
-    last merged; ``shared_steps``: keys settled in the past that the newest fork shares.
+    last merged; ``shared_steps``: keys settled in the past that the newest fork shares;
+    ``refusals``: actions that a person refused.
     """
 
     def __init__(self) -> None:
@@ -91,6 +98,7 @@ class History:
         self.edits: list[Edit] = []
         self.shared = 0
         self.shared_steps: set[str] = set()
+        self.refusals: list[Step] = []
 
     def extend(self, events: Iterable[Event]) -> None:
         """Add events, oldest first."""
@@ -149,13 +157,14 @@ class History:
         self.shared_steps = {key for key, one in self.steps.items() if one.settled is not None}
         for step in self.steps.values():
             if step.settled is None:
-                step.planned = step.asked = step.given = None
+                step.planned = step.asked = step.given = step.edited = None
 
     def take_planned(self, event: Event, body: StepPlanned) -> None:
         """Take in a StepPlanned."""
         step = self.step(body.key)
         step.plan = body.plan
         step.planned = body
+        self._keep_edit(step)
         if step.asked is not None and step.asked.about == "unknown":
             step.asked = step.given = None  # that answer is used up: this attempt followed from it
         self._keep_args(step, event)
@@ -179,6 +188,8 @@ class History:
         self._keep_args(step, event)
         if body.cause:
             self.consumed.add(body.cause)
+        if body.status == "refused" and body.origin == "person" and _about_action(step):
+            self.refusals.append(step)
         if not body.inline:
             self.order.append(step)
 
@@ -196,8 +207,13 @@ class History:
     def take_asked(self, event: Event, body: ApprovalAsked) -> None:
         """Take in an ApprovalAsked."""
         step = self.step(body.key)
+        if body.about == "action":
+            step.edited = event.value
+        else:
+            self._keep_edit(step)
         step.asked = body
         step.given = None
+        step.approved = body.approved
         if body.plan is not None:
             step.plan = body.plan
         self._keep_args(step, event)
@@ -205,8 +221,15 @@ class History:
     def take_given(self, event: Event, body: ApprovalGiven) -> None:
         """Take in an ApprovalGiven."""
         step = self.step(body.key)
+        asked = step.asked
         # INVARIANT E5: an answer counts once, and only for exactly what was asked
-        if step.asked is not None and step.asked.digest == body.digest and step.given is None:
+        if asked is None or asked.digest != body.digest or step.given is not None:
+            return
+        approved = hear(msgspec.structs.replace(asked, approved=step.approved), body, event.at)
+        if approved is None:
+            return
+        step.approved = approved
+        if body.decision != "approve" or met(asked.panels, approved):
             step.given, step.given_value = body, event.value
 
     def take_signal(self, event: Event, body: SignalReceived) -> None:
@@ -220,6 +243,11 @@ class History:
     def take_ended(self, event: Event, body: RunEnded) -> None:
         """Take in a RunEnded."""
         self.ended, self.ended_value = body, event.value
+
+    def _keep_edit(self, step: Step) -> None:
+        """Arguments that a person gave an action stay its arguments, whatever is asked next."""
+        if step.given is not None and step.given.decision == "edit":
+            step.edited = step.given_value
 
     def _keep_args(self, step: Step, event: Event) -> None:
         if event.args is not None:
@@ -237,6 +265,11 @@ _TAKERS: dict[str, Callable[[History, Event, Any], None]] = {
     "branch.merged": History.take_merged,
     "run.ended": History.take_ended,
 }
+
+
+def _about_action(step: Step) -> bool:
+    """Whether a person was asked if it may happen, not a question of the agent's own."""
+    return step.given is not None and step.asked is not None and step.asked.about == "action"
 
 
 def changed(plain: Any, path: str, value: Any) -> Any:

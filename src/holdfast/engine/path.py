@@ -7,7 +7,7 @@ that is not: the decisions stand here once.
 
 from __future__ import annotations
 
-from holdfast.engine.asking import approval, question, unknown
+from holdfast.engine.asking import amend, approval, question, refused_before, unknown
 from holdfast.engine.commands import Append, Await, Done, Look, Path, Perform, Terms, draft, settle
 from holdfast.engine.held import LEAVES
 from holdfast.engine.history import Step
@@ -33,16 +33,25 @@ def walk(run: Run, pending: Pending, settings: Terms) -> Path:
         yield from settle(run, pending, settings, step, _from_donor(reused), origin="fork")
         return
     verdict: Verdict | None = None
-    if step.planned is None:
+    if step.given is not None or step.edited is not None:
+        amend(run, pending, step)
+    while step.planned is None:
         verdict = _judge(run, pending, settings.policy)
+        if run.history.refusals:
+            verdict = refused_before(run, pending, settings, verdict)
         if verdict.decision == "deny":
             yield from _refuse(run, pending, settings, step, verdict)
             return
-        if verdict.decision in ("escalate", "verify") and not pending.hold:
-            allowed = yield from approval(run, pending, settings, step, verdict)
-            if not allowed:
-                return
+        if verdict.decision == "allow" or pending.hold:
+            break
+        said = yield from approval(run, pending, settings, step, verdict)
+        if said == "no":
+            return
+        if said == "changed":
+            continue
+        if said == "yes":
             verdict = None  # stands in the question that was asked
+        break
     if pending.hold:
         yield from hold(run, pending, settings, step, verdict)
         return
@@ -88,11 +97,14 @@ def abandon(run: Run, pending: Pending, settings: Terms) -> Path:
 def _refuse(run: Run, pending: Pending, settings: Terms, step: Step, verdict: Verdict) -> Path:
     """INVARIANT E4: a denied action is recorded, and never performed."""
     way = f"; {verdict.way}" if verdict.way else ""
-    text = f"{pending.plan.name}: refused by {verdict.rules[0]}: {verdict.reason}{way}"
+    text = f"{pending.plan.name}: refused by {verdict.rules[0]}: {verdict.reason}{way}{_CHANGE}"
     failure = Failure("Refused", text)
     yield from settle(
         run, pending, settings, step, Done(error=failure), verdict=verdict, status="refused"
     )
+
+
+_CHANGE = " (a person may change that: the policy, or in a fork)"
 
 
 def _tool(run: Run, pending: Pending, settings: Terms, step: Step, verdict: Verdict | None) -> Path:
@@ -189,6 +201,7 @@ def _spawn(
     started = RunStarted(
         child.name, ref=run.outer.ref_of(child), role=child.role, parent=run.id,
         parent_key=pending.key, policy=settings.policy.hash, code=child.code, holds=holds,
+        by=mine.by if mine is not None else "",
     )  # fmt: skip
     draft = Draft(started, settings.now_ms(), world=root, args=pack(bound["args"], blobs))
     found = {"run": name, "world": root, "holds": holds}

@@ -22,6 +22,7 @@ from holdfast.values import limits
 from holdfast.values.canon import Blobs, pack
 from holdfast.values.errors import (
     Diverged,
+    Expired,
     Misuse,
     OutcomeUnknown,
     Refused,
@@ -62,12 +63,13 @@ class Pending:
     """A step that the program has asked for and not been given: what it asks, and who waits.
 
     ``branch``: where it is taken; ``hold``: nothing leaves the world there; ``of``: the held effect
-    that it publishes; ``about``: the step (``RUN@STEP``) that it publishes or undoes.
+    that it publishes; ``about``: the step (``RUN@STEP``) that it publishes or undoes; ``edited``:
+    who gave it its arguments, if not the program.
     """
 
     __slots__ = (
-        "about", "args", "blobs", "bound", "branch", "carrier", "check", "child", "due", "future",
-        "hold", "inline", "key", "of", "plan", "tool", "waiting",
+        "about", "args", "blobs", "bound", "branch", "carrier", "check", "child", "due", "edited",
+        "future", "hold", "inline", "key", "of", "plan", "tool", "waiting",
     )  # fmt: skip
 
     def __init__(self, key: str, plan: Plan, args: bytes, blobs: Blobs) -> None:
@@ -86,6 +88,7 @@ class Pending:
         self.waiting = False
         self.branch = ""
         self.hold = False
+        self.edited = ""
         self.of: Held | None = None
         self.about = ""
 
@@ -385,6 +388,8 @@ def outcome(step: Step, fetch: Callable[[str], bytes]) -> Any:
     if settled.status == "refused":
         rule = settled.verdict.rules[0] if settled.verdict and settled.verdict.rules else ""
         raise Refused(text, rule=rule)
+    if settled.status == "expired":
+        raise Expired(text)
     if settled.status == "unknown":
         raise OutcomeUnknown(text)
     if error is None:

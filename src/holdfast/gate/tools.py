@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
 from holdfast.gate.labels import Label
+from holdfast.gate.pattern import compile_glob
 
 
 class ToolFacts(msgspec.Struct, frozen=True, gc=False):
@@ -48,3 +49,11 @@ class ToolFacts(msgspec.Struct, frozen=True, gc=False):
 
 UNKNOWN_TOOL = ToolFacts(("*",), output=None)
 """A tool that no entry names: everything about it is worked out or taken as unknown."""
+
+
+def target_of(tools: Iterable[ToolFacts], tool: str) -> str:
+    """The argument that says to whom or what a tool's calls go, "" if the policy names none."""
+    for facts in tools:
+        if any(text == tool or compile_glob(text).matches(tool) for text in facts.tool):
+            return facts.target
+    return ""

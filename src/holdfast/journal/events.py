@@ -187,11 +187,24 @@ class StepSettled(_Body, frozen=True):
     unverified: bool = False
 
 
+class Panel(_Body, frozen=True):
+    """People of whom ``needs`` different ones must approve. ``seats``: who may stand in for each,
+    by person; one person takes one seat, and a seat is taken once. ``route``: its name, "" for
+    persons that a rule names itself."""
+
+    seats: dict[str, tuple[str, ...]]
+    route: str = ""
+    needs: int = 1
+
+
 class ApprovalAsked(_Body, frozen=True):
     """A person is asked. ``about``: "action" (may it happen?), "question" (from the agent) or
     "unknown" (did it happen?) or "budget" (may it cost more than its limit?). ``digest`` binds the
     answer to exactly this action; ``text`` is what the person reads. ``expires``: ms since 1970 (0:
-    never). ``needs``: how many must approve. Payload ``args``: the arguments asked about."""
+    never). ``panels``: all of them must approve (none: anybody may, alone); ``barred``: who may not
+    answer whatever they say; ``needs``: how many different people it takes at least. ``edited``:
+    who gave the action the arguments in payload ``value``, ``approved``: whoever did so approved
+    them. Payload ``args``: the arguments that the program asked with."""
 
     key: str
     about: str
@@ -202,6 +215,10 @@ class ApprovalAsked(_Body, frozen=True):
     choices: tuple[str, ...] = ()
     expires: int = 0
     needs: int = 1
+    panels: tuple[Panel, ...] = ()
+    barred: tuple[str, ...] = ()
+    edited: str = ""
+    approved: tuple[str, ...] = ()
 
 
 class ApprovalGiven(_Body, frozen=True):

@@ -13,12 +13,14 @@ from holdfast.journal.events import (
     ApprovalGiven,
     Event,
     Failure,
+    Panel,
     RunEnded,
     RunStarted,
     SignalReceived,
     StepPlanned,
     body_of,
 )
+from holdfast.journal.quorum import may, met, people
 
 CHILD = "$child:"
 """Signals that begin so bring a run the end of one that it spawned."""
@@ -36,7 +38,10 @@ BRANCH = "world"
 
 class Wait(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One thing that a run waits for. ``kind``: timer, signal or person; ``name``: the signal's
-    name; ``due``: ms; ``text``: what a person reads; ``ready``: it has come."""
+    name; ``due``: ms, of a question when it expires; ``text``: what a person reads; ``ready``: it
+    has come. Of a question: ``approvers`` (everybody who may answer, none: anybody), ``panels``,
+    ``barred``, ``needs`` (see `ApprovalAsked`), ``approved`` (who has so far), ``since`` (ms) and
+    ``pos``, the place of the event that asks."""
 
     key: str
     kind: str
@@ -48,6 +53,12 @@ class Wait(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     choices: tuple[str, ...] = ()
     approvers: tuple[str, ...] = ()
     ready: bool = False
+    panels: tuple[Panel, ...] = ()
+    barred: tuple[str, ...] = ()
+    needs: int = 1
+    approved: tuple[str, ...] = ()
+    since: int = 0
+    pos: int = 0
 
 
 class RunRow(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -183,33 +194,60 @@ def _spoken(row: RunRow | None, event: Event) -> RunRow | None:
     if row is None or row.ended:
         return row  # news for a run that is over wakes nobody
     if isinstance(body, ApprovalAsked):
-        return _waiting(
-            row,
-            event,
-            Wait(
-                body.key,
-                "person",
-                text=body.text,
-                digest=body.digest,
-                about=body.about,
-                choices=body.choices,
-                approvers=body.verdict.approvers if body.verdict else (),
-            ),
-        )
-    waits = tuple(
-        msgspec.structs.replace(wait, ready=True) if _meets(wait, body) else wait
-        for wait in row.waits
-    )
+        return _waiting(row, event, _question(body, event))
+    waits = tuple(_told(wait, body, event.at) for wait in row.waits)
     if isinstance(body, SignalReceived) and body.name == CANCEL:
         others = tuple(wait for wait in waits if wait.key != "0")
         waits = (*others, Wait("0", "signal", name=CANCEL, ready=True))
     return msgspec.structs.replace(row, waits=waits, changed=event.at)
 
 
-def _meets(wait: Wait, body: ApprovalGiven | SignalReceived) -> bool:
-    if isinstance(body, ApprovalGiven):
-        return wait.kind == "person" and wait.key == body.key and wait.digest == body.digest
-    return wait.kind == "signal" and wait.name == body.name
+def _question(body: ApprovalAsked, event: Event) -> Wait:
+    named = body.verdict.approvers if body.verdict else ()
+    return Wait(
+        body.key,
+        "person",
+        due=body.expires,
+        text=body.text,
+        digest=body.digest,
+        about=body.about,
+        choices=body.choices,
+        approvers=people(body.panels) or named,
+        panels=body.panels,
+        barred=body.barred,
+        needs=body.needs,
+        approved=body.approved,
+        since=event.at,
+        pos=event.pos,
+    )
+
+
+def _told(wait: Wait, body: ApprovalGiven | SignalReceived, at: int) -> Wait:
+    """A wait after an answer or a signal."""
+    if isinstance(body, SignalReceived):
+        come = wait.kind == "signal" and wait.name == body.name
+        return msgspec.structs.replace(wait, ready=True) if come else wait
+    if wait.kind != "person" or wait.ready:
+        return wait
+    if wait.key != body.key or wait.digest != body.digest:
+        return wait
+    approved = hear(wait, body, at)
+    if approved is None:
+        return wait
+    ready = body.decision != "approve" or met(wait.panels, approved)
+    return msgspec.structs.replace(wait, approved=approved, ready=ready)
+
+
+def hear(asked: Wait | ApprovalAsked, body: ApprovalGiven, at: int) -> tuple[str, ...] | None:
+    """Who has approved what ``asked`` asks after this answer to it; None if it does not count:
+    whoever gave it may not, or it came too late."""
+    # INVARIANT E62: an answer from the moment on at which its question expires counts for nothing
+    expires = asked.due if isinstance(asked, Wait) else asked.expires
+    if (expires and at >= expires) or not may(asked.panels, asked.barred, body.by):
+        return None
+    if body.decision != "approve" or body.by in asked.approved:
+        return asked.approved
+    return (*asked.approved, body.by)
 
 
 def _ended(row: RunRow | None, event: Event) -> RunRow | None:

@@ -6,6 +6,7 @@
     │   ├── Diverged      recorded history and today's code disagree
     │   └── TooLarge      a documented limit was exceeded
     ├── Refused       policy or a person said no
+    ├── Expired       nobody answered in time: not performed, and not refused either
     ├── Conflict      somebody else moved first: read the new head and try again
     │   ├── Exceeded      a meter would have gone over its cap
     │   └── LeaseLost     another process runs this run now
@@ -69,6 +70,13 @@ class Refused(HoldfastError):
         super().__init__(message)
         self.rule = rule
         self.reason = reason
+
+
+class Expired(HoldfastError):
+    """Nobody answered a question in time, so its action was not performed. No refusal: nobody said
+    no, and it may be asked again."""
+
+    exit_code = 8
 
 
 class Conflict(HoldfastError):

@@ -203,6 +203,11 @@ UPPER_ENTRIES = 2_000
 """A private directory with more entries becomes a layer before the next command, so that reading
 what a command changed does not look again at what earlier ones did."""
 
+# People ---------------------------------------------------------------------------------------
+ANSWER_ATTEMPTS = 200
+"""How often an answer is tried again when its run moves on between reading the question and
+answering it; each costs one read and one append that is refused."""
+
 # Command line ---------------------------------------------------------------------------------
 LIST_ROWS = 50
 """Rows of a listing unless ``--limit`` says otherwise."""
