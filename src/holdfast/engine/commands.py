@@ -28,11 +28,13 @@ from holdfast.values.canon import Blobs, digest
 
 
 class Append(msgspec.Struct, gc=False):
-    """Commit these drafts to the run (and batches to others), with their blobs."""
+    """Commit these drafts to the run (and batches to others), with their blobs. With ``caps``,
+    answered with `Exceeded` if a meter would pass one: then nothing was committed."""
 
     drafts: list[Draft]
     blobs: Blobs
     others: tuple[Batch, ...] = ()
+    caps: dict[str, int] = {}
 
 
 class Perform(msgspec.Struct, gc=False):
@@ -136,6 +138,7 @@ def settle(
         of=of or pending.about,
         differs=differs and not done.error,
         drops=done.drops,
+        usage=dict(pending.usage),
     )
     world = "" if branch else done.world
     made = draft(run, pending, settings, body, args=not told, value=done.value, world=world)

@@ -252,6 +252,7 @@ class Tool(Declared, Generic[P, R]):
         preview: Callable[..., Any] | None = None,
         undo: Callable[..., Any] | None = None,
         effect_of: Callable[[Mapping[str, Any]], str] | None = None,
+        estimate: Callable[..., Mapping[str, float]] | None = None,
     ) -> None:
         super().__init__(fn, name)
         if effect not in EFFECTS:
@@ -271,6 +272,7 @@ class Tool(Declared, Generic[P, R]):
         self.reconcile = reconcile
         self.preview = preview
         self._undo = undo
+        self.estimate = estimate
 
     def plan_of(self, bound: Mapping[str, Any]) -> Plan:
         """What a call with these arguments is: its effect may be another than the declared one."""
@@ -351,6 +353,7 @@ def tool(
     preview: Callable[..., Any] | None = None,
     undo: Callable[..., Any] | None = None,
     effect_of: Callable[[Mapping[str, Any]], str] | None = None,
+    estimate: Callable[..., Mapping[str, float]] | None = None,
 ) -> Callable[[Callable[P, R]], Tool[P, R]]:
     """Declare a function as a tool.
 
@@ -368,6 +371,8 @@ def tool(
     same `holdfast.idempotency_key`, with the tool's retries and timeout; a tool of its own, whose
     effect, retries and ``reconcile`` then count, may stand here too. ``effect_of(bound)``: the
     effect of one call, by its arguments, where that differs (a ``world`` tool keeps its changes).
+    ``estimate(**args)``: the most that a call can use, by unit, such as ``{"tokens": max_tokens}``:
+    what budgets reserve before it; it overrides what the policy says of the tool.
     """
 
     def declare(fn: Callable[P, R]) -> Tool[P, R]:
@@ -382,6 +387,7 @@ def tool(
             preview=preview,
             undo=undo,
             effect_of=effect_of,
+            estimate=estimate,
         )
 
     return declare

@@ -40,7 +40,8 @@ CANCEL_KEY = "0"
 class Step(msgspec.Struct, eq=False, gc=False):
     """Everything recorded about one step. ``args`` is the skeleton it was asked with, ``edited``
     the one that a person made of it; ``approved``: who approved so far; ``given``: the answer that
-    decided, with ``given_value``."""
+    decided, with ``given_value``; ``cleared``: digest of the action that people had
+    allowed when they were asked about its cost; ``charges``: what its plans reserved, by meter."""
 
     key: str
     plan: Plan | None = None
@@ -51,6 +52,8 @@ class Step(msgspec.Struct, eq=False, gc=False):
     given_value: bytes | None = None
     approved: tuple[str, ...] = ()
     edited: bytes | None = None
+    cleared: str = ""
+    charges: dict[str, int] = {}
     settled: StepSettled | None = None
     settled_at: int = 0
     value: bytes | None = None
@@ -157,6 +160,7 @@ class History:
         self.shared_steps = {key for key, one in self.steps.items() if one.settled is not None}
         for step in self.steps.values():
             if step.settled is None:
+                step.charges, step.cleared = {}, ""
                 step.planned = step.asked = step.given = step.edited = None
 
     def take_planned(self, event: Event, body: StepPlanned) -> None:
@@ -164,8 +168,14 @@ class History:
         step = self.step(body.key)
         step.plan = body.plan
         step.planned = body
+        if body.charges:
+            # with those that reserved nothing: what was used is charged there too
+            step.charges = {
+                name: step.charges.get(name, 0) + body.charges.get(name, 0)
+                for name in {**step.charges, **body.charges}
+            }
         self._keep_edit(step)
-        if step.asked is not None and step.asked.about == "unknown":
+        if step.asked is not None and step.asked.about in ("unknown", "budget"):
             step.asked = step.given = None  # that answer is used up: this attempt followed from it
         self._keep_args(step, event)
 
@@ -208,9 +218,11 @@ class History:
         """Take in an ApprovalAsked."""
         step = self.step(body.key)
         if body.about == "action":
-            step.edited = event.value
+            step.edited, step.cleared = event.value, ""
         else:
             self._keep_edit(step)
+            if body.about == "budget" and _about_action(step):
+                step.cleared = step.asked.digest if step.asked is not None else ""
         step.asked = body
         step.given = None
         step.approved = body.approved

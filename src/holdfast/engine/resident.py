@@ -5,24 +5,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from holdfast.engine import ending
 from holdfast.engine.answers import child_news
 from holdfast.engine.claims import carry_out, equip
-from holdfast.engine.commands import Append, Await, Done, Look, Path, Perform
+from holdfast.engine.commands import Append, Await, Done, Look, Path, Perform, Terms
 from holdfast.engine.history import CANCEL_KEY, Heard, Step
 from holdfast.engine.home import Home
 from holdfast.engine.path import abandon, walk
 from holdfast.engine.perform import perform, perform_now
 from holdfast.engine.run import Pending, Run
+from holdfast.engine.spending import priced
 from holdfast.engine.transaction import roll_back, settled_steps
 from holdfast.journal.events import Draft, Event, Failure, Plan, StepSettled
 from holdfast.journal.store import Batch
 from holdfast.journal.views import CANCEL
 from holdfast.values.canon import Blobs
-from holdfast.values.errors import Conflict, Diverged, HoldfastError, Misuse, Suspended
+from holdfast.values.errors import Conflict, Diverged, Exceeded, HoldfastError, Misuse, Suspended
 
 
 class Resident:
@@ -149,11 +150,10 @@ class Resident:
         return True
 
     async def _walk(self, pending: Pending) -> None:
-        settings = self.home.settings
         if pending.of is not None and pending.tool is None:
             await equip(self.home, self.run, pending)
-        path: Path = (abandon if pending.dropped else walk)(self.run, pending, settings)
-        answer: Done | bytes | None = None
+        path = self._path(pending, abandon if pending.dropped else walk)
+        answer: Done | bytes | Exceeded | None = None
         # one step changes the world at a time, from its performance to its commit
         holds_world = False
         try:
@@ -164,7 +164,7 @@ class Resident:
                     return
                 answer = None
                 if type(command) is Append:
-                    await self.append(command.drafts, command.blobs, command.others)
+                    answer = await self._commit(command)
                 elif type(command) is Perform:
                     if pending.changes and not holds_world:
                         await self._world.acquire()
@@ -173,10 +173,24 @@ class Resident:
                 elif type(command) is Look:
                     answer = await child_news(self.home.store, command.run, self.run.id)
                 elif type(command) is Await and not await self._await(pending, command):
-                    path = abandon(self.run, pending, settings)
+                    path = self._path(pending, abandon)
         finally:
             if holds_world:
                 self._world.release()
+
+    def _path(self, pending: Pending, way: Callable[[Run, Pending, Terms], Path]) -> Path:
+        settings = self.home.settings
+        path = way(self.run, pending, settings)
+        return priced(self.run, pending, settings, path, self.home.store.meters)
+
+    async def _commit(self, command: Append) -> Exceeded | None:
+        while command.caps and self.run.buffer:  # these must not wait for what may be refused
+            await self.append([], {})
+        try:
+            await self.append(command.drafts, command.blobs, command.others, caps=command.caps)
+        except Exceeded as error:
+            return error
+        return None
 
     async def _perform(self, pending: Pending, command: Perform) -> Done:
         if pending.dropped:
@@ -220,10 +234,15 @@ class Resident:
                 timer.cancel()
         return True
 
-    def _batch(self, drafts: list[Draft], expect: int | None = None) -> Batch:
+    def _batch(
+        self, drafts: list[Draft], expect: int | None = None, caps: dict[str, int] | None = None
+    ) -> Batch:
         run = self.run
         self._serial += 1
-        return Batch(run.id, tuple(drafts), expect=expect, epoch=run.epoch, serial=self._serial)
+        return Batch(
+            run.id, tuple(drafts), expect=expect, epoch=run.epoch, serial=self._serial,
+            caps=caps or {},
+        )  # fmt: skip
 
     async def append(
         self,
@@ -231,15 +250,18 @@ class Resident:
         blobs: Blobs,
         others: tuple[Batch, ...] = (),
         expect: int | None = None,
+        caps: dict[str, int] | None = None,
     ) -> list[Event]:
         """Commit drafts (after those that were waiting for company) and take note of them."""
         run = self.run
         waiting, more = run.take_buffer()
         if waiting:
             drafts, blobs = waiting + drafts, {**more, **blobs}
-        batch = self._batch(drafts, expect)
+        batch = self._batch(drafts, expect, caps)
         try:
             events = await self.home.store.append((batch, *others), blobs)
+        except Exceeded:
+            raise  # it has used up its place, and nothing waited for company
         except Conflict:
             self._serial -= 1  # it was not taken: the next one has its place
             run.buffer = waiting + run.buffer
@@ -258,32 +280,40 @@ class Resident:
                 f"{pending.plan.name}: another step is changing the world; "
                 "await an asynchronous tool instead of calling a blocking one beside it"
             )
-        path = walk(run, pending, home.settings)
+        path = self._path(pending, walk)
         answer = None
         with contextlib.suppress(StopIteration):
             while True:
                 command = path.send(answer)
                 if type(command) is Append:
-                    drafts, blobs = run.take_buffer()
-                    drafts += command.drafts
-                    batch = self._batch(drafts)
-                    try:
-                        events = home.store.append_now(
-                            (batch, *command.others), {**blobs, **command.blobs}
-                        )
-                    except HoldfastError as error:
-                        run.broken = error
-                        raise Suspended("the journal cannot be written") from error
-                    home.committed(events)
-                    if self.heard.own(events, drafts):
-                        self._wake_waiting()
-                    answer = events
+                    if command.caps and run.buffer:  # see `_commit`
+                        self._commit_now(Append([], {}))
+                    answer = self._commit_now(command)
                 elif type(command) is Perform:
                     answer = perform_now(run, pending, command, home.clock)
                 else:
                     run.leaving = True
                     raise Suspended("waits for a person or a time")
         return run.history.steps[pending.key]
+
+    def _commit_now(self, command: Append) -> Exceeded | None:
+        run = self.run
+        drafts, blobs = run.take_buffer()
+        drafts += command.drafts
+        batch = self._batch(drafts, caps=command.caps)
+        try:
+            events = self.home.store.append_now(
+                (batch, *command.others), {**blobs, **command.blobs}
+            )
+        except Exceeded as error:
+            return error
+        except HoldfastError as error:
+            run.broken = error
+            raise Suspended("the journal cannot be written") from error
+        self.home.committed(events)
+        if self.heard.own(events, drafts):
+            self._wake_waiting()
+        return None
 
     # Hearing ---
 

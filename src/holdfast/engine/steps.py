@@ -64,12 +64,13 @@ class Pending:
 
     ``branch``: where it is taken; ``hold``: nothing leaves the world there; ``of``: the held effect
     that it publishes; ``about``: the step (``RUN@STEP``) that it publishes or undoes; ``edited``:
-    who gave it its arguments, if not the program.
+    who gave it its arguments, if not the program; ``usage``: what its performances told that they
+    used, by unit.
     """
 
     __slots__ = (
         "about", "args", "blobs", "bound", "branch", "carrier", "check", "child", "due", "edited",
-        "future", "hold", "inline", "key", "of", "plan", "tool", "waiting",
+        "future", "hold", "inline", "key", "of", "plan", "tool", "usage", "waiting",
     )  # fmt: skip
 
     def __init__(self, key: str, plan: Plan, args: bytes, blobs: Blobs) -> None:
@@ -89,6 +90,7 @@ class Pending:
         self.branch = ""
         self.hold = False
         self.edited = ""
+        self.usage: dict[str, float] = {}
         self.of: Held | None = None
         self.about = ""
 
@@ -119,7 +121,8 @@ class Steps:
     wait for the next append; ``broken``: why the run cannot go on; ``leaving``: it leaves memory;
     ``holding``: steps that hold their effects, by key; ``closed``: branches that were left;
     ``record``: the run forked from (``record_of``), whose outcomes stand for held effects, but
-    those ``used``; ``borrowed``: held steps of other runs that this one publishes.
+    those ``used``; ``borrowed``: held steps of other runs that this one publishes; ``family``: the
+    topmost of the runs that spawned it, or itself.
     """
 
     def __init__(self, name: str, outer: Outer, events: Iterable[Event]) -> None:
@@ -136,6 +139,7 @@ class Steps:
         self.closed: set[str] = set()
         self.publishing: set[str] = set()
         self.epoch = 0
+        self.family = name
         self.loop = RunLoop(self._set_timer, self._timer_dropped, self._now)
         self.dropped: list[Pending] = []
         self.pending: dict[str, Pending] = {}

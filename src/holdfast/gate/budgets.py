@@ -75,7 +75,8 @@ def units(unit: str, amount: float) -> int:
     """An amount as meters count it, rounded up; what is no number from 0 on counts as nothing."""
     if not amount > 0 or math.isinf(amount):
         return 0 if not amount > 0 else limits.CHARGE_MAX_UNITS
-    exact = Decimal(str(amount)) * SCALE[unit]
+    # sums of floats are off by less than a thousandth of the smallest unit
+    exact = round(Decimal(str(amount)) * SCALE[unit], 3)
     return min(math.ceil(exact), limits.CHARGE_MAX_UNITS)
 
 
