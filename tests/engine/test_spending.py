@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
+import subprocess
+import sys
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -18,8 +22,9 @@ from holdfast.gate.agents import AgentCard
 from holdfast.gate.budgets import Budget
 from holdfast.gate.tools import ToolFacts
 from holdfast.journal.events import body_of
-from holdfast.journal.meters import fold_meters
+from holdfast.journal.meters import add_up, charged_by, fold_meters
 from holdfast.journal.store import RunQuery, Store
+from holdfast.stores.fsck import check
 from holdfast.stores.memory import MemoryStore
 from holdfast.stores.sqlite import SqliteStore
 from holdfast.testing.clock import VirtualClock
@@ -28,8 +33,10 @@ from holdfast.testing.lives import ALLOW_ALL, Life, Site
 from holdfast.testing.oracles import all_events
 from holdfast.values.canon import decode
 from holdfast.values.errors import Misuse, Outside, Refused
+from tests.engine import budget_program
 from tests.engine.support import bodies, drive, until, waits
 
+ROOT = Path(__file__).resolve().parents[2]
 MONEY = 1_000_000
 
 
@@ -74,7 +81,7 @@ async def sender(costs: list[tuple[float, float]]) -> int:
 
 
 def meters(store: Store) -> dict[str, int]:
-    return {name: value for name, value in store.meters(["budget/*"]).items()}
+    return store.meters(["budget/*"])
 
 
 def total(store: Store) -> int:
@@ -382,7 +389,7 @@ RUNS = st.lists(st.lists(COSTS, max_size=5), min_size=1, max_size=6)
 
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(runs=RUNS)
 def test_never_overspent_in_any_interleaving(kind: str, runs: Any, tmp_path_factory: Any):
     """INVARIANT E70: whatever runs ask for at once, in two processes, what is used and reserved is
@@ -464,9 +471,53 @@ def crash(plan: Any, kind: str, directory: Path) -> bool:
 
         async def over() -> bool:
             await life.answer_all(lambda row, wait: ("deny", None))
-            return all([row.ended for row in await here.inner.runs(RunQuery())])
+            rows = await here.inner.runs(RunQuery())
+            return all(row.ended for row in rows)
 
         await until(over)
         await asyncio.gather(one.result(), two.result())
 
     return here.run(main)
+
+
+def test_two_processes_of_which_one_is_killed_share_a_budget(tmp_path: Path):
+    """INVARIANT E70, between real processes and over ``kill -9``: used and reserved together are
+    within the limit after every commit, and meters are what the events say."""
+    environment = {**os.environ, "HOLDFAST_TEST_PLACE": str(tmp_path), "PYTHONPATH": str(ROOT)}
+
+    def begin(name: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "tests.engine.budget_program", name]
+        return subprocess.Popen(command, env=environment, cwd=ROOT)
+
+    def effects() -> int:
+        file = tmp_path / "effects"
+        return file.read_bytes().count(b"\n") if file.exists() else 0
+
+    first, second = begin("a"), begin("b")
+    while effects() < 6 and first.poll() is None:
+        time.sleep(0.001)
+    first.kill()
+    first.wait()
+    again = begin("a")
+    for child in (again, second):
+        assert child.wait() == 0
+    assert check(tmp_path / "store").sound
+
+    async def look() -> None:
+        store = SqliteStore(tmp_path / "store", create=False)
+        try:
+            events = await all_events(store)
+            assert fold_meters(events) == store.meters(["*"])
+            sums: dict[str, int] = {}
+            for event in events:
+                add_up(sums, charged_by(event.kind, event.body))
+                taken = [n for name, n in sums.items() if name.startswith("budget/")]
+                assert sum(taken) <= budget_program.LIMIT
+            assert total(store) > 0
+            asked = [one for row in await store.runs(RunQuery()) for one in row.waits]
+            assert asked
+            assert {one.about for one in asked} == {"budget"}
+        finally:
+            await store.close()
+
+    asyncio.run(look())

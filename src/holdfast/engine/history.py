@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from holdfast.gate.counting import BUDGET
 from holdfast.journal.events import (
     ApprovalAsked,
     ApprovalGiven,
@@ -170,9 +171,10 @@ class History:
         step.planned = body
         if body.charges:
             # with those that reserved nothing: what was used is charged there too
+            reserved = {name: n for name, n in body.charges.items() if name.startswith(BUDGET)}
             step.charges = {
-                name: step.charges.get(name, 0) + body.charges.get(name, 0)
-                for name in {**step.charges, **body.charges}
+                name: step.charges.get(name, 0) + reserved.get(name, 0)
+                for name in {**step.charges, **reserved}
             }
         self._keep_edit(step)
         if step.asked is not None and step.asked.about in ("unknown", "budget"):

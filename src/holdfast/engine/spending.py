@@ -28,8 +28,9 @@ from holdfast.engine.commands import (
 )
 from holdfast.engine.history import Step
 from holdfast.engine.run import Pending, Run
-from holdfast.gate import Verdict, budgets
-from holdfast.gate.budgets import Budget, Share, Who
+from holdfast.gate import Verdict, counting
+from holdfast.gate.budgets import UNITS, Budget
+from holdfast.gate.counting import BUDGET, Share, Who
 from holdfast.gate.routes import owner_of, resolve
 from holdfast.journal.events import (
     ApprovalAsked,
@@ -73,27 +74,33 @@ class Bill(msgspec.Struct):
         """
         for meter, reserved in self.open.items():
             amount = _amount(meter, done, self.told, usage) if self.begun else 0
-            if amount is None or (self.lost and budgets.unit_of(meter) != "calls"):
+            if amount is None or (self.lost and counting.unit_of(meter) != "calls"):
                 self.guessed = self.guessed or reserved > 0
                 amount = max(reserved, amount or 0)
             self.final[meter] = self.final.get(meter, 0) + amount
         self.open, self.begun, self.lost = {}, False, False
 
 
+def _is_it(command: Perform) -> bool:
+    """Whether the action itself is performed, not what looks it up, stands in for it or checks."""
+    aside = getattr(command, "aside", None)
+    return not (command.reconcile or command.preview or aside)
+
+
 def _amount(
     meter: str, done: Done | None, before: Mapping[str, float], usage: Mapping[str, float]
 ) -> int | None:
-    unit = budgets.unit_of(meter)
+    unit = counting.unit_of(meter)
     if unit == "calls":
         return 1
     if done is None:
         return None
     if unit == "seconds":
-        return budgets.units(unit, done.took / 1_000_000)
+        return counting.units(unit, done.took / 1_000_000)
     if unit not in usage or usage[unit] <= before.get(unit, -1.0):
         return None
     # the difference of what was told, not of what was counted: rounding up happens once
-    return budgets.units(unit, usage[unit] - before.get(unit, 0.0))
+    return counting.units(unit, usage[unit] - before.get(unit, 0.0))
 
 
 def priced(run: Run, pending: Pending, settings: Terms, path: Path, read: Read) -> Path:
@@ -117,9 +124,9 @@ class _Pricing:
         self.step: Step = run.history.step(pending.key)
         self.bill = Bill(dict(self.step.charges), {})
         planned = self.step.planned
-        if planned is not None and planned.charges:
+        if planned is not None and self.step.charges:
             lost = planned.due <= settings.now_ms()  # else a retry that had not begun
-            now = planned.charges
+            now = {name: n for name, n in planned.charges.items() if name.startswith(BUDGET)}
             before = {name: n - now.get(name, 0) for name, n in self.step.charges.items()}
             self.bill = Bill(before, dict(now), begun=lost, lost=lost)
 
@@ -134,7 +141,7 @@ class _Pricing:
             answer, instead = None, None
             if type(command) is Append:
                 instead = yield from self._append(command)
-            elif type(command) is Perform and not (command.reconcile or command.preview):
+            elif type(command) is Perform and _is_it(command):
                 if not self.step.charges and not self.bill.open:
                     instead = yield from self._plan(command.attempt)
                 if instead is None:
@@ -200,7 +207,8 @@ class _Pricing:
                 owed = {meter: (0, amount) for meter, amount in charges.items()}
                 refused = yield from self._charge(command, at, owed, caps)
             else:
-                body = msgspec.structs.replace(one.body, charges=charges)
+                full = {**one.body.charges, **charges}  # what is charged there already stays
+                body = msgspec.structs.replace(one.body, charges=full)
                 refused = yield _with(command, at, body, caps)
             if refused is None:
                 if isinstance(one.body, StepPlanned):
@@ -225,7 +233,7 @@ class _Pricing:
             return []
         worst = {"calls": 1.0, "runs": 1.0, "seconds": 0.0, "money": 0.0, "tokens": 0.0}
         for facts in policy.tools:
-            if budgets.names(facts.tool, pending.plan.name):
+            if counting.names(facts.tool, pending.plan.name):
                 worst["money"], worst["tokens"] = facts.cost, float(facts.tokens)
                 break
         tool = pending.tool
@@ -233,14 +241,14 @@ class _Pricing:
             worst["seconds"] = tool.timeout or 0.0
             if tool.estimate is not None:
                 worst.update(_estimate(tool.name, tool.estimate, pending.bound))
-        return budgets.shares(policy.budgets, self._who(), worst, self.settings.now_ms())
+        return counting.shares(policy.budgets, self._who(), worst, self.settings.now_ms())
 
     def _who(self) -> Who:
         run, pending = self.run, self.pending
         agent, role = run.program.name, run.program.role
         if pending.of is not None:  # it is the action of whoever asked for it
             agent, role = pending.of.agent, pending.of.role
-        card = budgets.card_of(self.settings.policy.agents, agent)
+        card = counting.card_of(self.settings.policy.agents, agent)
         return Who(
             agent, (card.role if card else "") or role, pending.plan.kind, pending.plan.name,
             run.family, f"{run.id}@{pending.branch}" if pending.branch else run.id,
@@ -365,15 +373,16 @@ class _Pricing:
         known = {one.id: one for one in self.settings.policy.budgets if one.alert}
         alerting = [meter for meter in owed if meter.split("/")[2] in known]
         while True:
-            charges = {meter: used - reserved for meter, (reserved, used) in owed.items()}
-            charges.update((budgets.used(meter), used) for meter, (_, used) in owed.items())
+            charges = dict(body.charges)
+            charges.update({meter: used - held for meter, (held, used) in owed.items()})
+            charges.update((counting.used(meter), used) for meter, (_, used) in owed.items())
             limits, findings = dict(caps), list[Draft]()
             if alerting:
-                now = self.read([f(m) for m in alerting for f in (budgets.used, budgets.alert)])
+                now = self.read([f(m) for m in alerting for f in (counting.used, counting.alert)])
                 for meter in alerting:
-                    told, budget = budgets.alert(meter), known[meter.split("/")[2]]
-                    marks, count = budgets.marks(budget), now.get(told, 0)
-                    after = now.get(budgets.used(meter), 0) + owed[meter][1]
+                    told, budget = counting.alert(meter), known[meter.split("/")[2]]
+                    marks, count = counting.marks(budget), now.get(told, 0)
+                    after = now.get(counting.used(meter), 0) + owed[meter][1]
                     passed = max(sum(mark <= after for mark in marks), count)
                     findings += [
                         self._alert(budget, meter, marks[n], after) for n in range(count, passed)
@@ -381,7 +390,7 @@ class _Pricing:
                     if passed > count:
                         charges[told], limits[told] = passed - count, passed
                     if passed < len(marks):
-                        limits[budgets.used(meter)] = marks[passed] - 1
+                        limits[counting.used(meter)] = marks[passed] - 1
             full = msgspec.structs.replace(body, charges={k: n for k, n in charges.items() if n})
             drafts = [*command.drafts[:at], *findings, *command.drafts[at:]]
             whole = Append(drafts, command.blobs, command.others)
@@ -390,7 +399,7 @@ class _Pricing:
                 return refused
 
     def _alert(self, budget: Budget, meter: str, mark: int, used: int) -> Draft:
-        limit = budgets.cap_of(budget)
+        limit = counting.cap_of(budget)
         value = {
             "budget": budget.id, "unit": budget.unit, "meter": meter, "at": mark, "used": used,
             "limit": limit, "text": f"{_place(meter)}: {_of(budget, used)} used",
@@ -416,17 +425,17 @@ def _estimate(
     except Exception as error:  # noqa: BLE001 - it is the user's code
         raise Misuse(f"tool {name}: its estimate failed: {type(error).__name__}: {error}") from None
     for unit, amount in told.items():
-        if unit not in budgets.UNITS or type(amount) not in (int, float) or not amount >= 0:
+        if unit not in UNITS or type(amount) not in (int, float) or not amount >= 0:
             raise Misuse(
                 f"tool {name}: its estimate says {unit}={amount!r}; "
-                f"units are {', '.join(budgets.UNITS)}, amounts numbers from 0 on"
+                f"units are {', '.join(UNITS)}, amounts numbers from 0 on"
             )
     return told
 
 
 def _of(budget: Budget, count: int) -> str:
-    unit = budget.unit
-    return f"{budgets.shown(unit, count)} of {budgets.shown(unit, budgets.cap_of(budget))} {unit}"
+    unit, cap = budget.unit, counting.cap_of(budget)
+    return f"{counting.shown(unit, count)} of {counting.shown(unit, cap)} {unit}"
 
 
 def _place(meter: str) -> str:
@@ -444,4 +453,4 @@ def _more(share: Share) -> str:
     unit = share.budget.unit
     if not share.amount:
         return f"go on, using {unit}"
-    return f"cost {budgets.shown(unit, share.amount)} {unit} more"
+    return f"cost {counting.shown(unit, share.amount)} {unit} more"
