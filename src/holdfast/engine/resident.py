@@ -152,7 +152,7 @@ class Resident:
     async def _walk(self, pending: Pending) -> None:
         if pending.of is not None and pending.tool is None:
             await equip(self.home, self.run, pending)
-        path = self._path(pending, abandon if pending.dropped else walk)
+        path = _priced(self.home, self.run, pending, abandon if pending.dropped else walk)
         answer: Done | bytes | Exceeded | None = None
         # one step changes the world at a time, from its performance to its commit
         holds_world = False
@@ -164,7 +164,12 @@ class Resident:
                     return
                 answer = None
                 if type(command) is Append:
-                    answer = await self._commit(command)
+                    try:
+                        await self.append(
+                            command.drafts, command.blobs, command.others, caps=command.caps
+                        )
+                    except Exceeded as error:
+                        answer = error
                 elif type(command) is Perform:
                     if pending.changes and not holds_world:
                         await self._world.acquire()
@@ -173,24 +178,10 @@ class Resident:
                 elif type(command) is Look:
                     answer = await child_news(self.home.store, command.run, self.run.id)
                 elif type(command) is Await and not await self._await(pending, command):
-                    path = self._path(pending, abandon)
+                    path = _priced(self.home, self.run, pending, abandon)
         finally:
             if holds_world:
                 self._world.release()
-
-    def _path(self, pending: Pending, way: Callable[[Run, Pending, Terms], Path]) -> Path:
-        settings = self.home.settings
-        path = way(self.run, pending, settings)
-        return priced(self.run, pending, settings, path, self.home.store.meters)
-
-    async def _commit(self, command: Append) -> Exceeded | None:
-        while command.caps and self.run.buffer:  # these must not wait for what may be refused
-            await self.append([], {})
-        try:
-            await self.append(command.drafts, command.blobs, command.others, caps=command.caps)
-        except Exceeded as error:
-            return error
-        return None
 
     async def _perform(self, pending: Pending, command: Perform) -> Done:
         if pending.dropped:
@@ -254,6 +245,8 @@ class Resident:
     ) -> list[Event]:
         """Commit drafts (after those that were waiting for company) and take note of them."""
         run = self.run
+        while caps and run.buffer:  # what waits for company must not share a refusal
+            await self.append([], {})
         waiting, more = run.take_buffer()
         if waiting:
             drafts, blobs = waiting + drafts, {**more, **blobs}
@@ -280,40 +273,40 @@ class Resident:
                 f"{pending.plan.name}: another step is changing the world; "
                 "await an asynchronous tool instead of calling a blocking one beside it"
             )
-        path = self._path(pending, walk)
+
+        def commit(command: Append) -> Exceeded | None:
+            drafts, blobs = run.take_buffer()
+            drafts += command.drafts
+            batch = self._batch(drafts, caps=command.caps)
+            try:
+                events = self.home.store.append_now(
+                    (batch, *command.others), {**blobs, **command.blobs}
+                )
+            except Exceeded as error:
+                return error
+            except HoldfastError as error:
+                run.broken = error
+                raise Suspended("the journal cannot be written") from error
+            self.home.committed(events)
+            if self.heard.own(events, drafts):
+                self._wake_waiting()
+            return None
+
+        path = _priced(home, run, pending, walk)
         answer = None
         with contextlib.suppress(StopIteration):
             while True:
                 command = path.send(answer)
                 if type(command) is Append:
-                    if command.caps and run.buffer:  # see `_commit`
-                        self._commit_now(Append([], {}))
-                    answer = self._commit_now(command)
+                    if command.caps and run.buffer:  # see `append`
+                        commit(Append([], {}))
+                    answer = commit(command)
                 elif type(command) is Perform:
                     answer = perform_now(run, pending, command, home.clock)
                 else:
                     run.leaving = True
                     raise Suspended("waits for a person or a time")
         return run.history.steps[pending.key]
-
-    def _commit_now(self, command: Append) -> Exceeded | None:
-        run = self.run
-        drafts, blobs = run.take_buffer()
-        drafts += command.drafts
-        batch = self._batch(drafts, caps=command.caps)
-        try:
-            events = self.home.store.append_now(
-                (batch, *command.others), {**blobs, **command.blobs}
-            )
-        except Exceeded as error:
-            return error
-        except HoldfastError as error:
-            run.broken = error
-            raise Suspended("the journal cannot be written") from error
-        self.home.committed(events)
-        if self.heard.own(events, drafts):
-            self._wake_waiting()
-        return None
 
     # Hearing ---
 
@@ -390,6 +383,14 @@ class Resident:
         for task in self.carriers:
             task.cancel()
         self.home.left(self, error, again)
+
+
+def _priced(
+    home: Home, run: Run, pending: Pending, way: Callable[[Run, Pending, Terms], Path]
+) -> Path:
+    """The path of a step one way or another, as budgets make it."""
+    settings = home.settings
+    return priced(run, pending, settings, way(run, pending, settings), home.store.meters)
 
 
 def _resolve(future: asyncio.Future[None]) -> None:
