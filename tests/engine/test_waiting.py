@@ -210,9 +210,12 @@ def pays(site: Site) -> Any:
     return main
 
 
+WAY = "actions that only read, or change only the world, run without asking"
+
+
 @pytest.mark.parametrize(
     ("decision", "found", "count"),
-    [("approve", "paid 5", 1), ("deny", "refused: pay: refused by ann: a note", 0)],
+    [("approve", "paid 5", 1), ("deny", f"refused: pay: refused by ann: a note; {WAY}", 0)],
 )
 def test_approvals(decision: str, found: str, count: int):
     site = Site(policy=DEFAULT_POLICY)

@@ -4,13 +4,16 @@ whether anybody runs it."""
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 from holdfast.cli.desk import Desk
-from holdfast.cli.past import question
 from holdfast.cli.refs import find
+from holdfast.cli.reviewing import edited, rule_for
 from holdfast.cli.text import one_line
 from holdfast.engine.answers import answer, open_question
+from holdfast.engine.inbox import Open, Question, question_of
+from holdfast.journal.quorum import missing
 from holdfast.journal.store import Store
 from holdfast.values.errors import Misuse
 
@@ -20,25 +23,60 @@ whoever runs it may be busy."""
 
 
 async def decide(
-    desk: Desk, place: str, decision: str, *, value: Any = None, note: str = "", text: bool = False
-) -> int:
-    """Answer the question at RUN[@STEP] and say what follows."""
+    desk: Desk, place: str, decision: str, *, value: Any = None, note: str = "", digest: str = "",
+    changes: tuple[str, ...] = (), always: bool = False, write: str = "",
+) -> int:  # fmt: skip
+    """Answer the question at RUN[@STEP] and say what follows. ``changes``: NAME=VALUE of arguments
+    that the action may happen with instead; ``always``: propose a rule (``write``: into a file)."""
     async with desk.store() as store:
         row, key = await find(store, place)
         wait = open_question(row, key)
-        body = await question(store, row, wait)
-        if decision == "answer" and body is not None and body.choices:
-            value = choice(body.choices, value, f"{row.run}@{wait.key}")
+        found = Open(row, wait)
+        asked = await question_of(store, found) if wait.pos else None
+        if decision == "answer" and wait.choices:
+            value = choice(wait.choices, value, found.place)
+        if changes:
+            decision, value = "edit", edited(_known(asked, found), list(changes))
+        rule = rule_for(desk.user, found, _known(asked, found)) if always else ""
         before = (await store.head(row.run)).pos
         await answer(
             store, row.run, wait.key, decision, by=desk.user, now_ms=desk.now_ms(), value=value,
-            note=note,
+            note=note, digest=digest or wait.digest,
         )  # fmt: skip
         told = {"run": row.run, "step": wait.key, "decision": decision, "by": desk.user}
-        said = {"approve": "approved", "deny": "denied", "answer": "answered"}[decision]
-        desk.screen.note(f"{said} {row.run}@{wait.key}: {one_line(wait.text)}")
-        await follow_up(desk, store, row.run, before + 1, told)
+        said = {"approve": "approved", "deny": "denied", "answer": "answered", "edit": "changed"}
+        desk.screen.note(f"{said[decision]} {found.place}: {one_line(wait.text)}")
+        if rule:
+            told["rule"] = rule
+            _propose(desk, rule, write)
+        lacks = missing(wait.panels, (*wait.approved, desk.user))
+        if decision == "approve" and lacks:  # nothing to take up yet
+            desk.screen.note(f"it still takes {one_line(lacks)}")
+            if desk.screen.json:
+                desk.screen.document({**told, "missing": lacks, "taken_up": False})
+        else:
+            await follow_up(desk, store, row.run, before + 1, told)
     return 0
+
+
+def _known(asked: Question | None, found: Open) -> Question:
+    if asked is None:
+        raise Misuse(f"{found.place} was asked by an older version: approve or deny it as it is")
+    return asked
+
+
+def _propose(desk: Desk, rule: str, write: str) -> None:
+    """Show the rule, or write it to a file that does not exist yet."""
+    if not write:
+        if not desk.screen.json:
+            desk.screen.patch(rule)
+        return
+    try:
+        with Path(write).open("x", encoding="utf-8") as file:
+            file.write(rule)
+    except FileExistsError:
+        raise Misuse(f"{write} exists: the answer is recorded, the rule is not written") from None
+    desk.screen.note(f"the rule stands in {write}, for review")
 
 
 def choice(choices: tuple[str, ...], value: Any, place: str) -> str:

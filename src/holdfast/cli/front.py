@@ -35,6 +35,7 @@ TOPICS: dict[str, dict[str, str]] = {
         "resolve": "Decide a conflict of a refused merge; after the last one it goes through.",
     },
     "Answers to runs that wait for a person": {
+        "inbox": "List what runs ask people; answer it one by one.",
         "approve": "Allow the action that a run asks about.",
         "deny": "Refuse the action that a run asks about, or decline its question.",
         "answer": "Answer the question that a run asks.",
@@ -54,7 +55,7 @@ TOPICS: dict[str, dict[str, str]] = {
     },
     "Other": {
         "doctor": "Say what this host can do for sandboxes, and how to get what is missing.",
-        "policy": "Work with policy files.",
+        "policy": "Write, check and try policies.",
         "version": "Print the version.",
     },
 }

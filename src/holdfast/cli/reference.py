@@ -55,11 +55,17 @@ def _commands(command: click.Command, name: str, above: click.Context) -> Iterat
         command, info_name=name, parent=above, terminal_width=WIDTH, max_content_width=WIDTH
     )
     if isinstance(command, click.Group):
+        if command.invoke_without_command:
+            yield from _help(command, context)
         for inner in command.list_commands(context):
             found = command.get_command(context, inner)
             assert found is not None
             yield from _commands(found, inner, context)
         return
+    yield from _help(command, context)
+
+
+def _help(command: click.Command, context: click.Context) -> Iterator[str]:
     text = "\n".join(line.rstrip() for line in command.get_help(context).split("\n"))
     yield f"### holdfast {context.command_path.removeprefix('holdfast ')}\n"
     yield f"```text\n{text}\n```\n"

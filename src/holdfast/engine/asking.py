@@ -24,8 +24,7 @@ from holdfast.engine.commands import (
 from holdfast.engine.history import Step
 from holdfast.engine.run import Pending, Run
 from holdfast.gate import Verdict
-from holdfast.gate.routes import Asking, owner_of, resolve
-from holdfast.gate.tools import target_of
+from holdfast.gate.approvers import Asking, resolve
 from holdfast.gate.verdict import ANSWERED
 from holdfast.journal.events import ApprovalAsked, Failure, StepPlanned
 from holdfast.journal.quorum import may, met, missing
@@ -55,7 +54,7 @@ def approval(run: Run, pending: Pending, settings: Terms, step: Step, verdict: V
             if asking.nobody:
                 denied = msgspec.structs.replace(verdict, decision="deny", reason=asking.nobody)
                 text = f"{pending.plan.name}: nobody may approve this: {asking.nobody}"
-                yield from _end(run, pending, settings, step, "refused", text, denied)
+                yield from _end(run, pending, settings, step, "refused", text, verdict=denied)
                 return "no"
             approved = _so_far(run, pending, step, verdict, asking, trouble=trouble)
             if editor and not trouble and met(asking.panels, approved):
@@ -106,10 +105,11 @@ def _whom(run: Run, pending: Pending, settings: Terms, verdict: Verdict) -> Aski
     """Who may approve an action, under the policy that asks for it."""
     started, policy = run.history.started, settings.policy
     agent = pending.of.agent if pending.of is not None else run.program.name
+    card = policy.agent(agent)
+    owner, starter = card.owner if card else "", started.by if started else ""
     return resolve(
         verdict.approvers, policy.routes, agents=dict.fromkeys((agent, run.program.name)),
-        owner=owner_of(policy.agents, agent), starter=started.by if started is not None else "",
-        now=settings.now_ms(),
+        owner=owner, starter=starter, now=settings.now_ms(),
     )  # fmt: skip
 
 
@@ -180,7 +180,7 @@ def refused_before(run: Run, pending: Pending, settings: Terms, verdict: Verdict
     with the same arguments."""
     # INVARIANT E67: what a person refused is not asked again, and no policy's allowing it counts
     name = pending.plan.name
-    target = target_of(settings.policy.tools, name)
+    target = settings.policy.tool(name).target
     for old in run.history.refusals:
         if old.plan is None or (old.plan.kind, old.plan.name) != (pending.plan.kind, name):
             continue
@@ -223,7 +223,7 @@ def _silence(step: Step) -> str:
 
 def _end(
     run: Run, pending: Pending, settings: Terms, step: Step,
-    status: Literal["refused", "expired"], text: str, verdict: Verdict | None = None,
+    status: Literal["refused", "expired"], text: str, *, verdict: Verdict | None = None,
 ) -> Path:  # fmt: skip
     """Settle a step that people did not let happen. Who is refused by a person is told so."""
     done = Done(error=Failure("Refused" if status == "refused" else "Expired", too_long(text)))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from holdfast.engine.answers import ending, send
@@ -63,8 +64,9 @@ class Handle:
 
 class Host:
     """Runs agents on a store. ``owner``: this process's name as a lease holder; ``find`` loads
-    programs for resuming; ``serve``: also adopt runs that others started and left; ``caches``:
-    directory for checkouts; ``ended`` is told of runs that ended here."""
+    programs for resuming; ``policy``: one, or where the current one comes from; ``serve``: also
+    adopt runs that others started and left; ``caches``: directory for checkouts; ``ended`` is told
+    of runs that ended here."""
 
     def __init__(
         self,
@@ -73,7 +75,7 @@ class Host:
         owner: str,
         find: Find,
         ref_of: Callable[[Agent[..., Any]], str],
-        policy: Policy,
+        policy: Policy | Callable[[], Policy],
         clock: Clock,
         dice: Dice,
         linger: float = limits.LINGER_SECONDS,
@@ -89,9 +91,11 @@ class Host:
         self.dice = dice
         self.linger = linger
         self.serve = serve
-        self.settings = Terms(policy, clock.now_ms)
+        policies = (lambda: policy) if isinstance(policy, Policy) else policy
+        self.settings = Terms(policies, clock.now_ms)
         self.find = _with_own(find)
         self._residents: dict[str, Resident] = {}
+        self.check_edit = partial(_check_edit, self._residents)
         self._loading: set[str] = set()
         self._mine: set[str] = set()
         self._waiters: dict[str, list[asyncio.Future[History | None]]] = {}
@@ -334,6 +338,16 @@ class Host:
     def resident_count(self) -> int:
         """How many runs are in memory."""
         return len(self._residents)
+
+
+def _check_edit(
+    residents: Mapping[str, Resident], run: str, key: str, plain: Mapping[str, Any]
+) -> None:
+    """Raise `Misuse` if arguments do not fit the tool of a step, where that step is in memory."""
+    resident = residents.get(run)
+    pending = resident.run.pending.get(key) if resident is not None else None
+    if pending is not None and pending.tool is not None:
+        pending.tool.bind((), plain)
 
 
 def _with_own(find: Find) -> Find:

@@ -6,6 +6,9 @@ from typing import Final
 
 import msgspec
 
+from holdfast.gate.cel import CHECKED, compile_condition, condition_text
+from holdfast.gate.reading import Item, Reader, entry, mapping_of, word
+
 CHECK_KINDS: Final = ("condition", "preview", "tool", "command", "fork")
 
 
@@ -27,3 +30,50 @@ class Check(msgspec.Struct, frozen=True, gc=False):
     give: dict[str, str] = {}
     command: tuple[str, ...] = ()
     fails: str = "escalate"
+
+
+def _command(item: Item, what: str) -> tuple[str, ...]:
+    words = tuple(each.text(what) for each in item.items(what))
+    if not words:
+        item.refuse(f"{what} is an empty list")
+    return words
+
+
+_READERS: Final[dict[str, Reader]] = {
+    "name": Item.name,
+    "kind": word(*CHECK_KINDS),
+    "that": condition_text,
+    "use": Item.text,
+    "give": mapping_of(Item.text),
+    "command": _command,
+    "fails": word("escalate", "deny"),
+}
+_NEEDS: Final = {
+    "condition": ("that",),
+    "preview": ("that",),
+    "tool": ("use",),
+    "command": ("command",),
+    "fork": (),
+}
+_MAY: Final = {
+    "condition": (),
+    "preview": (),
+    "tool": ("that", "give"),
+    "command": (),
+    "fork": ("that", "command"),
+}
+"""What a kind of check needs, and what it may have besides."""
+
+
+def read_check(item: Item) -> Check:
+    """One entry of ``checks``; raises `Misuse` with its line for what is not understood."""
+    found = entry(item, _READERS, "a check", ("name", "kind"))
+    kind = found["kind"]
+    for name in _NEEDS[kind]:
+        if name not in found:
+            item.refuse(f"a check of kind {kind!r} has no {name!r}")
+    for name in found.keys() - {"name", "kind", "fails", *_NEEDS[kind], *_MAY[kind]}:
+        item.mapping("a check")[name].refuse_key(f"a check of kind {kind!r} takes no {name!r}")
+    if "that" in found:
+        compile_condition(item.mapping("a check")["that"], "that", CHECKED)
+    return Check(**found)

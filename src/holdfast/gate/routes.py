@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
+from typing import Final
 
 import msgspec
 
-from holdfast.gate.agents import AgentCard
-from holdfast.gate.pattern import compile_glob
-from holdfast.journal.events import Panel
+from holdfast.gate.reading import Item, Reader, clip, entry, mapping_of, number, whole
+from holdfast.values import limits
 
 
 class Route(msgspec.Struct, frozen=True, gc=False):
@@ -29,95 +29,42 @@ class Route(msgspec.Struct, frozen=True, gc=False):
     expires: float = 0.0
 
 
-class Asking(msgspec.Struct, frozen=True, gc=False):
-    """Who is asked: ``panels`` that must all approve (none: anybody), who is ``barred``, how many
-    different people it takes at least, when it ``expires`` (ms, 0: never); ``nobody``: why it can
-    never be approved, "" if it can."""
-
-    panels: tuple[Panel, ...] = ()
-    barred: tuple[str, ...] = ()
-    needs: int = 1
-    expires: int = 0
-    nobody: str = ""
-
-
-def resolve(
-    approvers: Sequence[str],
-    routes: Mapping[str, Route],
-    *,
-    agents: Iterable[str],
-    owner: str,
-    starter: str,
-    now: int,
-) -> Asking:
-    """Who may answer an escalation of one of ``agents``, which belongs to ``owner`` ("": nobody),
-    in a run that ``starter`` began. Pure and total.
-
-    Routes among ``approvers`` must each approve; the other names are persons, of whom one must. A
-    route among another's people stands for these people (with who may stand in for them), not for
-    how many of them it needs. Whoever may not approve by a route has no seat in it, and nobody
-    stands in for them there.
-    """
-    # INVARIANT E63: an agent never approves what it asks for, under any of its names
-    barred = tuple(dict.fromkeys(name for agent in agents for name in (agent, f"agent:{agent}")))
-    panels: list[Panel] = []
-    persons = [name for name in dict.fromkeys(approvers) if name not in routes]
-    if persons:
-        panels.append(Panel({name: () for name in persons if name not in barred}))
-    named = [routes[name] for name in dict.fromkeys(approvers) if name in routes]
-    for route in named:
-        seats = _seats(route, routes, owner, starter, frozenset())
-        kept = {
-            name: tuple(other for other in others if other not in barred)
-            for name, others in seats.items()
-            if name not in barred
-        }
-        panels.append(Panel(kept, route.name, max(1, route.needs)))
-    expiries = [route.expires for route in named if route.expires > 0]
-    return Asking(
-        panels=tuple(panels),
-        barred=barred,
-        needs=max((panel.needs for panel in panels), default=1),
-        expires=now + max(1, int(min(expiries) * 1000)) if expiries else 0,
-        nobody=next((_nobody(panel) for panel in panels if len(panel.seats) < panel.needs), ""),
-    )
+_READERS: Final[dict[str, Reader]] = {
+    "name": Item.name,
+    "people": Item.texts,
+    "needs": whole(1, 100),
+    "delegates": mapping_of(Item.texts),
+    "owner_may": Item.flag,
+    "starter_may": Item.flag,
+    "expires": number(0, limits.AMOUNT_MAX_ITEMS),
+}
 
 
-def _seats(
-    route: Route, routes: Mapping[str, Route], owner: str, starter: str, above: frozenset[str]
-) -> dict[str, tuple[str, ...]]:
-    """Who may approve by a route, each with who may stand in. A cycle, which loading refuses, adds
-    nobody."""
-    seats: dict[str, tuple[str, ...]] = {}
-    for name in route.people:
+def read_route(item: Item) -> Route:
+    """One entry of ``routes``; raises `Misuse` with its line for what is not understood."""
+    return Route(**entry(item, _READERS, "a route", ("name", "people")))
+
+
+def check_routes(routes: Mapping[str, Route], places: Mapping[str, Item]) -> None:
+    """Refuse cycles, and routes that need more people than they reach; ``places`` by name."""
+    reached: dict[str, frozenset[str]] = {}
+
+    def reach(name: str, above: tuple[str, ...]) -> frozenset[str]:
+        if name in above:
+            circle = " -> ".join((*above[above.index(name) :], name))
+            places[name].refuse(f"routes lead in a circle: {circle}")
         if name not in routes:
-            inner = {name: tuple(route.delegates.get(name, ()))}
-        elif name == route.name or name in above:
-            continue
-        else:
-            inner = _seats(routes[name], routes, owner, starter, above | {route.name})
-        for person, others in inner.items():
-            seats[person] = tuple(dict.fromkeys((*seats.get(person, ()), *others)))
-    # INVARIANT E64: whom a route excludes takes no seat in it, neither their own nor another's
-    out = {owner} if owner and not route.owner_may else set[str]()
-    if starter and not route.starter_may:
-        out.add(starter)
-    return {
-        name: tuple(other for other in others if other not in out)
-        for name, others in seats.items()
-        if name not in out
-    }
+            return frozenset((name,))
+        if len(above) > limits.ROUTE_DEPTH:
+            places[name].refuse(f"routes lead through more than {limits.ROUTE_DEPTH} others")
+        if name not in reached:
+            inner = (reach(each, (*above, name)) for each in routes[name].people)
+            reached[name] = frozenset[str]().union(*inner)
+        return reached[name]
 
-
-def _nobody(panel: Panel) -> str:
-    have = ", ".join(panel.seats) or "nobody"
-    what = f"route {panel.route!r} needs {panel.needs}" if panel.route else "one must approve"
-    return f"{what}, and of its people only {have} may approve this"
-
-
-def owner_of(agents: Iterable[AgentCard], agent: str) -> str:
-    """Who owns an agent: as the first entry whose names match says, "" if none does."""
-    for card in agents:
-        if any(text == agent or compile_glob(text).matches(agent) for text in card.agent):
-            return card.owner
-    return ""
+    for name, route in routes.items():
+        people = reach(name, ())
+        if len(people) < route.needs:
+            places[name].refuse(
+                f"route {clip(name)} needs {route.needs} people and names {len(people)}"
+            )

@@ -10,10 +10,26 @@ STRICTNESS: Final[dict[Decision, int]] = {"allow": 0, "verify": 1, "escalate": 2
 """The order in which decisions win: the larger number is stricter."""
 
 OTHERWISE: Final = "otherwise"
-"""Rule id of a verdict for which no rule matched. No rule may have this id."""
+"""Rule id of a verdict for which no rule matched."""
 MALFORMED: Final = "malformed"
-"""Rule id of the denial of a proposal that cannot be judged at all. No rule may have this id."""
+"""Rule id of the denial of a proposal that cannot be judged at all."""
+PENDING: Final = "pending"
+"""Rule id of the denial of an agent that the policy does not know."""
+STOPPED: Final = "stopped"
+"""Rule id of the denial of an agent that the policy stops."""
 ANSWERED: Final = "refused-before"
-"""Rule id of the denial of what a person refused earlier in the run. No rule may have this id."""
+"""Rule id of the denial of what a person refused earlier in the run."""
+RESERVED: Final = (OTHERWISE, MALFORMED, PENDING, STOPPED, ANSWERED)
+"""Ids that no rule may have."""
 
-__all__ = ["ANSWERED", "MALFORMED", "OTHERWISE", "STRICTNESS", "Decision", "Verdict"]
+__all__ = [
+    "ANSWERED",
+    "MALFORMED",
+    "OTHERWISE",
+    "PENDING",
+    "RESERVED",
+    "STOPPED",
+    "STRICTNESS",
+    "Decision",
+    "Verdict",
+]

@@ -30,7 +30,7 @@ from holdfast.values.ids import NAME
 
 _FOLDED = frozenset(
     {"run.started", "step.planned", "approval.asked", "approval.given", "signal.received",
-     "run.ended"}
+     "run.ended", "finding.added"}
 )  # fmt: skip
 _OUTSIDERS = frozenset({"approval.given", "signal.received", "finding.added"})
 """What may be appended without the lease: it never changes what the owner is computing."""

@@ -36,7 +36,7 @@ _ARGUED = frozenset({_PLANNED, _SETTLED, _ASKED})
 _FOLDED = frozenset(
     KINDS.index(kind)
     for kind in KINDS
-    if kind not in ("step.settled", "branch.merged", "finding.added", "checkpoint.signed")
+    if kind not in ("step.settled", "branch.merged", "checkpoint.signed")
 )
 _DECODE = tuple(body_decoder(kind).decode for kind in KINDS)
 

@@ -13,6 +13,7 @@ from holdfast.journal.events import (
     ApprovalGiven,
     Event,
     Failure,
+    FindingAdded,
     Panel,
     RunEnded,
     RunStarted,
@@ -32,6 +33,10 @@ PUBLISH_END = "$publish-end"
 """Name of the signal that ends a claim."""
 PUBLISHED = "$published:"
 """Signals that begin so bring the real outcome of a held step; then its place."""
+REVIEW = "review"
+"""Type of the finding that asks people to look at an event afterwards."""
+REVIEWED = "reviewed"
+"""Type of the finding that says what a person thinks of it."""
 BRANCH = "world"
 """Agent name of a run without a program: a world that is only forked, merged into and looked at."""
 
@@ -66,8 +71,9 @@ class RunRow(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
     ``status``: running, waiting, done, failed or cancelled; branch if no program runs it.
     ``segments``: positions of the run.started events of this chain, oldest first. ``holds``: what
-    leaves the world is held. ``owner``/``epoch`` are the lease (kept by the
-    store, not folded). ``number``: creation order in the store.
+    leaves the world is held; ``reviews``: positions of events that a person is to look at
+    afterwards. ``owner``/``epoch`` are the lease (kept by the store, not folded). ``number``:
+    creation order in the store.
     """
 
     run: str
@@ -85,6 +91,7 @@ class RunRow(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     error: Failure | None = None
     steps: int = 0
     holds: bool = False
+    reviews: tuple[int, ...] = ()
     owner: str = ""
     epoch: int = 0
     number: int = 0
@@ -123,6 +130,8 @@ def fold_run(row: RunRow | None, event: Event) -> RunRow | None:
             return _spoken(row, event)
         case "run.ended":
             return _ended(row, event)
+        case "finding.added":
+            return _found(row, event)
         case _:
             return row
 
@@ -248,6 +257,15 @@ def hear(asked: Wait | ApprovalAsked, body: ApprovalGiven, at: int) -> tuple[str
     if body.decision != "approve" or body.by in asked.approved:
         return asked.approved
     return (*asked.approved, body.by)
+
+
+def _found(row: RunRow | None, event: Event) -> RunRow | None:
+    body: FindingAdded = body_of(event)
+    if row is None or body.type not in (REVIEW, REVIEWED):
+        return row
+    others = tuple(pos for pos in row.reviews if pos != body.about)
+    reviews = (*others, body.about) if body.type == REVIEW else others
+    return row if reviews == row.reviews else msgspec.structs.replace(row, reviews=reviews)
 
 
 def _ended(row: RunRow | None, event: Event) -> RunRow | None:

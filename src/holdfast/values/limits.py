@@ -209,6 +209,17 @@ what a command changed does not look again at what earlier ones did."""
 ANSWER_ATTEMPTS = 200
 """How often an answer is tried again when its run moves on between reading the question and
 answering it; each costs one read and one append that is refused."""
+READ_PAGE_ROWS = 2_000
+"""Rows of runs fetched from a store at once while the queue of questions is read."""
+CALLBACK_SECONDS = 300
+"""How far a callback's signature may be from now, as chats advise: it allows for clocks, not for
+somebody who recorded it."""
+CALLBACK_BYTES = 64 * 1024
+"""One callback of a chat; a click has about three thousand bytes."""
+CHAT_SECONDS = 10.0
+"""Time limit of posting one message."""
+CHAT_LOOK_SECONDS = 2.0
+"""How often a chat's server looks for new questions when nothing rings."""
 
 # Command line ---------------------------------------------------------------------------------
 LIST_ROWS = 50
@@ -217,19 +228,29 @@ LIST_ROWS = 50
 # Gate -----------------------------------------------------------------------------------------
 POLICY_MAX_CHARS = 256 * 1024
 """One policy file. A person must be able to read it, and it is parsed at every start."""
+POLICY_LOOK_MS = 1_000
+"""The files of a policy are looked at this often at most: a look costs 2 us a file."""
 POLICY_DEPTH = 12
 """Nesting of a policy file; the longest legal path needs 7."""
 POLICY_RULES = 500
 """Rules of one policy, so that a verdict that names all of them still fits in an event body."""
 POLICY_TEXT_CHARS = 500
 """A reason or way in a policy: one or two sentences, shown in a terminal and to a model."""
+POLICY_FILES = 100
+"""Files of one policy folder: a person reads them all before it changes."""
+POLICY_ENTRIES = 2_000
+"""Entries of any other section of a policy: tools, agents, routes, budgets, checks."""
+ROUTE_DEPTH = 20
+"""Routes that lead to routes; an organisation has fewer levels."""
+OPA_SECONDS = 0.05
+"""An Open Policy Agent is waited for this long; a verdict that takes longer is deny."""
+CONDITION_CHARS = 2_000
+"""One CEL condition. A longer one is better written as two rules."""
 PATTERN_CHARS = 256
-"""A ``matches`` pattern or a name pattern as written."""
-PATTERN_POSITIONS = 512
-"""Characters of a pattern after ``{m,n}`` is written out: bounds the work per input character."""
-PATTERN_GROUPS = 20
-"""Groups inside groups of a pattern: bounds the recursion of its parser."""
+"""A name pattern as written."""
 PATTERN_INPUT_CHARS = 4_096
-"""A value that ``matches`` looks at, or an agent, role or tool name; longer is denied."""
+"""An agent, role or tool name; a longer one is denied."""
+AMOUNT_MAX_ITEMS = 1_000_000_000_000
+"""Any amount of money, tokens or calls in a policy: a typing error, not a limit, beyond."""
 GATE_MEMO_ENTRIES = 4_096
-"""Remembered partial results per policy and per pattern, so that a long process stays small."""
+"""Remembered partial results per policy, so that a long process stays small."""

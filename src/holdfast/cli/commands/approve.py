@@ -12,18 +12,37 @@ from holdfast.cli.desk import Desk, shared
 @click.command()
 @click.argument("run", metavar="RUN[@STEP]")
 @click.option("--note", default="", metavar="TEXT", help="Why; kept in the journal.")
+@click.option("--digest", default="", metavar="HEX",
+              help="Only if it asks about this action: the beginning of its digest.")  # fmt: skip
+@click.option("--set", "changes", multiple=True, metavar="NAME=VALUE",
+              help="With this argument instead: another action, judged again.")  # fmt: skip
+@click.option("--always", is_flag=True, help="Also propose a rule that would have allowed it.")
+@click.option("--write", default="", metavar="FILE", help="Where --always writes the rule.")
 @shared
-def command(run: str, *, note: str, desk: Desk) -> int:
+def command(
+    run: str, *, note: str, digest: str, changes: tuple[str, ...], always: bool, write: str,
+    desk: Desk,
+) -> int:  # fmt: skip
     """Allow the action that a run asks about.
 
-    If it is not known whether an action happened: it did not, perform it now.
-    @STEP is needed only if the run asks several things at once.
+    If several must approve, it happens after the last of them did. If it is not known whether an
+    action happened: it did not, perform it now. @STEP is needed only if the run asks several things
+    at once. --always changes no policy: it prints what to add to one, for review.
+
+    Who you are is what HOLDFAST_USER says (else your login): a claim, which is recorded.
 
     \b
     Examples:
       holdfast approve 7k3
-      holdfast approve 7k3@4.1 --note "checked the order"
+      holdfast approve 7k3@4.1 --note "checked the order" --digest 1f0a
+      holdfast approve 7k3@4.1 --set amount=50
+      holdfast approve 7k3@4.1 --always --write proposed.yaml
     """
     from holdfast.cli.answering import decide
 
-    return asyncio.run(decide(desk, run, "approve", note=note))
+    if write and not always:
+        raise click.UsageError("--write needs --always")
+    return asyncio.run(
+        decide(desk, run, "approve", note=note, digest=digest, changes=changes, always=always,
+               write=write)
+    )  # fmt: skip

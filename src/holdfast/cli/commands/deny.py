@@ -12,8 +12,10 @@ from holdfast.cli.desk import Desk, shared
 @click.command()
 @click.argument("run", metavar="RUN[@STEP]")
 @click.option("--note", default="", metavar="TEXT", help="Why; kept in the journal.")
+@click.option("--digest", default="", metavar="HEX",
+              help="Only if it asks about this action: the beginning of its digest.")  # fmt: skip
 @shared
-def command(run: str, *, note: str, desk: Desk) -> int:
+def command(run: str, *, note: str, digest: str, desk: Desk) -> int:
     """Refuse the action that a run asks about, or decline its question.
 
     The agent is told so, with the note, and goes on.
@@ -26,4 +28,4 @@ def command(run: str, *, note: str, desk: Desk) -> int:
     """
     from holdfast.cli.answering import decide
 
-    return asyncio.run(decide(desk, run, "deny", note=note))
+    return asyncio.run(decide(desk, run, "deny", note=note, digest=digest))

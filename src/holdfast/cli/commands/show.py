@@ -200,6 +200,7 @@ def _step_document(row: RunRow, step: Step, about: list[Moment], store: Store) -
             for event, _ in bodies
             if event.kind in ("approval.asked", "approval.given")
         ],
+        "changed": telling.plain(_edited(step), store.get),
         "events": [event.pos for event, _ in bodies],
         "took": settled.took if settled else 0,
         "origin": settled.origin if settled else "",
@@ -210,6 +211,12 @@ def _step_document(row: RunRow, step: Step, about: list[Moment], store: Store) -
         "world_after": step.world_after,
     }  # fmt: skip
     return document
+
+
+def _edited(step: Step) -> bytes | None:
+    """The arguments that a person gave it instead of the program's."""
+    given = step.given
+    return step.given_value if given is not None and given.decision == "edit" else step.edited
 
 
 def _step(desk: Desk, found: dict[str, Any]) -> None:
@@ -250,7 +257,7 @@ def _step(desk: Desk, found: dict[str, Any]) -> None:
     before, after = found["world_before"], found["world_after"]
     if before != after and after:
         screen.say(("world    ", "dim"), f"{before[:12] or 'empty'} → {after[:12]}")
-    for label in ("args", "value"):
+    for label in ("args", "changed", "value"):
         if found[label] is not None:
             screen.say((label, "dim"))
             screen.say(pretty(found[label]))

@@ -1,0 +1,1 @@
+"""Doors over HTTP. Needs the extra ``api`` (Starlette, uvicorn)."""

@@ -1,0 +1,221 @@
+"""The queue of questions at the command line."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from holdfast.engine.inbox import ask_review, open_questions, reviews
+from holdfast.runtime.maintenance import open_store
+from holdfast.runtime.settings import Settings
+from tests.cli.support import call, documents, invoke, newest, rows
+from tests.cli.terminal import Terminal
+
+POLICY = """
+version: 1
+name: shop
+rules:
+  - id: money
+    when: {tool: pay}
+    then: escalate
+    approvers: [ann, bea]
+    reason: it is money
+"""
+
+
+@pytest.fixture
+def shop(place: Path) -> str:
+    """A run that asks whether it may pay."""
+    (place / "policy.yaml").write_text(POLICY, encoding="utf-8")
+    invoke("run", "agents.py:shop", "--policy", "policy.yaml", "--no-input", "amount=7", code=10)
+    return newest()
+
+
+def asked() -> list[Any]:
+    return documents(invoke("inbox", "--json").stdout)
+
+
+def resumed(run: str) -> Any:
+    """The result of a run that goes on, under the same policy."""
+    call("resume", run, "--policy", "policy.yaml", "--no-input", cwd=Path.cwd(), code=None)
+    return rows()[0]
+
+
+def events(run: str, kind: str) -> list[Any]:
+    document = json.loads(invoke("show", run, "--json").stdout)
+    return [one for one in document["events"] if one["kind"] == kind]
+
+
+def test_nobody_is_asked(place: Path):
+    invoke("run", "agents.py:add", "1")
+    assert "nobody is asked anything" in invoke("inbox").stderr
+    assert asked() == []
+    assert "nothing is to be looked at" in invoke("inbox", "--review").stderr
+
+
+def test_everything_about_a_question(shop: str):
+    (one,) = asked()
+    assert (one["run"], one["agent"], one["about"]) == (shop, "shop", "action")
+    assert one["args"] == {"amount": 7, "to": "bob"}
+    assert one["approvers"] == ["ann", "bea"]
+    assert one["missing"] == "1 of ann, bea"
+    assert one["rules"] == ["money"]
+    assert one["reason"] == "it is money"
+    assert len(one["digest"]) == 64
+    table = invoke("inbox").stdout
+    assert f"{shop}@{one['step']}" in table
+    assert "money" in table
+    assert invoke("inbox", "--mine", "--json").stdout
+
+
+def test_only_mine(shop: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HOLDFAST_USER", "eve")
+    assert documents(invoke("inbox", "--mine", "--json").stdout) == []
+    assert len(asked()) == 1
+    refused = invoke("approve", shop, code=3)
+    assert "eve may not answer this; ann, bea may" in refused.stderr
+    assert events(shop, "approval.given") == []
+
+
+def test_an_approval_of_what_changed_is_refused(shop: str):
+    told = invoke("approve", shop, "--digest", "0" * 8, code=2).stderr
+    assert "not 00000000: look at what it asks now" in told
+    assert events(shop, "approval.given") == []
+    invoke("approve", shop, "--digest", asked()[0]["digest"][:10])
+    assert resumed(shop)["status"] == "done"
+
+
+def test_other_arguments(shop: str):
+    told = invoke("approve", shop, "--set", "what=5", code=2).stderr
+    assert "it has no argument 'what'; it has amount, to" in told
+    invoke("approve", shop, "--set", "amount=5")
+    (given,) = events(shop, "approval.given")
+    assert (given["body"]["decision"], given["value"]) == ("edit", {"amount": 5, "to": "bob"})
+    assert resumed(shop)["status"] == "done"
+    (ended,) = events(shop, "run.ended")
+    assert ended["value"] == "paid 5 to bob"
+    step = invoke("show", f"{shop}@1").stdout
+    assert "ann: edit" in step
+    assert '"amount": 5' in step
+
+
+def test_a_rule_is_proposed_for_review(shop: str, place: Path):
+    """E69: names, and every value; the policy stays what it is."""
+    told = invoke("approve", shop, "--always", "--write", "rule.yaml")
+    text = (place / "rule.yaml").read_text("utf-8")
+    assert "the rule stands in rule.yaml" in told.stderr
+    added = "\n".join(line[1:] for line in text.splitlines() if line.startswith("+"))
+    rule, exception = added.split("   if:", 2)[0], added.split("   if:")
+    (parsed,) = yaml.safe_load(added.rpartition("   if:")[0])
+    assert parsed["when"] == {"agent": "shop", "tool": "pay"}
+    assert parsed["if"] == 'args.amount == 7 && args.to == "bob"'
+    assert parsed["then"] == "allow"
+    assert rule.startswith(" - id: allow-pay-")
+    assert yaml.safe_load(exception[-1]) == (
+        '!(agent == "shop" && tool == "pay" && args.amount == 7 && args.to == "bob")'
+    )
+    assert (place / "policy.yaml").read_text("utf-8") == POLICY
+    assert "--write needs --always" in invoke("approve", shop, "--write", "x", code=2).stderr
+
+
+def test_a_proposed_rule_overwrites_nothing(shop: str, place: Path):
+    told = invoke("approve", shop, "--always", "--write", "policy.yaml", code=2).stderr
+    assert "policy.yaml exists: the answer is recorded" in told
+    assert (place / "policy.yaml").read_text("utf-8") == POLICY
+
+
+def test_what_agents_say_commands_no_terminal(place: Path):
+    invoke("run", "agents.py:number", "--no-input", code=10)
+    for shown in (invoke("inbox").stdout, invoke("inbox", "--json").stdout):
+        assert "\x1b" not in shown
+        assert "\u202e" not in shown
+
+
+def test_one_by_one_at_a_terminal(shop: str, place: Path):
+    invoke("run", "agents.py:colour", "--no-input", code=10)
+    invoke("run", "agents.py:shop", "--policy", "policy.yaml", "--no-input", code=10)
+    screen = Terminal("inbox", cwd=place)
+    screen.until("q: quit")
+    assert "money" in screen.shown
+    screen.type("nonsense")
+    screen.until("'nonsense' is not understood")
+    screen.type("p")
+    screen.until("allow-pay-")
+    screen.until("q: quit")
+    screen.type("e amount=4")
+    screen.until("Which colour?")
+    screen.until("q: quit")
+    screen.type("r 2")
+    screen.until("money")
+    screen.until("q: quit")
+    screen.type("d not today")
+    screen.until("3 answered")
+    assert screen.end() == 0
+    given = [one["body"] for run in rows() for one in events(run["run"], "approval.given")]
+    assert sorted(one["decision"] for one in given) == ["answer", "deny", "edit"]
+    assert asked() == []
+
+
+def test_skipping_and_leaving(shop: str, place: Path):
+    for typed in ("s", "q"):
+        screen = Terminal("inbox", cwd=place)
+        screen.until("q: quit")
+        screen.type(typed)
+        screen.until("0 answered")
+        assert screen.end() == 0
+    assert len(asked()) == 1
+
+
+# ---- afterwards --------------------------------------------------------------------------------
+
+
+async def _sample(run: str, pos: int) -> None:
+    store = open_store(Settings())
+    await ask_review(store, run, pos, {"why": "sample"}, by="gate", now_ms=5)
+    await store.close()
+
+
+def test_calls_that_happened_are_looked_at_afterwards(place: Path):
+    invoke("run", "agents.py:add", "1")
+    run = newest()
+    settled = [one["pos"] for one in events(run, "step.settled")]
+    for pos in settled:
+        asyncio.run(_sample(run, pos))
+    first, second = documents(invoke("inbox", "--review", "--json").stdout)
+    assert (first["event"], first["args"], first["status"]) == (settled[0], {"n": 1}, "value")
+    assert first["why"] == second["why"] == {"why": "sample"}
+    assert "look(n=1)" in invoke("inbox", "--review").stdout
+    screen = Terminal("inbox", "--review", cwd=place)
+    screen.until("q: quit")
+    screen.type("w it looked at too much")
+    screen.until("q: quit")
+    screen.type("s")
+    screen.until("1 answered")
+    assert screen.end() == 0
+    findings = events(run, "finding.added")
+    assert findings[-1]["body"] == {"about": settled[0], "by": "ann", "type": "reviewed"}
+    assert findings[-1]["value"] == {"note": "it looked at too much", "opinion": "wrong"}
+    assert [one["event"] for one in documents(invoke("inbox", "--review", "--json").stdout)] == [
+        settled[1]
+    ]
+
+
+def test_the_queue_is_read_in_order_of_waiting(place: Path):
+    for _ in range(3):
+        invoke("run", "agents.py:colour", "--no-input", code=10)
+
+    async def read() -> list[int]:
+        store = open_store(Settings())
+        found = await open_questions(store)
+        assert await reviews(store) == []
+        await store.close()
+        return [one.wait.since for one in found]
+
+    times = asyncio.run(read())
+    assert times == sorted(times)
+    assert len(times) == 3
