@@ -521,3 +521,41 @@ def test_two_processes_of_which_one_is_killed_share_a_budget(tmp_path: Path):
             await store.close()
 
     asyncio.run(look())
+
+
+def test_a_payment_that_may_have_happened_is_not_called_refused():
+    """INVARIANT E74: doing it again would cost too much, and a person says no: its outcome stays
+    unknown, and what the first attempt may have used counts."""
+
+    @holdfast.tool(effect="once")
+    async def pay() -> None:
+        raise ConnectionResetError
+
+    @holdfast.agent
+    async def payer() -> str:
+        try:
+            await pay()
+        except holdfast.OutcomeUnknown:
+            return "unknown"
+        return "paid"
+
+    here = site(daily(1), tools=[ToolFacts(("pay",), cost=0.7)])
+
+    async def main(life: Life) -> Any:
+        handle = await life.start(payer, name="a")
+        await waits(here, kind="person")
+        await life.answer_all(lambda row, wait: ("approve", None))  # it did not happen: again
+        await until(lambda: any(one.about == "budget" for one in bodies_now(here)))
+        await life.answer_all(lambda row, wait: ("deny", None))
+        result = await handle.result()
+        await at_rest(here.inner)
+        return result
+
+    assert drive(here, main, payer) == "unknown"
+    assert total(here.inner) == 700_000
+
+
+def bodies_now(here: Site) -> list[Any]:
+    """Questions that were asked so far, of a store in memory."""
+    assert isinstance(here.inner, MemoryStore)
+    return [body_of(one) for one in here.inner.events if one.kind == "approval.asked"]

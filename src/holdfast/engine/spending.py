@@ -29,9 +29,9 @@ from holdfast.engine.commands import (
 from holdfast.engine.history import Step
 from holdfast.engine.run import Pending, Run
 from holdfast.gate import Verdict, counting
+from holdfast.gate.approvers import resolve
 from holdfast.gate.budgets import UNITS, Budget
 from holdfast.gate.counting import BUDGET, Share, Who
-from holdfast.gate.routes import owner_of, resolve
 from holdfast.journal.events import (
     ApprovalAsked,
     Draft,
@@ -299,9 +299,10 @@ class _Pricing:
         if step.asked is None or step.asked.digest != bound_to:
             started = run.history.started
             agents = dict.fromkeys((who.agent, run.program.name))
+            card = counting.card_of(policy.agents, who.agent)
             asking = resolve(
                 budget.approvers, policy.routes, agents=agents,
-                owner=owner_of(policy.agents, who.agent),
+                owner=card.owner if card is not None else "",
                 starter=started.by if started is not None else "", now=settings.now_ms(),
             )  # fmt: skip
             if asking.nobody:

@@ -18,7 +18,7 @@ import msgspec
 
 from holdfast.gate.agents import AgentCard
 from holdfast.gate.budgets import Budget
-from holdfast.gate.pattern import compile_glob
+from holdfast.gate.pattern import names_of
 from holdfast.values import limits
 from holdfast.values.canon import digest
 from holdfast.values.ids import NAME
@@ -76,7 +76,7 @@ def shown(unit: str, count: int) -> str:
 @lru_cache(maxsize=limits.GATE_MEMO_ENTRIES)
 def names(texts: tuple[str, ...], name: str) -> bool:
     """Whether one of some names or globs means ``name``."""
-    return any(text == name or compile_glob(text).matches(name) for text in texts)
+    return names_of(texts).match(name)
 
 
 def counts(budget: Budget, who: Who) -> bool:
