@@ -5,4 +5,5 @@ NAMES = (
     "conversation", "listing", "imports", "worlds", "openworlds", "databases", "merging",
     "backtesting", "judging",
     "flowing",
+    "budgets",
 )  # fmt: skip

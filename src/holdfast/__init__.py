@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         run_id,
         sleep,
         spawn,
+        spent,
         uuid,
         wait_for,
     )
@@ -66,7 +67,7 @@ _HOMES = {
     "holdfast.engine.transaction": ("transaction",),
     "holdfast.engine.verbs": (
         "Child", "ask", "attempt", "call", "continue_as", "gather", "idempotency_key",
-        "merge", "now", "race", "random", "run_id", "sleep", "spawn", "uuid",
+        "merge", "now", "race", "random", "run_id", "sleep", "spawn", "spent", "uuid",
         "wait_for",
     ),
     "holdfast.runtime": ("Runtime", "Settings", "run"),
@@ -128,6 +129,7 @@ __all__ = [
     "run_id",
     "sleep",
     "spawn",
+    "spent",
     "sql",
     "tool",
     "tool_facts",

@@ -48,6 +48,7 @@ TOPICS: dict[str, dict[str, str]] = {
     },
     "Store": {
         "fsck": "Check the integrity of a store, without a running system.",
+        "budget": "Show what is reserved, used and left of budgets.",
         "gc": "Delete old ended runs, and content that nothing refers to.",
         "export": "Write runs into one file.",
         "import": "Read runs from a file that export wrote.",

@@ -47,6 +47,8 @@ def approval(run: Run, pending: Pending, settings: Terms, step: Step, verdict: V
     while True:
         bound_to, given = action_digest(run, pending, verdict), step.given
         editor = given.by if given is not None and given.decision == "edit" else ""
+        if step.cleared == bound_to:
+            return "yes"  # it was allowed, and since then only its cost was asked about
         if editor or step.asked is None or step.asked.digest != bound_to:
             asking = _whom(run, pending, settings, verdict)
             if asking.nobody:

@@ -31,11 +31,13 @@ from holdfast.values.canon import Blobs, digest, unpack
 
 
 class Append(msgspec.Struct, gc=False):
-    """Commit these drafts to the run (and batches to others), with their blobs."""
+    """Commit these drafts to the run (and batches to others), with their blobs. With ``caps``,
+    answered with `Exceeded` if a meter would pass one: then nothing was committed."""
 
     drafts: list[Draft]
     blobs: Blobs
     others: tuple[Batch, ...] = ()
+    caps: dict[str, int] = {}
 
 
 class Perform(msgspec.Struct, gc=False):
@@ -179,6 +181,7 @@ def settle(
         differs=differs and not done.error,
         drops=done.drops,
         charges=_charges(run, pending, settings.policy, step, done, status),
+        usage=dict(pending.usage),
     )
     label = label_of(run, settings.policy, pending.key, body, done.value, pending.args, blobs)
     if label:

@@ -255,6 +255,7 @@ class Tool(Declared, Generic[P, R]):
         undo: Callable[..., Any] | None = None,
         effect_of: Callable[[Mapping[str, Any]], str] | None = None,
         facts: ToolFacts | None = None,
+        estimate: Callable[..., Mapping[str, float]] | None = None,
     ) -> None:
         super().__init__(fn, name)
         if effect not in EFFECTS:
@@ -275,6 +276,7 @@ class Tool(Declared, Generic[P, R]):
         self.preview = preview
         self._undo = undo
         self.facts = fitting(facts, fn, name)
+        self.estimate = estimate
 
     def plan_of(self, bound: Mapping[str, Any]) -> Plan:
         """What a call with these arguments is: its effect may be another than the declared one."""
@@ -369,6 +371,7 @@ def tool(
     undo: Callable[..., Any] | None = None,
     effect_of: Callable[[Mapping[str, Any]], str] | None = None,
     facts: ToolFacts | None = None,
+    estimate: Callable[..., Mapping[str, float]] | None = None,
 ) -> Callable[[Callable[P, R]], Tool[P, R]]:
     """Declare a function as a tool.
 
@@ -387,6 +390,8 @@ def tool(
     effect, retries and ``reconcile`` then count, may stand here too. ``effect_of(bound)``: the
     effect of one call, by its arguments, where that differs (a ``world`` tool keeps its changes).
     ``facts``: what its arguments and results mean (`tool_facts`), for policies that do not say it.
+    ``estimate(**args)``: the most that a call can use, by unit, such as ``{"tokens": max_tokens}``:
+    what budgets reserve before it; it overrides what the policy says of the tool.
     """
 
     def declare(fn: Callable[P, R]) -> Tool[P, R]:
@@ -402,6 +407,7 @@ def tool(
             undo=undo,
             effect_of=effect_of,
             facts=facts,
+            estimate=estimate,
         )
 
     return declare

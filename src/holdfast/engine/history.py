@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from holdfast.gate.counting import BUDGET
 from holdfast.journal.events import (
     ApprovalAsked,
     ApprovalGiven,
@@ -40,7 +41,8 @@ CANCEL_KEY = "0"
 class Step(msgspec.Struct, eq=False, gc=False):
     """Everything recorded about one step. ``args`` is the skeleton it was asked with, ``edited``
     the one that a person made of it; ``approved``: who approved so far; ``given``: the answer that
-    decided, with ``given_value``."""
+    decided, with ``given_value``; ``cleared``: digest of the action that people had
+    allowed when they were asked about its cost; ``charges``: what its plans reserved, by meter."""
 
     key: str
     plan: Plan | None = None
@@ -51,6 +53,8 @@ class Step(msgspec.Struct, eq=False, gc=False):
     given_value: bytes | None = None
     approved: tuple[str, ...] = ()
     edited: bytes | None = None
+    cleared: str = ""
+    charges: dict[str, int] = {}
     settled: StepSettled | None = None
     settled_at: int = 0
     value: bytes | None = None
@@ -170,6 +174,7 @@ class History:
         self.shared_steps = {key for key, one in self.steps.items() if one.settled is not None}
         for step in self.steps.values():
             if step.settled is None:
+                step.charges, step.cleared = {}, ""
                 step.planned = step.asked = step.given = step.edited = None
                 self._unjudge(step.key)
 
@@ -178,8 +183,15 @@ class History:
         step = self.step(body.key)
         step.plan = body.plan
         step.planned = body
+        if body.charges:
+            # with those that reserved nothing: what was used is charged there too
+            reserved = {name: n for name, n in body.charges.items() if name.startswith(BUDGET)}
+            step.charges = {
+                name: step.charges.get(name, 0) + reserved.get(name, 0)
+                for name in {**step.charges, **reserved}
+            }
         self._keep_edit(step)
-        if step.asked is not None and step.asked.about == "unknown":
+        if step.asked is not None and step.asked.about in ("unknown", "budget"):
             step.asked = step.given = None  # that answer is used up: this attempt followed from it
         self._keep_args(step, event)
         self.own_at = event.at
@@ -231,9 +243,11 @@ class History:
         """Take in an ApprovalAsked."""
         step = self.step(body.key)
         if body.about == "action":
-            step.edited = event.value
+            step.edited, step.cleared = event.value, ""
         else:
             self._keep_edit(step)
+            if body.about == "budget" and _about_action(step):
+                step.cleared = step.asked.digest if step.asked is not None else ""
         step.asked = body
         step.given = None
         step.approved = body.approved

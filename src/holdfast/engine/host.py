@@ -200,6 +200,8 @@ class Host:
         resident_run = Run(run, program, self, events)
         resident_run.epoch = epoch
         started = resident_run.history.started
+        if started is not None and started.parent:
+            resident_run.family = await _topmost(self.store, started.parent)
         if started is not None and started.fork_of and (started.reuse or started.holds):
             donor = await _donor(self.store, started)
             resident_run.donor = donor if started.reuse else None
@@ -367,6 +369,21 @@ async def _with_carried(store: Store, run: str, events: list[Event]) -> list[Eve
             for pos in body_of(event).carry:
                 carried += await store.read(run, pos, pos + 1)
     return events[:1] + carried + events[1:] if carried else events
+
+
+async def _topmost(store: Store, run: str) -> str:
+    """The run that began a family of runs, as far up as the store still knows them."""
+    seen: set[str] = set()
+    while run not in seen:  # what was imported may claim anything
+        seen.add(run)
+        try:
+            parent = (await store.run(run)).parent
+        except NotFound:
+            break
+        if not parent:
+            break
+        run = parent
+    return run
 
 
 async def _donor(store: Store, started: RunStarted) -> History:

@@ -45,6 +45,7 @@ def open_call(run: Run, pending: Pending, command: Perform) -> scope.Call:
         caches=run.outer.caches,
         epoch=run.epoch,
         root_at=partial(root_after, run.history),
+        usage=pending.usage,
     )
 
 

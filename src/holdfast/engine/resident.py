@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from holdfast.engine import ending
@@ -24,6 +24,7 @@ from holdfast.engine.commands import (
     Path,
     Perform,
     Sums,
+    Terms,
 )
 from holdfast.engine.fork import above
 from holdfast.engine.history import CANCEL_KEY, Heard, Step
@@ -31,12 +32,13 @@ from holdfast.engine.home import Home
 from holdfast.engine.path import abandon, walk
 from holdfast.engine.perform import perform, perform_now
 from holdfast.engine.run import Pending, Run
+from holdfast.engine.spending import priced
 from holdfast.engine.transaction import roll_back, settled_steps
 from holdfast.journal.events import Draft, Event, Failure, Plan, StepSettled
 from holdfast.journal.store import Batch
 from holdfast.journal.views import CANCEL
 from holdfast.values.canon import Blobs
-from holdfast.values.errors import Conflict, Diverged, HoldfastError, Misuse, Suspended
+from holdfast.values.errors import Conflict, Diverged, Exceeded, HoldfastError, Misuse, Suspended
 
 
 class Resident:
@@ -163,10 +165,9 @@ class Resident:
         return True
 
     async def _walk(self, pending: Pending) -> None:
-        settings = self.home.settings
         if pending.of is not None and pending.tool is None:
             await equip(self.home, self.run, pending)
-        path: Path = (abandon if pending.dropped else walk)(self.run, pending, settings)
+        path = _priced(self.home, self.run, pending, abandon if pending.dropped else walk)
         answer: Any = None
         # one step changes the world at a time, from its performance (or first check) to its commit
         holds_world = False
@@ -181,7 +182,12 @@ class Resident:
                     self._world.release()
                     holds_world = False
                 if type(command) is Append:
-                    await self.append(command.drafts, command.blobs, command.others)
+                    try:
+                        await self.append(
+                            command.drafts, command.blobs, command.others, caps=command.caps
+                        )
+                    except Exceeded as error:
+                        answer = error
                 elif type(command) is Perform:
                     if pending.changes and not holds_world:
                         await self._world.acquire()
@@ -189,7 +195,7 @@ class Resident:
                     answer = await self._perform(pending, command)
                 elif type(command) is Await:
                     if not await self._await(pending, command):
-                        path = abandon(self.run, pending, settings)
+                        path = _priced(self.home, self.run, pending, abandon)
                 elif type(command) is Consult:
                     answer = await self.home.outside.ask(command.engine, command.document)
                 else:
@@ -255,10 +261,15 @@ class Resident:
                 timer.cancel()
         return True
 
-    def _batch(self, drafts: list[Draft], expect: int | None = None) -> Batch:
+    def _batch(
+        self, drafts: list[Draft], expect: int | None = None, caps: dict[str, int] | None = None
+    ) -> Batch:
         run = self.run
         self._serial += 1
-        return Batch(run.id, tuple(drafts), expect=expect, epoch=run.epoch, serial=self._serial)
+        return Batch(
+            run.id, tuple(drafts), expect=expect, epoch=run.epoch, serial=self._serial,
+            caps=caps or {},
+        )  # fmt: skip
 
     async def append(
         self,
@@ -266,15 +277,20 @@ class Resident:
         blobs: Blobs,
         others: tuple[Batch, ...] = (),
         expect: int | None = None,
+        caps: dict[str, int] | None = None,
     ) -> list[Event]:
         """Commit drafts (after those that were waiting for company) and take note of them."""
         run = self.run
+        while caps and run.buffer:  # what waits for company must not share a refusal
+            await self.append([], {})
         waiting, more = run.take_buffer()
         if waiting:
             drafts, blobs = waiting + drafts, {**more, **blobs}
-        batch = self._batch(drafts, expect)
+        batch = self._batch(drafts, expect, caps)
         try:
             events = await self.home.store.append((batch, *others), blobs)
+        except Exceeded:
+            raise  # it has used up its place, and nothing waited for company
         except Conflict:
             self._serial -= 1  # it was not taken: the next one has its place
             run.buffer = waiting + run.buffer
@@ -293,26 +309,34 @@ class Resident:
                 f"{pending.plan.name}: another step is changing the world; "
                 "await an asynchronous tool instead of calling a blocking one beside it"
             )
-        path = walk(run, pending, home.settings)
+
+        def commit(command: Append) -> Exceeded | None:
+            drafts, blobs = run.take_buffer()
+            drafts += command.drafts
+            batch = self._batch(drafts, caps=command.caps)
+            try:
+                events = self.home.store.append_now(
+                    (batch, *command.others), {**blobs, **command.blobs}
+                )
+            except Exceeded as error:
+                return error
+            except HoldfastError as error:
+                run.broken = error
+                raise Suspended("the journal cannot be written") from error
+            self.home.committed(events)
+            if self.heard.own(events, drafts):
+                self._wake_waiting()
+            return None
+
+        path = _priced(home, run, pending, walk)
         answer: Any = None
         with contextlib.suppress(StopIteration):
             while True:
                 command = path.send(answer)
                 if type(command) is Append:
-                    drafts, blobs = run.take_buffer()
-                    drafts += command.drafts
-                    batch = self._batch(drafts)
-                    try:
-                        events = home.store.append_now(
-                            (batch, *command.others), {**blobs, **command.blobs}
-                        )
-                    except HoldfastError as error:
-                        run.broken = error
-                        raise Suspended("the journal cannot be written") from error
-                    home.committed(events)
-                    if self.heard.own(events, drafts):
-                        self._wake_waiting()
-                    answer = events
+                    if command.caps and run.buffer:  # see `append`
+                        commit(Append([], {}))
+                    answer = commit(command)
                 elif type(command) is Perform:
                     answer = perform_now(run, pending, command, home.clock)
                 elif type(command) is Consult:
@@ -410,6 +434,14 @@ def _at_once(question: Coroutine[Any, Any, Any]) -> Any:
         return answer.value
     question.close()
     raise Misuse("this store answers by waiting only: call tools that are asynchronous")
+
+
+def _priced(
+    home: Home, run: Run, pending: Pending, way: Callable[[Run, Pending, Terms], Path]
+) -> Path:
+    """The path of a step one way or another, as budgets make it."""
+    settings = home.settings
+    return priced(run, pending, settings, way(run, pending, settings), home.store.meters)
 
 
 def _resolve(future: asyncio.Future[None]) -> None:

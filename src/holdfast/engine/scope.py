@@ -5,13 +5,18 @@ Two context variables, and nothing else, connect plain functions with the engine
 
 from __future__ import annotations
 
+import math
+import threading
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Any, Protocol
 
+from holdfast.values import limits
 from holdfast.values.canon import digest
 from holdfast.values.errors import Misuse
 from holdfast.world import Stage
+
+_adding = threading.Lock()
 
 
 class Lane:
@@ -55,7 +60,7 @@ class Call:
     ``stage`` and ``root``: the world before; a tool with effect ``world`` assigns the new root.
     ``caches``: a directory for what may be deleted at any time ("" = none). ``epoch``: of the
     lease under which this is performed; another process has another one. ``root_at(step)``: the
-    root after an earlier step of the run.
+    root after an earlier step of the run. ``usage``: what the tool told that it used, by unit.
     """
 
     __slots__ = (
@@ -70,6 +75,7 @@ class Call:
         "run",
         "saw",
         "stage",
+        "usage",
     )
 
     def __init__(
@@ -84,6 +90,7 @@ class Call:
         caches: str,
         epoch: int,
         root_at: Callable[[str], str],
+        usage: dict[str, float] | None = None,
     ) -> None:
         self.run = run
         self.key = key
@@ -96,6 +103,19 @@ class Call:
         self.caches = caches
         self.epoch = epoch
         self.root_at = root_at
+        self.usage: dict[str, float] = {} if usage is None else usage
+
+    def spend(self, amounts: Mapping[str, float]) -> None:
+        """Add to what this call has used; `Misuse` for what is no amount. From any thread."""
+        for unit, amount in amounts.items():
+            plain = type(amount) in (int, float) and math.isfinite(amount) and amount >= 0
+            if not plain or amount > limits.CHARGE_MAX_UNITS:
+                raise Misuse(f"holdfast.spent({unit}={amount!r}): say a number from 0 on")
+        with _adding:
+            if len(self.usage.keys() | amounts.keys()) > limits.USAGE_MAX_ITEMS:
+                raise Misuse(f"holdfast.spent(): at most {limits.USAGE_MAX_ITEMS} units")
+            for unit, amount in amounts.items():
+                self.usage[unit] = self.usage.get(unit, 0) + amount
 
     @property
     def idempotency_key(self) -> str:

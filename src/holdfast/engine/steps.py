@@ -66,12 +66,13 @@ class Pending:
     ``branch``: where it is taken; ``hold``: nothing leaves the world there; ``of``: the held effect
     that it publishes; ``about``: the step (``RUN@STEP``) that it publishes or undoes; ``edited``:
     who gave it its arguments, if not the program; ``lender``: the run that asked for what it
-    publishes, read, if that is another.
+    publishes, read, if that is another; ``usage``: what its performances told that
+    they used, by unit.
     """
 
     __slots__ = (
         "about", "args", "blobs", "bound", "branch", "carrier", "check", "child", "due", "edited",
-        "future", "hold", "inline", "key", "lender", "of", "plan", "tool", "waiting",
+        "future", "hold", "inline", "key", "lender", "of", "plan", "tool", "usage", "waiting",
     )  # fmt: skip
 
     def __init__(self, key: str, plan: Plan, args: bytes, blobs: Blobs) -> None:
@@ -91,6 +92,7 @@ class Pending:
         self.branch = ""
         self.hold = False
         self.edited = ""
+        self.usage: dict[str, float] = {}
         self.of: Held | None = None
         self.about = ""
         self.lender: Any = None
@@ -125,7 +127,8 @@ class Steps:
     those ``used``; ``borrowed``: held steps of other runs that this one publishes, ``lenders``:
     these runs, as they were read; ``declared``:
     what the tools that it called say of themselves; ``seen``: what it has seen
-    (`holdfast.engine.seeing`), None until somebody looks; ``depth``: runs above it, -1 until then.
+    (`holdfast.engine.seeing`), None until somebody looks; ``depth``: runs above it, -1 until then;
+    ``family``: the topmost of the runs that spawned it, or itself.
     """
 
     def __init__(self, name: str, outer: Outer, events: Iterable[Event]) -> None:
@@ -146,6 +149,7 @@ class Steps:
         self.seen: Any = None
         self.depth = -1
         self.epoch = 0
+        self.family = name
         self.loop = RunLoop(self._set_timer, self._timer_dropped, self._now)
         self.dropped: list[Pending] = []
         self.pending: dict[str, Pending] = {}

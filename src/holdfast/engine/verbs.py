@@ -215,6 +215,15 @@ def continue_as(*args: Any, **kwargs: Any) -> NoReturn:
     raise ContinueAs(run.program.bind(args, kwargs))
 
 
+def spent(**amounts: float) -> None:
+    """Inside a tool: tell what this call has used, by unit (``money=0.02, tokens=812``; other units
+    are recorded too). What is told adds up. `Misuse` outside a tool, or for what is no amount."""
+    performing = scope.call.get()
+    if performing is None:
+        raise Misuse("holdfast.spent() works inside a tool only, while it is performed")
+    performing.spend(amounts)
+
+
 def run_id() -> str:
     """The id of the run that this code is inside of, in an agent or a tool; "" outside a run."""
     run, performing = scope.current_run(), scope.call.get()

@@ -87,6 +87,8 @@ CHARGE_MAX_UNITS = 2**53
 """
 METER_MAX_UNITS = 2**62
 """A meter's value, up or down: half of what SQLite's integers hold."""
+USAGE_MAX_ITEMS = 16
+"""Units of which one call may tell what it used: they stand in its outcome."""
 READ_PAGE_EVENTS = 2_000
 """Events fetched from a store at once while reading a run."""
 
