@@ -177,7 +177,7 @@ def settle(
         drops=done.drops,
         charges=_charges(run, pending, settings.policy, step, done, status),
     )
-    label = label_of(run, settings.policy, pending.key, body, done.value, pending.args, blobs)
+    label = label_of(run, settings.policy, pending, body, done.value, blobs)
     if label:
         body = msgspec.structs.replace(body, label=label)
     world = "" if branch else done.world
