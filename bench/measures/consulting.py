@@ -1,6 +1,6 @@
-"""One verdict of a policy engine outside: question, answer and what it means, over loopback and over
-a unix socket. The engine is a stand-in (`holdfast.testing.decider`) in a process of its own, or the
-`opa` on the PATH with the pack of policies/opa."""
+"""One verdict of a policy engine outside: question, answer and what it means, over loopback and
+over a unix socket. The engine is a stand-in (`holdfast.testing.decider`) in a process of its own,
+or the `opa` on the PATH with the pack of policies/opa."""
 
 from __future__ import annotations
 
