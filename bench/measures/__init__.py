@@ -3,6 +3,7 @@
 NAMES = (
     "sequential", "once", "together", "onestep", "replay", "fork", "signal", "parked",
     "conversation", "listing", "imports", "worlds", "openworlds", "databases", "merging",
+    "consulting",
     "backtesting", "judging",
     "flowing",
     "budgets",

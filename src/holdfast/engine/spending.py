@@ -46,7 +46,7 @@ from holdfast.values.canon import Blobs, digest, pack
 from holdfast.values.errors import Exceeded, Misuse
 
 Read = Callable[[Sequence[str]], dict[str, int]]
-Charged = Generator[Append | Perform | Await | Look, Any, Exceeded | None]
+Charged = Generator[Command, Any, Exceeded | None]
 Else = Generator[Command, Any, Path | None]
 """None: go on; a path: go on with that one instead."""
 
