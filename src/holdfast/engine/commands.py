@@ -11,6 +11,7 @@ from holdfast.engine.held import news
 from holdfast.engine.history import Step
 from holdfast.engine.run import Pending, Run
 from holdfast.gate import Policy, Verdict
+from holdfast.gate.switches import Switchboard
 from holdfast.journal.events import (
     ApprovalAsked,
     BranchMerged,
@@ -81,10 +82,11 @@ Path = Generator[Append | Perform | Await | Look, Any, None]
 
 
 class Terms(msgspec.Struct, frozen=True):
-    """The terms of every step: the policy, and how to read the clock."""
+    """The terms of every step: the policy, how to read the clock, and what persons stopped."""
 
     policy: Policy
     now_ms: Any
+    switches: Switchboard = msgspec.field(default_factory=Switchboard)
 
 
 def action_digest(run: Run, pending: Pending, verdict: Verdict | None) -> str:

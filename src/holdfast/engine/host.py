@@ -25,6 +25,7 @@ from holdfast.journal.events import (
     body_of,
     encode_body,
 )
+from holdfast.journal.record import SWITCHES
 from holdfast.journal.store import Batch, RunQuery, Store
 from holdfast.journal.views import CHILD, PUBLISHED, RunRow
 from holdfast.values import limits
@@ -110,7 +111,18 @@ class Host:
     async def open(self) -> None:
         """Begin to follow the store on the running loop."""
         self._loop = asyncio.get_running_loop()
+        await self._hear_switches()  # before anything goes on
         await self.watch.open()
+        await self._hear_switches()  # what was thrown between the two
+
+    async def _hear_switches(self) -> None:
+        with contextlib.suppress(NotFound):
+            for event in await self.store.read(SWITCHES):
+                self._throw(event)
+
+    def _throw(self, event: Event) -> None:
+        if event.kind == "signal.received" and event.value is not None:
+            self.settings.switches.hear(event, unpack(event.value, self.fetch))
 
     async def start(
         self,
@@ -287,6 +299,8 @@ class Host:
         self.watch.ring()
 
     def _tell(self, event: Event) -> None:
+        if event.run == SWITCHES:
+            self._throw(event)
         resident = self._residents.get(event.run)
         if resident is not None and event.kind in ("approval.given", "signal.received"):
             resident.hear((event,))

@@ -13,7 +13,8 @@ from holdfast.engine.held import LEAVES
 from holdfast.engine.history import Step
 from holdfast.engine.hold import hold
 from holdfast.engine.run import Pending, Run
-from holdfast.gate import Policy, Proposal, Verdict, judge
+from holdfast.gate import Proposal, Verdict, judge
+from holdfast.gate.switches import KILLED
 from holdfast.journal.events import Draft, Failure, Plan, RunStarted, Status, StepPlanned
 from holdfast.journal.store import Batch
 from holdfast.journal.views import CHILD
@@ -34,13 +35,17 @@ def walk(run: Run, pending: Pending, settings: Terms) -> Path:
         return
     verdict: Verdict | None = None
     if step.planned is None:
-        verdict = _judge(run, pending, settings.policy)
+        verdict = _judge(run, pending, settings)
         if verdict.decision == "deny":
             yield from _refuse(run, pending, settings, step, verdict)
             return
         if verdict.decision in ("escalate", "verify") and not pending.hold:
             allowed = yield from approval(run, pending, settings, step, verdict)
             if not allowed:
+                return
+            stopped = _judge(run, pending, settings) if settings.switches.thrown else verdict
+            if stopped.rules[:1] == (KILLED,):  # while a person thought about it
+                yield from _refuse(run, pending, settings, step, stopped)
                 return
             verdict = None  # stands in the question that was asked
     if pending.hold:
@@ -62,13 +67,15 @@ def walk(run: Run, pending: Pending, settings: Terms) -> Path:
             raise AssertionError(f"no such kind of step: {kind}")
 
 
-def _judge(run: Run, pending: Pending, policy: Policy) -> Verdict:
+def _judge(run: Run, pending: Pending, settings: Terms) -> Verdict:
     plan = pending.plan
     kind = "wait" if plan.kind == "signal" else plan.kind
     who = (run.program.name, run.program.role)
     if pending.of is not None:  # it is the action of whoever asked for it
         who = (pending.of.agent, pending.of.role)
-    return judge(Proposal(*who, kind, plan.name, plan.effect, pending.bound), policy)
+    proposal = Proposal(*who, kind, plan.name, plan.effect, pending.bound)
+    verdict = judge(proposal, settings.policy)
+    return settings.switches.overrule(proposal, verdict) if settings.switches.thrown else verdict
 
 
 def abandon(run: Run, pending: Pending, settings: Terms) -> Path:

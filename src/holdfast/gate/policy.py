@@ -167,7 +167,7 @@ def _rule(item: Item) -> Rule:
         label = f"rule {clip(str(item.value['id'].value))}"
     entries = _fields(item, _RULE, label, ("id", "when", "then"))
     rule_id = _name(entries["id"], "a rule's id")
-    if rule_id in (OTHERWISE, MALFORMED):
+    if rule_id in (OTHERWISE, MALFORMED, "killed"):
         entries["id"].refuse(f"the rule id {rule_id!r} is reserved")
     then = _decision(entries["then"], "then")
     when = _fields(entries["when"], _WHEN, f"'when' of {label}", ())

@@ -157,12 +157,12 @@ class Chain:
     """The proof of one run, event by event.
 
     ``head``: what the next event must follow; ``row``: the folded row; ``roots``: worlds named;
-    ``whole``: the last event's arguments, restored.
+    ``whole``: the last event's arguments, restored; ``hashes``: of its arguments and value.
     """
 
     __slots__ = (
-        "_hex", "_segments", "_world", "fork_of", "fork_pos", "head_id", "pos", "roots", "row",
-        "run", "whole",
+        "_hex", "_segments", "_world", "fork_of", "fork_pos", "hashes", "head_id", "pos", "roots",
+        "row", "run", "whole",
     )  # fmt: skip
 
     def __init__(self, run: str) -> None:
@@ -173,6 +173,7 @@ class Chain:
         self.fork_of = ""
         self.fork_pos = 0
         self.whole: bytes | None = None
+        self.hashes = ("", "")
         self.roots: set[bytes] = set()
         self._segments: list[_Segment] = []
         self._world: bytes | None = None
@@ -214,6 +215,7 @@ class Chain:
                 args_hash, wrong = self._special(args, wrong)
         if value is not None:
             value_hash = sha256(value).hexdigest() if value[:3] != b'{"$' else payload_hash(value)
+        self.hashes = args_hash, value_hash
         text = (
             f'[{FORMAT},"{self.run}",{pos},"{self.head_id}","{KINDS[code]}",{at},'
             f'"{self._hex}","{args_hash}","{value_hash}",'

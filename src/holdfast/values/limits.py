@@ -194,6 +194,21 @@ UPPER_ENTRIES = 2_000
 """A private directory with more entries becomes a layer before the next command, so that reading
 what a command changed does not look again at what earlier ones did."""
 
+# Audit ----------------------------------------------------------------------------------------
+SIGN_EVENTS = 1_000
+"""Events after which a root is signed: signing and appending it then cost under 1 us an event."""
+SIGN_SECONDS = 30.0
+"""The oldest event that no signed root covers is at most about this old while a runtime is open."""
+SIGN_LOOK_SECONDS = 1.0
+"""How often a runtime with a key looks whether a root is due: approvals, ends of runs and merges
+within it share one."""
+WITNESS_RETRY_SECONDS = 10.0
+"""A second place that failed is tried again after this."""
+WITNESS_TAIL_BYTES = 256 * 1024
+"""Read from the end of a file of signed roots to find the newest: far more than one line takes."""
+WITNESS_PUSH_SECONDS = 60.0
+"""A push of signed roots to a remote that takes longer has failed."""
+
 # Command line ---------------------------------------------------------------------------------
 LIST_ROWS = 50
 """Rows of a listing unless ``--limit`` says otherwise."""
