@@ -382,9 +382,14 @@ def payload_hash(payload: bytes | None) -> str:
     """
     if payload is None:
         return ""
-    if payload.startswith(b'{"$erased":"') and len(payload) == 78:
+    if is_erased(payload):
         return payload[12:76].decode()
     return digest(payload)
+
+
+def is_erased(payload: bytes | None) -> bool:
+    """Whether a payload is only the hash of one."""
+    return payload is not None and payload.startswith(b'{"$erased":"') and len(payload) == 78
 
 
 def event_id(event: Event, args_hash: str, value_hash: str) -> str:
