@@ -113,7 +113,7 @@ async def test_one_step(tmp_path: Path):
 async def test_a_step_that_others_continue(tmp_path: Path):
     store = SqliteStore(tmp_path / "s")
     await scene(store)
-    erase(store, "a", "3", by="ann")
+    assert erase(store, "a", "m3", by="ann").payloads == 2
     await store.close()
     assert check(tmp_path / "s").problems == []
 

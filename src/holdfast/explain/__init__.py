@@ -1,0 +1,2 @@
+"""Reading journals for people: sentences, evidence, reports. Pure; it knows no store and no screen.
+"""
