@@ -83,7 +83,11 @@ async def test_any_run_of_a_rich_journal(tmp_path: Path, run: str):
         with pytest.raises(Conflict, match="cancel it"):
             erase(store, run, by="ann")
         await store.append(
-            (Batch(run, (Draft(RunEnded("cancelled"), 1_800_000_000_000),), epoch=rows[run].epoch),),
+            (
+                Batch(
+                    run, (Draft(RunEnded("cancelled"), 1_800_000_000_000),), epoch=rows[run].epoch
+                ),
+            ),
             {},
         )
     found = erase(store, run, by="ann")

@@ -15,6 +15,7 @@ from holdfast.engine.places import Places
 from holdfast.engine.publish import publishing
 from holdfast.engine.resident import Resident
 from holdfast.engine.run import Pending, Run
+from holdfast.engine.switching import hear_switch, hear_switches
 from holdfast.engine.watch import Watch
 from holdfast.gate import Policy
 from holdfast.journal.events import (
@@ -111,18 +112,9 @@ class Host:
     async def open(self) -> None:
         """Begin to follow the store on the running loop."""
         self._loop = asyncio.get_running_loop()
-        await self._hear_switches()  # before anything goes on
+        await hear_switches(self.store, self.settings.switches)  # before anything goes on
         await self.watch.open()
-        await self._hear_switches()  # what was thrown between the two
-
-    async def _hear_switches(self) -> None:
-        with contextlib.suppress(NotFound):
-            for event in await self.store.read(SWITCHES):
-                self._throw(event)
-
-    def _throw(self, event: Event) -> None:
-        if event.kind == "signal.received" and event.value is not None:
-            self.settings.switches.hear(event, unpack(event.value, self.fetch))
+        await hear_switches(self.store, self.settings.switches)  # thrown between the two
 
     async def start(
         self,
@@ -300,7 +292,7 @@ class Host:
 
     def _tell(self, event: Event) -> None:
         if event.run == SWITCHES:
-            self._throw(event)
+            hear_switch(self.store, self.settings.switches, event)
         resident = self._residents.get(event.run)
         if resident is not None and event.kind in ("approval.given", "signal.received"):
             resident.hear((event,))

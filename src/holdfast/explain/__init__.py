@@ -1,2 +1,1 @@
-"""Reading journals for people: sentences, evidence, reports. Pure; it knows no store and no screen.
-"""
+"""Reading journals for people: sentences, evidence, reports. Pure; it knows no store."""

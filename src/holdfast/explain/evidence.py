@@ -71,13 +71,16 @@ class Collected(msgspec.Struct):
     last: int = 0
 
 
-def collect_evidence(
-    events: Iterable[Event], owners: dict[str, str], since: int = 0
-) -> Collected:
+def collect_evidence(events: Iterable[Event], owners: dict[str, str], since: int = 0) -> Collected:
     """Fold events (in the order of commits) into evidence. ``owners``: of agents, by name;
     ``since``: leave out what is older (ms), but for how far the record reaches back."""
     all_found = Collected({kind: Evidence(kind) for kind in KINDS})
-    seen: dict[str, set[str]] = {"agents": set(), "owners": set(), "roles": set(), "policies": set()}
+    seen: dict[str, set[str]] = {
+        "agents": set(),
+        "owners": set(),
+        "roles": set(),
+        "policies": set(),
+    }
     for event in events:
         all_found.first = all_found.first or event.at
         all_found.last = max(all_found.last, event.at)
@@ -118,7 +121,9 @@ def _one(
         case "step.settled" | "step.planned":
             _step(event, body, found)
         case "approval.asked":
-            found["questions" if body.about == "question" else "escalations"].add(event, _name(body))
+            found["questions" if body.about == "question" else "escalations"].add(
+                event, _name(body)
+            )
         case "approval.given":
             found["approvals"].add(event, f"{body.decision} by {body.by}")
             if body.decision == "deny":
@@ -127,7 +132,9 @@ def _one(
             if body.name == "$cancel":
                 found["stops"].add(event, f"cancelled by {body.by}")
         case "branch.merged":
-            found["merges"].add(event, f"{body.conflicts} conflicts" if body.conflicts else "merged")
+            found["merges"].add(
+                event, f"{body.conflicts} conflicts" if body.conflicts else "merged"
+            )
         case "finding.added":
             found["erasures" if body.type == "erased" else "findings"].add(event, body.type)
         case "run.ended":

@@ -34,16 +34,6 @@ class Framework(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     note: str = ""
 
 
-class _Loader(yaml.SafeLoader):
-    """Dates stay text."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in found if tag != "tag:yaml.org,2002:timestamp"]
-    for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-
-
 def names() -> list[str]:
     """Names of the frameworks that are mapped."""
     folder = files("holdfast.explain") / "controls"
@@ -63,7 +53,7 @@ def framework(name: str) -> Framework:
 def parse(text: str, source: str) -> Framework:
     """The framework that a YAML text states; `Misuse` for what is not understood."""
     try:
-        found = msgspec.convert(yaml.load(text, _Loader), Framework)  # noqa: S506 # a safe loader
+        found = msgspec.convert(yaml.safe_load(text), Framework)
     except (yaml.YAMLError, msgspec.ValidationError) as error:
         raise Misuse(f"{source}: is no mapping of controls: {error}") from None
     for control in found.controls:

@@ -17,8 +17,9 @@ from holdfast.explain.frameworks import Control, Framework
 from holdfast.explain.masking import fit
 
 INTRODUCTION: Final = (
-    "This report lists what the record shows about each control. It draws no conclusion: whether the "
-    "evidence is enough, and everything under “your own work”, is for the organisation to judge."
+    "This report lists what the record shows about each control. It draws no conclusion: whether "
+    "the evidence is enough, and everything under “your own work”, is for the organisation to "
+    "judge."
 )
 
 
@@ -84,9 +85,7 @@ def compose(
         )
         for one in frameworks
     )  # fmt: skip
-    return Reported(
-        fit(store), made, since, evidence.first, evidence.last, INTRODUCTION, sections
-    )
+    return Reported(fit(store), made, since, evidence.first, evidence.last, INTRODUCTION, sections)
 
 
 def _row(control: Control, name: str, evidence: Collected, owners: dict[str, str]) -> Row:
@@ -137,11 +136,9 @@ def as_markdown(report: Reported) -> str:
     ]  # fmt: skip
     for section in report.sections:
         shown = sum(bool(row.found) for row in section.rows)
-        lines += [
-            f"## {section.title}", "",
-            f"Source: <{section.source}>; mapping of {section.as_of}. Evidence for {shown} of "
-            f"{len(section.rows)} controls.", "",
-        ]  # fmt: skip
+        count = f"Evidence for {shown} of {len(section.rows)} controls."
+        source = f"Source: <{section.source}>; mapping of {section.as_of}. {count}"
+        lines += [f"## {section.title}", "", source, ""]
         lines += [section.note, ""] if section.note else []
         for row in section.rows:
             lines += _md_row(row)
@@ -166,10 +163,10 @@ def _md_row(row: Row) -> list[str]:
 # HTML -------------------------------------------------------------------------------------------
 
 _STYLE = """
-:root{color-scheme:light dark;--ink:#1c2430;--soft:#5b6675;--line:#d9dee5;--page:#fff;--card:#f6f8fa;
---have:#176b3a;--gap:#9a5b00}
-@media(prefers-color-scheme:dark){:root{--ink:#e6eaf0;--soft:#9aa5b4;--line:#333c48;--page:#12161c;
---card:#1a2028;--have:#6fce97;--gap:#f0b45c}}
+:root{color-scheme:light dark;--ink:#1c2430;--soft:#5b6675;--line:#d9dee5;--page:#fff;
+--card:#f6f8fa;--have:#176b3a;--gap:#9a5b00}
+@media(prefers-color-scheme:dark){:root{--ink:#e6eaf0;--soft:#9aa5b4;--line:#333c48;
+--page:#12161c;--card:#1a2028;--have:#6fce97;--gap:#f0b45c}}
 *{box-sizing:border-box}
 body{margin:0 auto;max-width:60rem;padding:2.5rem 1.25rem 5rem;background:var(--page);
 color:var(--ink);font:16px/1.55 system-ui,sans-serif}
@@ -190,21 +187,24 @@ margin:.6rem 0 0;font-size:.9rem}dt{color:var(--soft)}dd{margin:0}
 def as_html(report: Reported) -> str:
     """The report as one HTML page that loads nothing."""
     # INVARIANT J63: every text of the record and of data is escaped where it enters the page
-    parts = [
+    top = (
         "<!doctype html>\n<html lang=en><meta charset=utf-8>"
         '<meta name=viewport content="width=device-width,initial-scale=1">'
-        '<meta http-equiv=Content-Security-Policy content="default-src \'none\'; '
+        "<meta http-equiv=Content-Security-Policy content=\"default-src 'none'; "
         "style-src 'unsafe-inline'\">"
         f"<title>Evidence from {escape(report.store)}</title><style>{_STYLE}</style>"
         f"<h1>Evidence from {escape(report.store)}</h1>"
         f"<p class=soft>Made {_day(report.made)}; {escape(_span(report))}.</p>"
         f"<p>{escape(report.introduction)}</p><nav>"
+    )
+    parts = [
+        top,
+        *(
+            f'<a href="#{escape(section.name)}">{escape(section.title)}</a>'
+            for section in report.sections
+        ),
+        "</nav>",
     ]
-    parts += [
-        f'<a href="#{escape(section.name)}">{escape(section.title)}</a>'
-        for section in report.sections
-    ]
-    parts.append("</nav>")
     for section in report.sections:
         parts += _html_section(section)
     return "\n".join(parts) + "\n</html>\n"
@@ -212,11 +212,14 @@ def as_html(report: Reported) -> str:
 
 def _html_section(section: Section) -> list[str]:
     shown = sum(bool(row.found) for row in section.rows)
-    return [
+    head = (
         f'<section id="{escape(section.name)}"><h2>{escape(section.title)}</h2>'
         f"<p class=soft>Evidence for {shown} of {len(section.rows)} controls. Mapping of "
         f'{escape(section.as_of)}; source: <a href="{escape(section.source)}">'
-        f"{escape(section.source)}</a></p>",
+        f"{escape(section.source)}</a></p>"
+    )
+    return [
+        head,
         f"<p class=soft>{escape(section.note)}</p>" if section.note else "",
         *(_html_row(row) for row in section.rows),
         "</section>",

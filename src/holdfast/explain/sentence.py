@@ -1,7 +1,7 @@
 """The log that auditors read: one sentence for each event in which something was asked or decided.
 
-Sentences are generated from the record alone: agent, tool, policy and rule, the risk with its parts,
-the decision, who decided, and where it stands (run, step, number of the event).
+Sentences are generated from the record alone: agent, tool, policy and rule, the risk with its
+parts, the decision, who decided, and where it stands (run, step, number of the event).
 """
 
 from __future__ import annotations
@@ -213,7 +213,8 @@ def _finding(event: Event, body: Any, fetch: Fetch) -> str:
         why = f" ({fit(str(said.get('why')))})" if said.get("why") else ""
         return f"{who} erased {said.get('payloads', '?')} payloads of {what}{why}"
     if body.type == DELETED:
-        count = sum(last - first + 1 for first, last in said.get("seqs", ()))
+        spans: list[list[int]] = said.get("seqs", [])
+        count = sum(last - first + 1 for first, last in spans)
         return f"{who} deleted {count} events of old runs; their hashes are kept"
     return f"{who} added the finding {fit(body.type, 80)} about #{body.about}"
 
@@ -239,9 +240,9 @@ def action(plan: Plan | None) -> str:
 def reasons(verdict: Verdict) -> str:
     """Policy, rule, and risk with its parts."""
     said = f"policy {verdict.policy[:6] or 'none'}"
-    if verdict.rules:
-        more = f" and {len(verdict.rules) - 1} more" if len(verdict.rules) > 1 else ""
-        said += f" (rule {fit(verdict.rules[0], 80)}{more})"
+    for first in verdict.rules[:1]:
+        more = f" and {len(verdict.rules) - 1} more" if verdict.rules[1:] else ""
+        said += f" (rule {fit(first, 80)}{more})"
     if verdict.risk:
         parts = sorted(verdict.parts.items(), key=lambda part: -part[1])
         shown = ", ".join(

@@ -1,7 +1,7 @@
 """Signed roots: what is signed, how it reads, and whether one continues another.
 
-What is signed is the text of a checkpoint as C2SP defines it (c2sp.org/tlog-checkpoint): a line each
-for the origin, the number of leaves and the root in base64, then lines of our own for time and
+What is signed is the text of a checkpoint as C2SP defines it (c2sp.org/tlog-checkpoint): a line
+each for the origin, the number of leaves and the root in base64, then lines of our own for time and
 policy. With the signature line of a signed note (c2sp.org/signed-note) below, tools of transparency
 logs read it. Pure: whoever can verify Ed25519 hands that over.
 """

@@ -105,8 +105,11 @@ async def _chosen(store: Store, runs: Iterable[str] | None) -> list[RunRow]:
         async for row in _pages(store, RunQuery(limit=1000)):
             if row.run not in OWN:
                 found[row.run] = row
-    if runs is not None and not OWN.isdisjoint(runs := list(runs)):
-        raise Misuse(f"{' and '.join(sorted(OWN))} belong to their store: `holdfast audit export` copies it")
+    runs = None if runs is None else list(runs)
+    if runs is not None and not OWN.isdisjoint(runs):
+        raise Misuse(
+            f"{' and '.join(sorted(OWN))} belong to their store: `holdfast audit export` copies it"
+        )
     stack = [] if runs is None else [await store.run(run) for run in runs]
     while stack:
         row = stack.pop()

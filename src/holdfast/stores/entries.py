@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
+
 from holdfast.journal.events import KINDS, CheckpointSigned, body_decoder
 from holdfast.journal.record import AUDIT, DELETED
 from holdfast.journal.signed import SignedRoot, signed_body
@@ -22,7 +24,7 @@ _URGENT = ",".join(
 )
 
 
-class Unsigned(NamedTuple):
+class Unsigned(msgspec.Struct, frozen=True):
     """Events that no signed root covers: how many; time of the oldest (ms); whether an approval, a
     merge or the end of a run is among them."""
 

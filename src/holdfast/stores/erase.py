@@ -102,9 +102,7 @@ def _lively(conn: sqlite3.Connection) -> bool:
     return conn.execute("SELECT 1 FROM run WHERE owner<>'' LIMIT 1").fetchone() is not None
 
 
-def _targets(
-    conn: sqlite3.Connection, run: str, key: str
-) -> tuple[list[Event], tuple[str, ...]]:
+def _targets(conn: sqlite3.Connection, run: str, key: str) -> tuple[list[Event], tuple[str, ...]]:
     """The run's own events whose payloads are meant, and the forks that build on the run."""
     found: list[Event] = []
     segments = reading.row_of(conn, run).segments
@@ -189,9 +187,9 @@ def _blank(store: SqliteStore, before: dict[int, tuple[int, int, int]]) -> None:
         except FileNotFoundError:
             continue  # the whole pack is gone
         try:
-            while size > 0:
-                size -= (written := os.pwrite(opened, bytes(min(size, 1 << 20)), start))
-                start += written
+            at = start
+            while at < start + size:
+                at += os.pwrite(opened, bytes(min(start + size - at, 1 << 20)), at)
             os.fsync(opened)
         finally:
             os.close(opened)

@@ -28,7 +28,9 @@ class SigningKey:
                 raise Misuse(f"{path}: others may read this key: chmod 600 {path}")
             text = path.read_bytes()
         except FileNotFoundError:
-            raise NotFound(f"{path}: there is no key; `holdfast audit key FILE` makes one") from None
+            raise NotFound(
+                f"{path}: there is no key; `holdfast audit key FILE` makes one"
+            ) from None
         except OSError as error:
             raise Outside(f"{path}: cannot be read: {error.strerror}") from None
         try:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import NamedTuple
+
+import msgspec
 
 from holdfast.journal.events import CheckpointSigned, Draft
 from holdfast.journal.merkle import Frontier, consistency
@@ -25,7 +26,7 @@ from holdfast.values.ids import new_id
 from holdfast.values.ports import Clock, Dice
 
 
-class Due(NamedTuple):
+class Due(msgspec.Struct, frozen=True):
     """How much no signed root covers, and whether it is time for one."""
 
     size: int
@@ -54,7 +55,9 @@ async def sign(
     except LeaseLost:
         return None
     try:
-        body = await asyncio.to_thread(_compose, store, key, f"holdfast/{first[:16]}", policy, clock)
+        body = await asyncio.to_thread(
+            _compose, store, key, f"holdfast/{first[:16]}", policy, clock
+        )
         if body is None:
             return None
         batch = Batch(AUDIT, (Draft(body, clock.now_ms()),), epoch=epoch)

@@ -6,7 +6,6 @@ import sqlite3
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -26,6 +25,7 @@ from holdfast.stores.entries import (
 )
 from holdfast.stores.fsck import Report
 from holdfast.stores.keys import verify
+from holdfast.stores.sqlite import SqliteStore
 from holdfast.stores.still import journal_path, reading_file
 from holdfast.values.errors import Corrupt, HoldfastError, Misuse, NotFound
 
@@ -196,7 +196,7 @@ class Proof(msgspec.Struct, frozen=True):
     format: str = "holdfast proof 1"
 
 
-async def prove_event(store: Any, run: str, pos: int) -> Proof:
+async def prove_event(store: SqliteStore, run: str, pos: int) -> Proof:
     """The proof of one event; `NotFound` if no signed root covers it yet."""
     (event,) = await store.read(run, pos, pos + 1)
     newest = store.ask(newest_statement)

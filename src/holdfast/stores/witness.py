@@ -93,7 +93,9 @@ def _fresh(place: str, newest: SignedRoot | None, roots: Iterable[SignedRoot]) -
         if not wrong and newest is not None and newest.key != signed.key:
             wrong = "is signed with another key: name a new place for roots of a new key"
         if wrong:
-            raise Conflict(f"{place}: the signed root of {signed.size:,} events is refused: {wrong}")
+            raise Conflict(
+                f"{place}: the signed root of {signed.size:,} events is refused: {wrong}"
+            )
         added.append(signed)
         newest = signed
     return added
