@@ -104,7 +104,7 @@ async def test_one_step(tmp_path: Path):
         erase(store, "a", "9", by="ann")
     found = erase(store, "a", "1", by="ann", dry=True)
     assert (found.events, found.payloads) == (1, 2)
-    assert LARGE == unpack((await store.read("a", 1, 2))[0].value or b"", store.get)
+    assert unpack((await store.read("a", 1, 2))[0].value or b"", store.get) == LARGE
     erase(store, "a", "1", by="ann")
     one, two = await store.read("a", 1, 3)
     with pytest.raises(NotFound):

@@ -88,8 +88,8 @@ class Signing:
                     policy=self._policy, clock=self._clock, dice=self._dice,
                 )  # fmt: skip
             self._tell("", "")
-        except HoldfastError as error:
-            self._tell("", str(error))
+        except Exception as error:  # noqa: BLE001 - J59
+            self._tell("", _said(error))
             return
         await asyncio.to_thread(self._hand_over, last)
 
@@ -101,9 +101,9 @@ class Signing:
                 continue
             try:
                 hand_over(self._store, witness)
-            except HoldfastError as error:
+            except Exception as error:  # noqa: BLE001 - J59
                 self._again[place] = now + int(limits.WITNESS_RETRY_SECONDS * 1000)
-                self._tell(place, str(error))
+                self._tell(place, _said(error))
             else:
                 self._given[place] = size
                 self._tell(place, "")
@@ -118,3 +118,7 @@ class Signing:
         else:
             self.troubles.pop(place, None)
             _log.warning("%s: signed roots are kept again", place or "audit")
+
+
+def _said(error: Exception) -> str:
+    return str(error) if isinstance(error, HoldfastError) else f"{type(error).__name__}: {error}"

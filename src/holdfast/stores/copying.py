@@ -9,7 +9,7 @@ from pathlib import Path
 
 from holdfast.journal.proof import Chain, Raw, references
 from holdfast.journal.record import OWN
-from holdfast.stores.blobs import read_blob
+from holdfast.stores.blobs import count, read_blob
 from holdfast.stores.fsck import Check
 from holdfast.stores.pack import hold_packs, pack_path
 from holdfast.stores.schema import connect, explain
@@ -85,6 +85,7 @@ def _finish(path: Path, payloads: bool, own: list[tuple[bytes, bytes]]) -> int:
             for table in ("blob", "pack", "early"):
                 conn.execute(f"DELETE FROM {table}")  # noqa: S608 # our own names
             conn.executemany("INSERT INTO blob(hash,zstd,data) VALUES(?,0,?)", own)
+            count(conn, "stripped")
         conn.execute("COMMIT")
         conn.execute("VACUUM")
         conn.execute("PRAGMA wal_checkpoint(TRUNCATE)")

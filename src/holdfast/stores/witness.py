@@ -131,6 +131,8 @@ class FileWitness:
             raise Outside(f"{self.place}: cannot be read: {error.strerror}") from None
         try:
             return self._last(opened)
+        except OSError as error:
+            raise Outside(f"{self.place}: cannot be read: {error.strerror}") from None
         finally:
             os.close(opened)
 

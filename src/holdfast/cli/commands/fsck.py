@@ -77,6 +77,7 @@ def _tell(desk: Desk, report: Any, saved: dict[str, Any], proven: Any = None) ->
         screen.document({
             "path": str(report.path), "sound": report.sound, "runs": report.runs,
             "events": report.events, "blobs": report.blobs, "wrong": report.wrong,
+            "hashes_only": report.hashes_only,
             "problems": [
                 {"kind": one.kind, "place": one.place, "text": one.text}
                 for one in report.problems
@@ -89,6 +90,8 @@ def _tell(desk: Desk, report: Any, saved: dict[str, Any], proven: Any = None) ->
                    f"{report.blobs} blobs")  # fmt: skip
         for one in report.problems:
             screen.say((f"{one.kind} ", "red"), f"{one.place}: {one.text}")
+        if report.hashes_only:
+            screen.say(("note ", "yellow"), "a copy of hashes: payloads and worlds are not in it")
         if proven is not None:
             screen.say(f"{proven.roots} signed roots hold; they cover {proven.covered} events, "
                        f"{proven.left} newer ones are not signed yet")  # fmt: skip
