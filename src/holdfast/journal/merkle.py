@@ -41,17 +41,25 @@ class Frontier:
         if len(self.peaks) != size.bit_count():
             raise ValueError(f"{len(self.peaks)} peaks are not those of {size} leaves")
 
-    def extend(self, entries: Iterable[bytes]) -> None:
-        """Add leaves."""
+    def extend(
+        self, entries: Iterable[bytes], made: dict[tuple[int, int], bytes] | None = None
+    ) -> None:
+        """Add leaves. The roots of complete trees that come to be go into ``made``, by first leaf
+        and width."""
         # INVARIANT J50: adding leaves one by one, in any portions, gives the root of RFC 6962
         peaks, size, digest = self.peaks, self.size, sha256
         for entry in entries:
             top = digest(b"\0" + entry).digest()
             size += 1
-            bits = size
+            if made is not None:
+                made[size - 1, 1] = top
+            bits, width = size, 1
             while not bits & 1:
                 top = digest(b"\1" + peaks.pop() + top).digest()
                 bits >>= 1
+                if made is not None:
+                    width *= 2
+                    made[size - width, width] = top
             peaks.append(top)
         self.size = size
 
@@ -122,30 +130,49 @@ def included(entry: bytes, index: int, size: int, path: Sequence[bytes], root: b
 
 def consistency(before: Frontier, added: Sequence[bytes]) -> list[bytes]:
     """The proof that the tree with leaves ``added`` behind those of ``before`` continues it
-    (RFC 9162, 2.1.4.1). What lies before is needed only as its peaks: every part of the proof is
-    one of them, or made of new leaves."""
-    old, new = before.size, before.size + len(added)
+    (RFC 9162, 2.1.4.1)."""
+    return grow(Frontier(before.size, before.peaks), added)
+
+
+def grow(frontier: Frontier, added: Sequence[bytes]) -> list[bytes]:
+    """Add leaves to ``frontier``, and return the proof that the tree then continues the one before.
+
+    What lies before is needed only as its peaks: every part of the proof is one of them, or made of
+    new leaves alone.
+    """
+    old = frontier.size
+    known: dict[tuple[int, int], bytes] = {}
+    at = 0
+    for peak, width in zip(frontier.peaks, _bits(old), strict=True):
+        known[at, width] = peak
+        at += width
+    frontier.extend(added, known)
+    new = frontier.size
     proof: list[bytes] = []
     if old in (0, new):
         return proof
-    starts: dict[int, bytes] = {}
-    at = 0
-    for peak, bit in zip(before.peaks, _bits(old), strict=True):
-        starts[at] = peak
-        at += bit
     start, stop, whole = 0, new, True
     while old != stop:
         middle = start + _split(stop - start)
         if old <= middle:
-            proof.append(root_of(added[middle - old : stop - old]))
+            proof.append(_over(known, middle, stop))
             stop = middle
         else:
-            proof.append(starts[start])
+            proof.append(_over(known, start, middle))
             start, whole = middle, False
     if not whole or start:
-        proof.append(starts[start])
+        proof.append(_over(known, start, stop))
     proof.reverse()
     return proof
+
+
+def _over(known: dict[tuple[int, int], bytes], start: int, stop: int) -> bytes:
+    """The root over leaves start to stop, from complete trees by first leaf and width."""
+    peaks: list[bytes] = []
+    for width in _bits(stop - start):
+        peaks.append(known[start, width])
+        start += width
+    return bag(peaks)
 
 
 def _bits(size: int) -> list[int]:

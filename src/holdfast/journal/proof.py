@@ -33,6 +33,7 @@ _STARTED, _PLANNED, _SETTLED = (
 )
 _ASKED = KINDS.index("approval.asked")
 _ARGUED = frozenset({_PLANNED, _SETTLED, _ASKED})
+_NOTED = _ARGUED | {_STARTED}
 _FOLDED = frozenset(
     KINDS.index(kind)
     for kind in KINDS
@@ -220,14 +221,14 @@ class Chain:
             f'[{FORMAT},"{self.run}",{pos},"{self.head_id}","{KINDS[code]}",{at},'
             f'"{self._hex}","{args_hash}","{value_hash}",'
         )
-        if sha256(b"%b%b]" % (text.encode(), body)).digest() != name:
+        if sha256(text.encode() + body + b"]").digest() != name:
             wrong = wrong or ("hash", "its hash does not match: it was changed, or what it follows")
         try:
             decoded = _DECODE[code](body)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             return self._move(event, wrong or ("body", f"cannot be read: {error}"))
-        problem = self._note(code, pos, decoded)
-        self._move(event, None)
+        problem = self._note(code, pos, decoded) if code in _NOTED else None
+        self.pos, self.head_id = pos, name.hex()
         if code in _FOLDED or (self.row is not None and self.row.waits):
             self.row = fold_run(self.row, self._event(event))
         return wrong or problem
@@ -258,19 +259,20 @@ class Chain:
             if self.row is None or self.row.run != self.run:
                 self.fork_of, self.fork_pos = body.fork_of, body.fork_pos
             return None
-        if code not in _ARGUED:
-            return None
         if not self._segments:
             return "position", "stands before the run's beginning"
-        segment = self._segments[-1]
+        segment, key = self._segments[-1], body.key
         if self.whole is not None and len(self.whole) >= limits.LIKE_MIN_BYTES:
-            segment.args[body.key] = (pos, self.whole)
+            segment.args[key] = (pos, self.whole)
         if code != _SETTLED:
             return None
-        before = segment.settled_at(body.key, pos)
-        segment.settled.setdefault(body.key, pos)
+        if key not in segment.settled and segment.before is None:
+            segment.settled[key] = pos
+            return None
+        before = segment.settled_at(key, pos)
+        segment.settled.setdefault(key, pos)
         if before is not None:
-            return "outcome", f"step {body.key} has an outcome already, at #{before}"
+            return "outcome", f"step {key} has an outcome already, at #{before}"
         return None
 
     def _event(self, event: Raw) -> Event:

@@ -7,7 +7,7 @@ import asyncio
 import msgspec
 
 from holdfast.journal.events import CheckpointSigned, Draft
-from holdfast.journal.merkle import Frontier, consistency
+from holdfast.journal.merkle import Frontier, grow
 from holdfast.journal.record import AUDIT, keep_record
 from holdfast.journal.signed import SignedRoot, distrusted, signed_body, statement
 from holdfast.journal.store import Batch
@@ -81,8 +81,7 @@ def _compose(
         return None
     frontier = _frontier(store, key, last)
     added = store.ask(lambda conn: list(entries(conn, store.path, before, size)))
-    proof = consistency(frontier, added)
-    frontier.extend(added)
+    proof = grow(frontier, added)
     root, now = frontier.root().hex(), clock.now_ms()
     signature = key.sign(statement(origin, size, root, now, policy))
     return CheckpointSigned(

@@ -195,8 +195,8 @@ UPPER_ENTRIES = 2_000
 what a command changed does not look again at what earlier ones did."""
 
 # Audit ----------------------------------------------------------------------------------------
-SIGN_EVENTS = 1_000
-"""Events after which a root is signed: signing and appending it then cost under 1 us an event."""
+SIGN_EVENTS = 2_000
+"""Events after which a root is signed: its appends then cost about 1 us an event."""
 SIGN_SECONDS = 30.0
 """The oldest event that no signed root covers is at most about this old while a runtime is open."""
 SIGN_LOOK_SECONDS = 1.0
