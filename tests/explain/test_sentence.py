@@ -71,8 +71,8 @@ async def test_it_reads_as_sentences():
             "run 7k3@1; event 3."
         ),
         (
-            "FinanceBot asked for rm ]0;owned line two; policy 9f8e7d (rule d1); denied after 2 checks "
-            "(tests failed): no ]0;owned line two; run 7k3@2; event 6."
+            "FinanceBot asked for rm ]0;owned line two; policy 9f8e7d (rule d1); denied after 2 "
+            "checks (tests failed): no ]0;owned line two; run 7k3@2; event 6."
         ),
         "ann erased 2 payloads of step 1 (asked); run 7k3; event 8.",
         "FinanceBot ended: done; run 7k3; event 9.",

@@ -151,7 +151,7 @@ def _md_row(row: Row) -> list[str]:
         lines.append(f"- applies from: {row.applies}")
     lines.append(f"- owner: {_md(row.owner) or '**none named**'}")
     for found in row.found:
-        lines.append(f"- {found.count:,} {found.meaning}")
+        lines.append(f"- {found.meaning}: {found.count:,}")
         lines += [f"  - `{place}` {_md(words)}" for place, words in found.examples]
     lines += [f"- **gap**: no {gap}" for gap in row.gaps]
     if not row.found and not row.gaps:

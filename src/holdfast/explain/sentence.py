@@ -87,7 +87,7 @@ def tell(events: Iterable[Event], fetch: Fetch) -> Iterator[Line]:
 
 
 def _line(event: Event, body: Any, known: _Known, fetch: Fetch) -> Line | None:
-    key = getattr(body, "key", "")
+    key = "" if event.kind == "checkpoint.signed" else getattr(body, "key", "")  # a public one
     verdict: Verdict | None = getattr(body, "verdict", None)
     plan: Plan | None = getattr(body, "plan", None) or known.plans.get(key)
     if plan is not None and key:

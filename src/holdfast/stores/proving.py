@@ -127,7 +127,7 @@ def _hold(
                 f"differs from what was signed ({place}); all before it is as signed",
             )  # fmt: skip
             return
-        proven.roots += 1
+        proven.roots += signed.size > sound_to  # not again for each place that keeps it
         proven.covered = sound_to = signed.size
 
 
