@@ -88,6 +88,7 @@ def test_the_log_of_sentences(place: Path):
 
 
 def test_kill_and_agents(place: Path):
+    invoke("run", "agents.py:add", "1")
     invoke("kill", "tool", "lo*", "--reason", "odd")
     said = invoke("run", "agents.py:add", "1", code=1).stderr
     assert "refused by killed" in said

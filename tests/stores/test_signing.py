@@ -139,6 +139,7 @@ async def test_roots_follow_each_other(tmp_path: Path, key: SigningKey):
         assert follows(before, made) == ""
         assert await signed(store, key) is None  # nothing is left
         before = made
+    assert before is not None
     assert len(store.ask(statements)) == 5
     leaves = store.ask(lambda conn: list(entries(conn, store.path, 0, before.size)))
     tree = Frontier()
@@ -448,9 +449,10 @@ async def test_the_proof_of_one_event(tmp_path: Path, key: SigningKey):
     await signed(store, key)
     for run in ("a", "c", "w"):
         for event in await store.read(run):
-            proof = await prove_event(store, event.run, event.pos)
-            assert (proof.id, proof.seq) == (event.id, event.seq)
-            assert disproven(proof, key.public) == ""
+            one = await prove_event(store, event.run, event.pos)
+            assert (one.id, one.seq) == (event.id, event.seq)
+            assert disproven(one, key.public) == ""
+    proof = await prove_event(store, "a", 2)
     again = read_proof(msgspec.json.encode(proof))
     assert again == proof
     other = make_key(tmp_path / "other")
