@@ -15,7 +15,8 @@ from holdfast.cli.screen import Screen
 from holdfast.cli.switching import board, throw
 from holdfast.engine.answers import answer
 from holdfast.gate import DEFAULT_POLICY, Proposal, judge, parse_policy
-from holdfast.gate.switches import KILLED, Switchboard, is_switch_name
+from holdfast.gate.switches import Switchboard, is_switch_name
+from holdfast.gate.verdict import KILLED
 from holdfast.journal.events import NO_HEAD as HEAD
 from holdfast.journal.events import Draft, SignalReceived, body_of, seal
 from holdfast.journal.record import KILL, LIFT

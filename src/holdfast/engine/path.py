@@ -14,7 +14,7 @@ from holdfast.engine.history import Step
 from holdfast.engine.hold import hold
 from holdfast.engine.run import Pending, Run
 from holdfast.gate import Proposal, Verdict, judge
-from holdfast.gate.switches import KILLED
+from holdfast.gate.verdict import KILLED
 from holdfast.journal.events import Draft, Failure, Plan, RunStarted, Status, StepPlanned
 from holdfast.journal.store import Batch
 from holdfast.journal.views import CHILD

@@ -19,7 +19,7 @@ from holdfast.gate.reading import Item, clip, read, suggest
 from holdfast.gate.risk import RiskTable
 from holdfast.gate.routes import Route
 from holdfast.gate.tools import ToolFacts
-from holdfast.gate.verdict import MALFORMED, OTHERWISE, Decision, Verdict
+from holdfast.gate.verdict import KILLED, MALFORMED, OTHERWISE, Decision, Verdict
 from holdfast.values import canon, limits
 
 DECISIONS: Final = ("allow", "escalate", "deny")
@@ -167,7 +167,7 @@ def _rule(item: Item) -> Rule:
         label = f"rule {clip(str(item.value['id'].value))}"
     entries = _fields(item, _RULE, label, ("id", "when", "then"))
     rule_id = _name(entries["id"], "a rule's id")
-    if rule_id in (OTHERWISE, MALFORMED, "killed"):
+    if rule_id in (OTHERWISE, MALFORMED, KILLED):
         entries["id"].refuse(f"the rule id {rule_id!r} is reserved")
     then = _decision(entries["then"], "then")
     when = _fields(entries["when"], _WHEN, f"'when' of {label}", ())

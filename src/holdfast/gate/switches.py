@@ -13,13 +13,10 @@ import msgspec
 
 from holdfast.gate.pattern import BadPattern, Pattern, compile_glob
 from holdfast.gate.proposal import Proposal
-from holdfast.gate.verdict import Verdict
+from holdfast.gate.verdict import KILLED, Verdict
 from holdfast.journal.events import Event, SignalReceived, body_of
 from holdfast.journal.record import KILL, LIFT
 from holdfast.values import limits
-
-KILLED: Final = "killed"
-"""Rule id of the denial of what a person stopped. No rule may have this id."""
 
 SWITCHED: Final = ("agent", "tool", "rule")
 """What can be stopped."""

@@ -13,5 +13,7 @@ OTHERWISE: Final = "otherwise"
 """Rule id of a verdict for which no rule matched. No rule may have this id."""
 MALFORMED: Final = "malformed"
 """Rule id of the denial of a proposal that cannot be judged at all. No rule may have this id."""
+KILLED: Final = "killed"
+"""Rule id of the denial of what a person stopped (`holdfast.gate.switches`); reserved as well."""
 
-__all__ = ["MALFORMED", "OTHERWISE", "STRICTNESS", "Decision", "Verdict"]
+__all__ = ["KILLED", "MALFORMED", "OTHERWISE", "STRICTNESS", "Decision", "Verdict"]
