@@ -7,4 +7,5 @@ NAMES = (
     "backtesting", "judging",
     "flowing",
     "budgets",
+    "auditing",
 )  # fmt: skip

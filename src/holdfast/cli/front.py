@@ -46,6 +46,13 @@ TOPICS: dict[str, dict[str, str]] = {
         "diff": "Compare two runs, step by step.",
         "publish": "Perform what a fork held, in order, or drop it.",
     },
+    "Audit": {
+        "audit": "Sign what happened, prove it, export it, and read it as sentences.",
+        "report": "Print the evidence for controls of frameworks, its gaps and owners.",
+        "agents": "List the agents that ran, and what the policy says of them.",
+        "kill": "Stop an agent, a tool or a rule everywhere, at once.",
+        "erase": "Erase what a run or a step carried, and keep the proof that it happened.",
+    },
     "Store": {
         "fsck": "Check the integrity of a store, without a running system.",
         "budget": "Show what is reserved, used and left of budgets.",

@@ -37,6 +37,8 @@ def subject(event: Event, body: Any, args: bytes | None, fetch: telling.Fetch, r
             return cut(f"{telling.signal_text(body.name)}{by}", room)
         case "branch.merged":
             return cut(f"merge of {body.source}", room)
+        case "checkpoint.signed":
+            return f"root of {body.size} events by key {body.key[:8]}…"
         case "finding.added":
             return cut(f"finding {one_line(body.type)} about #{body.about}", room)
         case _:
@@ -77,7 +79,7 @@ def outcome(event: Event, body: Any, fetch: telling.Fetch, room: int) -> Part:
 def line(event: Event, args: bytes | None, fetch: telling.Fetch, room: int) -> list[Part]:
     """A whole line: when, which run, which step, what, how it ended."""
     body = body_of(event)
-    key = getattr(body, "key", "")
+    key = "" if event.kind == "checkpoint.signed" else getattr(body, "key", "")  # a public one
     place = f"{event.run}@{key}" if key else event.run
     half = max(20, room // 2)
     about = subject(event, body, args, fetch, half)

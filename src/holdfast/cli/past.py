@@ -67,7 +67,7 @@ def moments(events: list[Event]) -> Iterator[Moment]:
         if event.kind == "run.started" and not body.fork_of:
             history, segment = History(), segment + 1
         history.extend((event,))
-        key = getattr(body, "key", "")
+        key = "" if event.kind == "checkpoint.signed" else getattr(body, "key", "")
         step = history.steps.get(key) if key else None
         yield Moment(event, body, history, step, bool(world) and event.world != world, segment)
         world = event.world

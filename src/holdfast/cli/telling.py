@@ -11,7 +11,7 @@ import msgspec
 
 from holdfast.cli.text import cut, one_line
 from holdfast.engine.history import title
-from holdfast.journal.events import Plan, Verdict
+from holdfast.journal.events import Plan, Verdict, is_erased
 from holdfast.journal.views import CHILD, PUBLISH, PUBLISH_END, PUBLISHED, RunRow, Wait
 from holdfast.values.canon import unpack
 from holdfast.values.errors import Corrupt
@@ -72,6 +72,8 @@ def plain(skeleton: bytes | None, fetch: Fetch) -> Any:
     """The whole value of a skeleton; content that is gone is said to be gone."""
     if skeleton is None:
         return None
+    if is_erased(skeleton):
+        return {"erased": True}
     try:
         return unpack(skeleton, fetch)
     except Corrupt as error:
@@ -90,7 +92,7 @@ def brief_args(skeleton: bytes | None, fetch: Fetch, room: int = 80) -> str:
     if skeleton is None:
         return ""
     args = msgspec.json.decode(skeleton)
-    if not isinstance(args, dict):
+    if not isinstance(args, dict) or is_erased(skeleton):
         return brief(skeleton, fetch, room)
     return _gather(_call_pieces(args, fetch), room)
 

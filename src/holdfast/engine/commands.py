@@ -14,6 +14,7 @@ from holdfast.engine.run import Pending, Run
 from holdfast.engine.seeing import groups, known_tool, label_of, looks
 from holdfast.gate import Policy, Verdict
 from holdfast.gate.policy import Engine
+from holdfast.gate.switches import Switchboard
 from holdfast.journal.events import (
     ApprovalAsked,
     BranchMerged,
@@ -119,10 +120,12 @@ Path = Generator[Command, Any, None]
 
 
 class Terms(msgspec.Struct, frozen=True):
-    """The terms of every step: where the current policy comes from, and how to read the clock."""
+    """The terms of every step: where the current policy comes from, how to read the clock, and what
+    persons stopped."""
 
     policies: Callable[[], Policy]
     now_ms: Any
+    switches: Switchboard = msgspec.field(default_factory=Switchboard)
 
     @property
     def policy(self) -> Policy:

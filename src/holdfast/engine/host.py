@@ -17,6 +17,7 @@ from holdfast.engine.places import Places
 from holdfast.engine.publish import publishing
 from holdfast.engine.resident import Resident
 from holdfast.engine.run import Pending, Run
+from holdfast.engine.switching import hear_switch, hear_switches
 from holdfast.engine.watch import Watch
 from holdfast.gate import Policy
 from holdfast.journal.events import (
@@ -27,6 +28,7 @@ from holdfast.journal.events import (
     body_of,
     encode_body,
 )
+from holdfast.journal.record import SWITCHES
 from holdfast.journal.store import Batch, RunQuery, Store
 from holdfast.journal.views import CHILD, PUBLISHED, RunRow
 from holdfast.values import limits
@@ -118,7 +120,9 @@ class Host:
     async def open(self) -> None:
         """Begin to follow the store on the running loop."""
         self._loop = asyncio.get_running_loop()
+        await hear_switches(self.store, self.settings.switches)  # before anything goes on
         await self.watch.open()
+        await hear_switches(self.store, self.settings.switches)  # thrown between the two
 
     async def start(
         self,
@@ -297,6 +301,8 @@ class Host:
         self.watch.ring()
 
     def _tell(self, event: Event) -> None:
+        if event.run == SWITCHES:
+            hear_switch(self.store, self.settings.switches, event)
         resident = self._residents.get(event.run)
         if resident is not None and event.kind in ("approval.given", "signal.received"):
             resident.hear((event,))

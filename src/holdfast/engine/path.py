@@ -40,8 +40,9 @@ from holdfast.engine.hold import hold
 from holdfast.engine.knowing import know, needs
 from holdfast.engine.run import Pending, Run
 from holdfast.engine.seeing import handed
-from holdfast.gate import Policy, Proposal, Verdict, judge, outside
+from holdfast.gate import Proposal, Verdict, judge, outside
 from holdfast.gate.facts import NO_FACTS
+from holdfast.gate.verdict import KILLED
 from holdfast.journal.events import Draft, Failure, Plan, RunStarted, Status, StepPlanned
 from holdfast.journal.store import Batch
 from holdfast.journal.views import CHILD
@@ -69,7 +70,7 @@ def walk(run: Run, pending: Pending, settings: Terms) -> Path:
         yield from denied(run, pending, settings, step)
         return
     while step.planned is None:
-        verdict = yield from _judge(run, pending, settings.policy)
+        verdict = yield from _judge(run, pending, settings)
         if run.history.refusals:
             verdict = refused_before(run, pending, settings, verdict)
         if verdict.decision == "verify" and not pending.hold:
@@ -85,6 +86,12 @@ def walk(run: Run, pending: Pending, settings: Terms) -> Path:
         if said == "changed":
             continue
         if said == "yes":
+            stopped = verdict
+            if settings.switches.thrown:  # while a person thought about it
+                stopped = yield from _judge(run, pending, settings)
+            if stopped.rules[:1] == (KILLED,):
+                yield from _refuse(run, pending, settings, step, stopped)
+                return
             verdict = None  # stands in the question that was asked
         break
     if pending.hold:
@@ -106,7 +113,8 @@ def walk(run: Run, pending: Pending, settings: Terms) -> Path:
             raise AssertionError(f"no such kind of step: {kind}")
 
 
-def _judge(run: Run, pending: Pending, policy: Policy) -> Judged:
+def _judge(run: Run, pending: Pending, settings: Terms) -> Judged:
+    policy = settings.policy
     plan = pending.plan
     kind = "wait" if plan.kind == "signal" else plan.kind
     who = (run.program.name, run.program.role)
@@ -117,6 +125,8 @@ def _judge(run: Run, pending: Pending, policy: Policy) -> Judged:
     if need:
         facts = yield from know(run, pending, proposal, policy, need)
     verdict = judge(proposal, policy, facts)
+    if settings.switches.thrown:
+        verdict = settings.switches.overrule(proposal, verdict)
     if policy.engine is None:
         return verdict
     # INVARIANT E54: an engine outside can make a verdict stricter, never weaker

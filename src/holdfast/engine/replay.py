@@ -10,9 +10,9 @@ from holdfast.engine.declare import Agent
 from holdfast.engine.ending import ending_of
 from holdfast.engine.history import Step, compare, title
 from holdfast.engine.run import ContinueAs, Pending, Run
-from holdfast.journal.events import Event, Plan, body_of
+from holdfast.journal.events import Event, Plan, body_of, is_erased
 from holdfast.journal.store import Store
-from holdfast.values.errors import Diverged
+from holdfast.values.errors import Diverged, NotFound
 from holdfast.values.ports import Dice, SystemDice
 
 
@@ -65,6 +65,12 @@ async def replay(store: Store, run: str, program: Agent[..., Any]) -> Replayed:
         after = (
             None if last else (await store.read(run, starts[number + 1], starts[number + 1] + 1))
         )
+        gone = next((one for one in events if is_erased(one.args) or is_erased(one.value)), None)
+        if gone is not None:
+            raise NotFound(
+                f"run {run}: content of event #{gone.pos} was erased, so it cannot be replayed; "
+                f"`holdfast log {run}` says when, by whom and why"
+            )
         steps += _replay_segment(store, run, program, events, after[0] if after else None)
     return Replayed(run, steps, len(starts), not row.ended)
 

@@ -21,11 +21,14 @@ RISKY: Final = "risk"
 """Rule id of an escalation because the expected loss is above the cost of a review."""
 ANSWERED: Final = "refused-before"
 """Rule id of the denial of what a person refused earlier in the run."""
-RESERVED: Final = (OTHERWISE, MALFORMED, PENDING, STOPPED, RISKY, ANSWERED)
+KILLED: Final = "killed"
+"""Rule id of the denial of what a person stopped (`holdfast.gate.switches`)."""
+RESERVED: Final = (OTHERWISE, MALFORMED, PENDING, STOPPED, RISKY, ANSWERED, KILLED)
 """Ids that no rule may have."""
 
 __all__ = [
     "ANSWERED",
+    "KILLED",
     "MALFORMED",
     "OTHERWISE",
     "PENDING",

@@ -272,11 +272,23 @@ class RunEnded(_Body, frozen=True):
 
 
 class CheckpointSigned(_Body, frozen=True):
-    """A signed statement of the journal's head (``root``), kept in a second place."""
+    """A signed statement of what the store's first ``size`` events (by seq) were: ``root`` of the
+    Merkle tree over their ids (`holdfast.journal.merkle`), Ed25519 ``signature`` of the note
+    `holdfast.journal.signed` makes of it by public ``key`` (both base64). ``origin`` names the
+    store, ``time`` is ms since 1970, ``policy`` the hash of the policy in force. ``before``: size
+    of the signed root before it; ``proof``: that this tree continues that one; ``peaks``: the
+    tree's complete parts, from which it goes on (all hex)."""
 
     root: str
     key: str
     signature: str
+    origin: str = ""
+    size: int = 0
+    time: int = 0
+    policy: str = ""
+    before: int = 0
+    proof: tuple[str, ...] = ()
+    peaks: tuple[str, ...] = ()
 
 
 Body = (
@@ -387,9 +399,14 @@ def payload_hash(payload: bytes | None) -> str:
     """
     if payload is None:
         return ""
-    if payload.startswith(b'{"$erased":"') and len(payload) == 78:
+    if is_erased(payload):
         return payload[12:76].decode()
     return digest(payload)
+
+
+def is_erased(payload: bytes | None) -> bool:
+    """Whether a payload is only the hash of one."""
+    return payload is not None and payload.startswith(b'{"$erased":"') and len(payload) == 78
 
 
 def event_id(event: Event, args_hash: str, value_hash: str) -> str:

@@ -33,6 +33,7 @@ _STARTED, _PLANNED, _SETTLED = (
 )
 _ASKED = KINDS.index("approval.asked")
 _ARGUED = frozenset({_PLANNED, _SETTLED, _ASKED})
+_NOTED = _ARGUED | {_STARTED}
 _FOLDED = frozenset(
     KINDS.index(kind)
     for kind in KINDS
@@ -157,12 +158,12 @@ class Chain:
     """The proof of one run, event by event.
 
     ``head``: what the next event must follow; ``row``: the folded row; ``roots``: worlds named;
-    ``whole``: the last event's arguments, restored.
+    ``whole``: the last event's arguments, restored; ``hashes``: of its arguments and value.
     """
 
     __slots__ = (
-        "_hex", "_segments", "_world", "fork_of", "fork_pos", "head_id", "pos", "roots", "row",
-        "run", "whole",
+        "_hex", "_segments", "_world", "fork_of", "fork_pos", "hashes", "head_id", "pos", "roots",
+        "row", "run", "whole",
     )  # fmt: skip
 
     def __init__(self, run: str) -> None:
@@ -173,6 +174,7 @@ class Chain:
         self.fork_of = ""
         self.fork_pos = 0
         self.whole: bytes | None = None
+        self.hashes = ("", "")
         self.roots: set[bytes] = set()
         self._segments: list[_Segment] = []
         self._world: bytes | None = None
@@ -214,18 +216,19 @@ class Chain:
                 args_hash, wrong = self._special(args, wrong)
         if value is not None:
             value_hash = sha256(value).hexdigest() if value[:3] != b'{"$' else payload_hash(value)
+        self.hashes = args_hash, value_hash
         text = (
             f'[{FORMAT},"{self.run}",{pos},"{self.head_id}","{KINDS[code]}",{at},'
             f'"{self._hex}","{args_hash}","{value_hash}",'
         )
-        if sha256(b"%b%b]" % (text.encode(), body)).digest() != name:
+        if sha256(text.encode() + body + b"]").digest() != name:
             wrong = wrong or ("hash", "its hash does not match: it was changed, or what it follows")
         try:
             decoded = _DECODE[code](body)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             return self._move(event, wrong or ("body", f"cannot be read: {error}"))
-        problem = self._note(code, pos, decoded)
-        self._move(event, None)
+        problem = self._note(code, pos, decoded) if code in _NOTED else None
+        self.pos, self.head_id = pos, name.hex()
         if code in _FOLDED or (self.row is not None and self.row.waits):
             self.row = fold_run(self.row, self._event(event))
         return wrong or problem
@@ -256,19 +259,20 @@ class Chain:
             if self.row is None or self.row.run != self.run:
                 self.fork_of, self.fork_pos = body.fork_of, body.fork_pos
             return None
-        if code not in _ARGUED:
-            return None
         if not self._segments:
             return "position", "stands before the run's beginning"
-        segment = self._segments[-1]
+        segment, key = self._segments[-1], body.key
         if self.whole is not None and len(self.whole) >= limits.LIKE_MIN_BYTES:
-            segment.args[body.key] = (pos, self.whole)
+            segment.args[key] = (pos, self.whole)
         if code != _SETTLED:
             return None
-        before = segment.settled_at(body.key, pos)
-        segment.settled.setdefault(body.key, pos)
+        if key not in segment.settled and segment.before is None:
+            segment.settled[key] = pos
+            return None
+        before = segment.settled_at(key, pos)
+        segment.settled.setdefault(key, pos)
         if before is not None:
-            return "outcome", f"step {body.key} has an outcome already, at #{before}"
+            return "outcome", f"step {key} has an outcome already, at #{before}"
         return None
 
     def _event(self, event: Raw) -> Event:

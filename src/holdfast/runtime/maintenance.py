@@ -2,29 +2,63 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-from holdfast.gate import load_policy_file
+import msgspec
+
+from holdfast.gate import DEFAULT_POLICY, Policy, load_policy_file
 from holdfast.gate.counting import BUDGET, SCALE, alert, cap_of, shown, used
+from holdfast.journal.events import Event
+from holdfast.journal.signed import SignedRoot
 from holdfast.journal.store import Store
 from holdfast.runtime.settings import Settings
+from holdfast.runtime.signing import hand_over
+from holdfast.stores import reading
 from holdfast.stores.archive import export_runs, import_archive
+from holdfast.stores.copying import copy_store
+from holdfast.stores.entries import leaf_count, newest_statement, statements, unsigned
+from holdfast.stores.erase import Erased, erase
 from holdfast.stores.fsck import check
 from holdfast.stores.gc import collect
+from holdfast.stores.keys import SigningKey, make_key, read_public
 from holdfast.stores.metering import rebuild
+from holdfast.stores.notary import sign
+from holdfast.stores.proving import Proven, disproven, prove_event, prove_roots, read_proof
 from holdfast.stores.salvage import salvage
 from holdfast.stores.sqlite import SqliteStore
+from holdfast.stores.witness import Witness, kept_in, witness_of
+from holdfast.values import limits
+from holdfast.values.errors import HoldfastError, Misuse
+from holdfast.values.ports import SystemClock, SystemDice
 
 __all__ = [
+    "Erased",
+    "Proven",
+    "Standing",
     "budget_lines",
     "check",
     "collect",
+    "copy_store",
+    "disproven",
+    "erase",
+    "every_event",
     "export_runs",
     "ids_with_prefix",
     "import_archive",
+    "kept_in",
+    "make_key",
     "open_store",
+    "policy_of",
+    "prove_event",
+    "prove_roots",
+    "read_proof",
+    "read_public",
     "rebuild_meters",
     "salvage",
+    "sign_now",
+    "standing",
 ]
 
 
@@ -73,3 +107,68 @@ def budget_lines(store: Store, policy: str) -> list[dict[str, Any]]:
             "shown": {key: "" if n is None else shown(unit, n) for key, n in counts.items()},
         })  # fmt: skip
     return found
+
+
+def policy_of(settings: Settings) -> Policy:
+    """The policy that the settings name."""
+    return load_policy_file(Path(settings.policy)) if settings.policy else DEFAULT_POLICY
+
+
+def every_event(store: SqliteStore, last: int) -> Iterator[Event]:
+    """All events up to number ``last``, in the order of their commits."""
+    after = 0
+    while after < last:
+        page = store.ask(
+            lambda conn, after=after: reading.read_tail(
+                conn, after, min(limits.READ_PAGE_EVENTS, last - after)
+            )
+        )
+        yield from (event for event in page if event.seq <= last)
+        after = page[-1].seq if page else last
+
+
+class Standing(msgspec.Struct, frozen=True):
+    """How far a store is signed. ``events``: all; ``signed``: the newest root, None if there is
+    none; ``left``: events that it does not cover; ``places``: for each second place, its newest
+    root, or what is wrong with it."""
+
+    events: int
+    roots: int
+    signed: SignedRoot | None
+    left: int
+    places: dict[str, SignedRoot | str | None]
+
+
+def _witnesses(settings: Settings) -> list[Witness]:
+    return [witness_of(place, settings.directory) for place in settings.witness]
+
+
+def standing(store: SqliteStore, settings: Settings) -> Standing:
+    """How far a store is signed, and what its second places know."""
+    newest = store.ask(newest_statement)
+    size = newest.signed.size if newest else 0
+    places: dict[str, SignedRoot | str | None] = {}
+    for witness in _witnesses(settings):
+        try:
+            places[witness.place] = witness.newest()
+        except HoldfastError as error:
+            places[witness.place] = str(error)
+    return Standing(
+        store.ask(leaf_count), len(store.ask(statements)), newest.signed if newest else None,
+        store.ask(lambda conn: unsigned(conn, size)).count, places,
+    )  # fmt: skip
+
+
+async def sign_now(store: SqliteStore, settings: Settings) -> SignedRoot | None:
+    """Sign what no root covers, and give second places all that they miss. None if nothing was
+    left, or another process is at it. Raises what stands in the way."""
+    if not settings.key:
+        raise Misuse(
+            "no key is set: `holdfast audit key FILE` makes one; then set HOLDFAST_KEY to the file"
+        )
+    key, witnesses = SigningKey(Path(settings.key)), _witnesses(settings)
+    policy = policy_of(settings).hash
+    made = await sign(store, key, policy=policy, clock=SystemClock(), dice=SystemDice())
+    for witness in witnesses:
+        hand_over(store, witness)
+    return made

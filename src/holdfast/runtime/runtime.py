@@ -23,9 +23,12 @@ from holdfast.journal.store import Store
 from holdfast.runtime.policies import Policies
 from holdfast.runtime.programs import Programs
 from holdfast.runtime.settings import Settings, from_environment
+from holdfast.runtime.signing import Signing
 from holdfast.runtime.taking import take_in
+from holdfast.stores.keys import SigningKey
 from holdfast.stores.memory import MemoryStore
 from holdfast.stores.sqlite import SqliteStore
+from holdfast.stores.witness import witness_of
 from holdfast.tools import workplace, world
 from holdfast.tools.view import View
 from holdfast.values.errors import Misuse
@@ -70,6 +73,7 @@ class Runtime:
         self.programs = Programs(base)
         self._opa = Opa(self._clock)
         self._host: Host | None = None
+        self._signing: Signing | None = None
         self._scratch = ""
 
     async def __aenter__(self) -> Runtime:
@@ -91,6 +95,7 @@ class Runtime:
             )
             store, owner, caches = opened, opened.name, str(settings.directory.resolve())
         self.store = store
+        self._signing = await self._may_sign(store)
         if not caches:
             caches = self._scratch = tempfile.mkdtemp(prefix="holdfast-")
         workplace.enlist(caches, settings.sandbox)
@@ -101,7 +106,26 @@ class Runtime:
         )  # fmt: skip
         self._host.tools, self._host.outside = world.CHECKING, self._opa
         await self._host.open()
+        if self._signing is not None:
+            self._signing.open()
         return self
+
+    async def _may_sign(self, store: Store) -> Signing | None:
+        """Roots are signed in the background if there is a key and a store to sign. A key or place
+        that cannot be is refused before anything runs."""
+        settings = self.settings
+        if not settings.key or not isinstance(store, SqliteStore):
+            return None
+        try:
+            places = [witness_of(place, store.directory) for place in settings.witness]
+            key = SigningKey(Path(settings.key))
+        except BaseException:
+            if self._given is None:
+                await store.close()
+            raise
+        return Signing(
+            store, key, places, policy=self.policy.hash, clock=self._clock, dice=self._dice
+        )
 
     async def __aexit__(
         self,
@@ -112,6 +136,8 @@ class Runtime:
         if self._host is not None:
             await self._host.close()
             self._opa.close()
+            if self._signing is not None:
+                await self._signing.close()
             caches = self._host.caches
             await workplace.leave(caches)
             if caches == self._scratch:

@@ -20,7 +20,9 @@ class Settings(msgspec.Struct, frozen=True):
     (``HOLDFAST_SYNCHRONOUS``). ``linger``: seconds that a waiting run stays in memory
     (``HOLDFAST_LINGER``). ``user``: who answers, in the journal (``HOLDFAST_USER``). ``sandbox``:
     the walls of commands, namespaces, landlock or none; "" for namespaces
-    (``HOLDFAST_SANDBOX``).
+    (``HOLDFAST_SANDBOX``). ``key``: file of the private key that signs roots, "" for none
+    (``HOLDFAST_KEY``). ``witness``: second places that keep them, in the environment with ";"
+    between (``HOLDFAST_WITNESS``).
     """
 
     store: str = ".holdfast"
@@ -29,6 +31,8 @@ class Settings(msgspec.Struct, frozen=True):
     linger: float = limits.LINGER_SECONDS
     user: str = ""
     sandbox: str = ""
+    key: str = ""
+    witness: tuple[str, ...] = ()
 
     @property
     def directory(self) -> Path:
@@ -50,5 +54,9 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
         synchronous=(env.get("HOLDFAST_SYNCHRONOUS") or "FULL").upper(),
         linger=seconds,
         sandbox=env.get("HOLDFAST_SANDBOX", "").lower(),
+        key=env.get("HOLDFAST_KEY", ""),
+        witness=tuple(
+            place.strip() for place in env.get("HOLDFAST_WITNESS", "").split(";") if place.strip()
+        ),
         user=env.get("HOLDFAST_USER") or env.get("USER") or env.get("LOGNAME") or "somebody",
     )

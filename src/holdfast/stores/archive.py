@@ -10,6 +10,7 @@ import msgspec
 
 from holdfast.journal.events import FORMAT, KINDS, Event, Head, body_of, other_roots
 from holdfast.journal.proof import Chain, Named, raw
+from holdfast.journal.record import OWN
 from holdfast.journal.store import RunQuery, Store
 from holdfast.journal.views import RunRow
 from holdfast.stores.lines import (
@@ -102,7 +103,13 @@ async def _chosen(store: Store, runs: Iterable[str] | None) -> list[RunRow]:
     found: dict[str, RunRow] = {}
     if runs is None:
         async for row in _pages(store, RunQuery(limit=1000)):
-            found[row.run] = row
+            if row.run not in OWN:
+                found[row.run] = row
+    runs = None if runs is None else list(runs)
+    if runs is not None and not OWN.isdisjoint(runs):
+        raise Misuse(
+            f"{' and '.join(sorted(OWN))} belong to their store: `holdfast audit export` copies it"
+        )
     stack = [] if runs is None else [await store.run(run) for run in runs]
     while stack:
         row = stack.pop()

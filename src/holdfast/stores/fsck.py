@@ -44,7 +44,8 @@ class Report(msgspec.Struct):
 
     ``heads``: newest event of every run; ``lost``: blobs that something names and that are absent
     or damaged; ``content``: bytes of all blobs; ``unused``: bytes of packs that are no blob's (what
-    `gc` deleted and did not give back yet); ``seconds``: time spent on events.
+    `gc` deleted and did not give back yet); ``seconds``: time spent on events; ``hashes_only``: it
+    is a copy that was made without content, so worlds cannot be looked at.
     """
 
     path: str
@@ -55,6 +56,7 @@ class Report(msgspec.Struct):
     unused: int = 0
     seconds: float = 0.0
     wrong: int = 0
+    hashes_only: bool = False
     problems: list[Problem] = msgspec.field(default_factory=list)
     heads: dict[str, Head] = msgspec.field(default_factory=dict)
     lost: set[str] = msgspec.field(default_factory=set)
@@ -451,6 +453,9 @@ class Check:
 
     def worlds(self) -> None:
         """Everything that a world root reaches must be there."""
+        self.report.hashes_only = counter(self.conn, "stripped") > 0
+        if self.report.hashes_only:
+            return
         there = _Objects(self)
         seen: set[str] = set()
         for done, (root, place) in enumerate(self._roots.items()):

@@ -15,9 +15,11 @@ from pathlib import Path
 
 import msgspec
 
-from holdfast.journal.events import other_roots
+from holdfast.journal.events import Draft, FindingAdded, other_roots
 from holdfast.journal.like import is_short
 from holdfast.journal.proof import Chain, raw, references
+from holdfast.journal.record import AUDIT, DELETED, OWN
+from holdfast.journal.store import Batch
 from holdfast.journal.views import RunRow
 from holdfast.stores import reading
 from holdfast.stores.blobs import count, counter, read_blob
@@ -28,7 +30,8 @@ from holdfast.stores.schema import connect, explain
 from holdfast.stores.sqlite import SqliteStore
 from holdfast.stores.still import reading_file
 from holdfast.values import limits
-from holdfast.values.errors import Conflict, Corrupt
+from holdfast.values.canon import Blobs, pack
+from holdfast.values.errors import Conflict, Corrupt, Misuse
 from holdfast.values.ports import Clock, SystemClock
 from holdfast.world import reachable
 
@@ -84,6 +87,8 @@ def collect(
     if dry:
         return found
     sweep = _Sweep(store.path, newest, last_run, clock.now_ms() - grace_ms)
+    if doomed:
+        _keep_ids(store, doomed, clock.now_ms())
     events = store.maintain(lambda conn: sweep.drop_runs(conn, doomed)) if doomed else 0
     blobs = size = 0
     for start in range(0, len(dead), _PAGE):
@@ -96,6 +101,35 @@ def collect(
     if compact:
         _compact(store)
     return Collected(len(doomed), events, blobs, size)
+
+
+def _keep_ids(store: SqliteStore, doomed: Iterable[int], now_ms: int) -> None:
+    """Write down the ids of events that will be deleted, if the store keeps a record: signed roots
+    are over them."""
+    # INVARIANT J58: no deletion makes a signed root unprovable
+    numbers = list(doomed)
+
+    def found(conn: sqlite3.Connection) -> list[tuple[int, bytes]]:
+        if conn.execute("SELECT 1 FROM run WHERE run=?", (AUDIT,)).fetchone() is None:
+            return []
+        rows: list[tuple[int, bytes]] = []
+        for number in numbers:
+            rows += conn.execute("SELECT seq,id FROM event WHERE n=?", (number,))
+        return sorted(rows)
+
+    rows = store.ask(found)
+    if not rows:
+        return
+    spans: list[list[int]] = []
+    for seq, _ in rows:
+        if spans and spans[-1][1] == seq - 1:
+            spans[-1][1] = seq
+        else:
+            spans.append([seq, seq])
+    blobs: Blobs = {}
+    value = pack({"seqs": spans, "ids": b"".join(name for _, name in rows)}, blobs)
+    draft = Draft(FindingAdded(0, DELETED), now_ms, value=value)
+    store.append_now((Batch(AUDIT, (draft,)),), blobs)
 
 
 def _spared(conn: sqlite3.Connection, after: int) -> list[tuple[int, int]]:
@@ -122,7 +156,7 @@ def _rows(conn: sqlite3.Connection) -> list[RunRow]:
 
 def _doomed(rows: Iterable[RunRow], ended_before: int) -> dict[int, str]:
     """Numbers and names of the runs that may go: old groups of runs tied to each other."""
-    rows = list(rows) if ended_before else []
+    rows = [row for row in rows if row.run not in OWN] if ended_before else []
     group = {row.run: row.run for row in rows}
 
     def leader(run: str) -> str:
@@ -142,6 +176,8 @@ def _named(rows: Iterable[RunRow], names: Collection[str]) -> dict[int, str]:
     found: dict[int, str] = {}
     for row in rows:
         if row.run in names:
+            if row.run in OWN:
+                raise Misuse(f"run {row.run} is the store's own record: it is never deleted")
             if not row.ended:
                 raise Conflict(f"run {row.run} has not ended: cancel it first")
             found[row.number] = row.run

@@ -11,6 +11,7 @@ import msgspec
 
 from holdfast.journal.events import KINDS, Event
 from holdfast.journal.proof import Chain
+from holdfast.journal.record import OWN
 from holdfast.stores.fsck import Check, Progress, Report
 from holdfast.stores.lines import ArchiveWriter, new_file
 from holdfast.stores.still import journal_path, reading_file
@@ -78,6 +79,8 @@ def _stops(check: Check, found: Salvaged) -> dict[int, int]:
     stops: dict[int, int] = {}
     saved: dict[str, int] = {}
     for number, chain in sorted(check.chains.items()):
+        if chain.run in OWN:
+            continue  # they speak of the damaged store as a whole
         stop = check.sound_to.get(chain.run, chain.pos + 1)
         first = chain.fork_pos + 1 if chain.fork_of else 0
         whole = not chain.fork_of or saved.get(chain.fork_of, 0) > chain.fork_pos

@@ -79,7 +79,7 @@ CREATE TABLE owner(                     -- processes that may hold leases
   expires INTEGER NOT NULL              -- ms since 1970
 ) WITHOUT ROWID;
 CREATE TABLE counter(                   -- numbers that outlive the rows they were counted from
-  name  TEXT PRIMARY KEY,               -- seq, run: highest deleted; swept, bells: how often
+  name  TEXT PRIMARY KEY,               -- seq, run: highest deleted; others: how often
   value INTEGER NOT NULL
 ) WITHOUT ROWID;
 """

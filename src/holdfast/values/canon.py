@@ -27,7 +27,7 @@ from typing import Any
 import msgspec
 
 from holdfast.values import limits
-from holdfast.values.errors import Corrupt, Misuse, TooLarge
+from holdfast.values.errors import Corrupt, Misuse, NotFound, TooLarge
 
 Blobs = dict[str, bytes]
 """Content by its SHA-256 in hex."""
@@ -160,6 +160,8 @@ def _untag(value: Any, fetch: Callable[[str], bytes] | None) -> Any:
             return unpack(fetch(content), fetch)
         if fetch is not None and tag == "$raw":
             return fetch(content)
+        if fetch is not None and tag == "$erased":
+            raise NotFound("this content was erased: `holdfast show` says when, by whom and why")
     return {
         (key[1:] if key.startswith("$$") else key): _untag(item, fetch)
         for key, item in value.items()
@@ -226,7 +228,8 @@ def _keep(content: bytes, blobs: Blobs) -> str:
 
 
 def unpack(skeleton: bytes, fetch: Callable[[str], bytes]) -> Any:
-    """The value of a skeleton; ``fetch(sha256)`` returns a blob or raises `Corrupt`."""
+    """The value of a skeleton; ``fetch(sha256)`` returns a blob or raises `Corrupt`. `NotFound` if
+    it was erased."""
     if b'"$' not in skeleton:
         return _decoder.decode(skeleton)
     return _untag(_decoder.decode(skeleton), fetch)

@@ -220,6 +220,20 @@ CHAT_SECONDS = 10.0
 """Time limit of posting one message."""
 CHAT_LOOK_SECONDS = 2.0
 """How often a chat's server looks for new questions when nothing rings."""
+# Audit ----------------------------------------------------------------------------------------
+SIGN_EVENTS = 2_000
+"""Events after which a root is signed: its appends then cost about 1 us an event."""
+SIGN_SECONDS = 30.0
+"""The oldest event that no signed root covers is at most about this old while a runtime is open."""
+SIGN_LOOK_SECONDS = 1.0
+"""How often a runtime with a key looks whether a root is due: approvals, ends of runs and merges
+within it share one."""
+WITNESS_RETRY_SECONDS = 10.0
+"""A second place that failed is tried again after this."""
+WITNESS_TAIL_BYTES = 256 * 1024
+"""Read from the end of a file of signed roots to find the newest: far more than one line takes."""
+WITNESS_PUSH_SECONDS = 60.0
+"""A push of signed roots to a remote that takes longer has failed."""
 
 # Command line ---------------------------------------------------------------------------------
 LIST_ROWS = 50

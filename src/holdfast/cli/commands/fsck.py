@@ -13,8 +13,14 @@ from holdfast.cli.desk import Desk, shared
 @click.command()
 @click.argument("file", required=False)
 @click.option("--salvage", "target", metavar="OUT", help="Write what is sound to a new archive.")
+@click.option("--key", "public", default="", metavar="PUBLIC",
+              help="Also hold it against what was signed with this key.")  # fmt: skip
+@click.option("--checkpoints", "places", multiple=True, metavar="PLACE",
+              help="And against the signed roots that a second place kept.")  # fmt: skip
 @shared
-def command(file: str | None, *, target: str | None, desk: Desk) -> int:
+def command(
+    file: str | None, *, target: str | None, public: str, places: tuple[str, ...], desk: Desk
+) -> int:
     """Check the integrity of a store, without a running system.
 
     FILE is a journal or a store's directory (default: the store). Every event's hash, every link
@@ -22,16 +28,27 @@ def command(file: str | None, *, target: str | None, desk: Desk) -> int:
     something is wrong. With --salvage, what is sound goes into a new archive, which
     `holdfast import` reads.
 
+    Hashes alone do not show that somebody rewrote all of them, or cut off the end. With --key, the
+    order and content of all events are held against the roots that the owner of the key signed;
+    with --checkpoints, also against those that lie elsewhere (a file, or git:DIR[#BRANCH]).
+
     \b
     Examples:
       holdfast fsck
       holdfast fsck broken/journal.db --salvage rescued.holdfast
+      holdfast fsck journal.db --key cGPb...= --checkpoints /mnt/other/roots
     """
     from holdfast.runtime.maintenance import check, salvage
+    from holdfast.values.errors import Misuse
 
     place = Path(file) if file else desk.settings.directory
+    if places and not public:
+        raise Misuse("--checkpoints needs --key: without it anybody could have signed them")
     if target is None:
-        return _tell(desk, check(place, progress=desk.progress), {})
+        report = check(place, progress=desk.progress)
+        return _tell(desk, report, {}, _roots(report, place, public, places))
+    if public:
+        raise Misuse("--key and --salvage: one at a time")
     found = salvage(place, target, progress=desk.progress)
     saved = {
         "archive": target, "runs": found.runs, "events": found.events, "blobs": found.blobs,
@@ -40,7 +57,18 @@ def command(file: str | None, *, target: str | None, desk: Desk) -> int:
     return _tell(desk, found.report, saved)
 
 
-def _tell(desk: Desk, report: Any, saved: dict[str, Any]) -> int:
+def _roots(report: Any, place: Path, public: str, places: tuple[str, ...]) -> Any:
+    """What signed roots say of it; problems are added to the report."""
+    from holdfast.runtime.maintenance import kept_in, prove_roots, read_public
+
+    if not public:
+        return None
+    return prove_roots(place, read_public(public), report, [(one, kept_in(one)) for one in places])
+
+
+def _tell(desk: Desk, report: Any, saved: dict[str, Any], proven: Any = None) -> int:
+    import msgspec
+
     from holdfast.cli.failing import complain
 
     screen = desk.screen
@@ -49,17 +77,26 @@ def _tell(desk: Desk, report: Any, saved: dict[str, Any]) -> int:
         screen.document({
             "path": str(report.path), "sound": report.sound, "runs": report.runs,
             "events": report.events, "blobs": report.blobs, "wrong": report.wrong,
+            "hashes_only": report.hashes_only,
             "problems": [
                 {"kind": one.kind, "place": one.place, "text": one.text}
                 for one in report.problems
             ],
             "salvaged": saved or None,
+            "signed": None if proven is None else msgspec.structs.asdict(proven),
         })  # fmt: skip
     else:
         screen.say(f"{report.path}: {report.runs} runs, {report.events} events, "
                    f"{report.blobs} blobs")  # fmt: skip
         for one in report.problems:
             screen.say((f"{one.kind} ", "red"), f"{one.place}: {one.text}")
+        if report.hashes_only:
+            screen.say(("note ", "yellow"), "a copy of hashes: payloads and worlds are not in it")
+        if proven is not None:
+            screen.say(f"{proven.roots} signed roots hold; they cover {proven.covered} events, "
+                       f"{proven.left} newer ones are not signed yet")  # fmt: skip
+            for text in proven.told:
+                screen.say(("note ", "yellow"), text)
         if saved:
             screen.say(f"saved {saved['runs']} runs, {saved['events']} events, "
                        f"{saved['blobs']} blobs to {saved['archive']}")  # fmt: skip

@@ -1,0 +1,1 @@
+"""Reading journals for people: sentences, evidence, reports. Pure; it knows no store."""

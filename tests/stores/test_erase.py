@@ -1,0 +1,134 @@
+"""Erasing: the bytes are gone from every file, every proof still holds, and who did it is known."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+
+import pytest
+
+from holdfast.journal.events import Draft, Plan, RunEnded, RunStarted, StepSettled, body_of
+from holdfast.journal.store import Batch, RunQuery
+from holdfast.stores.erase import erase
+from holdfast.stores.fsck import check
+from holdfast.stores.keys import make_key
+from holdfast.stores.notary import sign
+from holdfast.stores.proving import prove_roots
+from holdfast.stores.sqlite import SqliteStore
+from holdfast.values.canon import unpack
+from holdfast.values.errors import Conflict, Misuse, NotFound
+from holdfast.values.ports import SystemClock, SystemDice
+from tests.stores.scenes import Scene, rich
+
+SMALL = "small-" + "s3cr3t-" * 5
+LARGE = secrets.token_hex(40_000)  # does not compress: it goes to a pack
+MIDDLE = "middle-" + "hidden-" * 60
+
+
+async def scene(store: SqliteStore) -> None:
+    one = Scene(store)
+    await one.add("a", RunStarted("agent", ref="m:a"), args={"who": SMALL})
+    await one.add("a", StepSettled("1", Plan("t"), took=1), args={"n": MIDDLE}, value=LARGE)
+    await one.add("a", StepSettled("2", Plan("t"), took=1), args={"n": 2}, value="kept")
+    await one.talk("a", 4, first=3)
+    await one.add("a", RunEnded("done", steps=2), value=SMALL)
+    await one.add("b", RunStarted("agent", ref="m:a"), args={"who": "somebody else"})
+    await one.add("b", RunEnded("done"), value="theirs")
+
+
+def everything(directory: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in directory.iterdir() if path.is_file())
+
+
+async def signed(store: SqliteStore, key):
+    return await sign(store, key, policy="", clock=SystemClock(), dice=SystemDice())
+
+
+async def test_j61_a_run_is_erased_and_all_proofs_hold(tmp_path: Path):
+    """INVARIANT J61"""
+    key = make_key(tmp_path / "key")
+    store = SqliteStore(tmp_path / "s")
+    await scene(store)
+    await signed(store, key)
+    ids = [event.id for event in await store.read("a")]
+    before = everything(tmp_path / "s")
+    assert SMALL.encode() in before
+    await store.release("a", 1, (await store.head("a")).pos)
+    found = erase(store, "a", by="ann", why="asked to")
+    assert found.payloads >= 10
+    events = await store.read("a")
+    assert [event.id for event in events][: len(ids)] == ids
+    said = events[-1]
+    assert (said.kind, body_of(said).type, body_of(said).by) == ("finding.added", "erased", "ann")
+    assert unpack(said.value or b"", store.get)["why"] == "asked to"
+    with pytest.raises(NotFound, match="erased"):
+        unpack(events[0].args or b"", store.get)
+    await store.close()
+    after = everything(tmp_path / "s")
+    for text in (SMALL, LARGE[:64], LARGE[-64:], MIDDLE[:40]):
+        assert text.encode() not in after, text[:20]
+    assert b"somebody else" in after
+    report = check(tmp_path / "s")
+    prove_roots(tmp_path / "s", key.public, report)
+    assert report.problems == []
+
+
+@pytest.mark.parametrize("run", ["a", "b", "c", "w"])
+async def test_any_run_of_a_rich_journal(tmp_path: Path, run: str):
+    """Forks, segments, continuations of conversations: whatever is erased, the rest is whole."""
+    store = SqliteStore(tmp_path / "s")
+    await rich(store)
+    rows = {row.run: row for row in await store.runs(RunQuery())}
+    if not rows[run].ended:
+        with pytest.raises(Conflict, match="cancel it"):
+            erase(store, run, by="ann")
+        await store.append(
+            (
+                Batch(
+                    run, (Draft(RunEnded("cancelled"), 1_800_000_000_000),), epoch=rows[run].epoch
+                ),
+            ),
+            {},
+        )
+    found = erase(store, run, by="ann")
+    assert found.payloads > 0
+    assert erase(store, run, by="ann").payloads == 0
+    await store.close()
+    assert check(tmp_path / "s").problems == []
+
+
+async def test_one_step(tmp_path: Path):
+    store = SqliteStore(tmp_path / "s")
+    await scene(store)
+    with pytest.raises(NotFound, match="no step '9'"):
+        erase(store, "a", "9", by="ann")
+    found = erase(store, "a", "1", by="ann", dry=True)
+    assert (found.events, found.payloads) == (1, 2)
+    assert unpack((await store.read("a", 1, 2))[0].value or b"", store.get) == LARGE
+    erase(store, "a", "1", by="ann")
+    one, two = await store.read("a", 1, 3)
+    with pytest.raises(NotFound):
+        unpack(one.value or b"", store.get)
+    assert unpack(two.value or b"", store.get) == "kept"
+    await store.close()
+    assert check(tmp_path / "s").problems == []
+
+
+async def test_a_step_that_others_continue(tmp_path: Path):
+    store = SqliteStore(tmp_path / "s")
+    await scene(store)
+    assert erase(store, "a", "m3", by="ann").payloads == 2
+    await store.close()
+    assert check(tmp_path / "s").problems == []
+
+
+async def test_what_is_not_erased(tmp_path: Path):
+    key = make_key(tmp_path / "key")
+    store = SqliteStore(tmp_path / "s")
+    await scene(store)
+    await signed(store, key)
+    with pytest.raises(Misuse, match="own record"):
+        erase(store, "holdfast.audit", by="ann")
+    with pytest.raises(NotFound):
+        erase(store, "nobody", by="ann")
+    await store.close()
