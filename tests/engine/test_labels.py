@@ -129,9 +129,10 @@ def test_origins_by_where_the_value_was_seen():
 
 def test_the_input_of_nobody_known_is_no_persons_word():
     site = Site(policy=WATCHED)
-    start(site, clerk_with([["pay", "ann", 55]]), "pay ann 55", by="")
+    payee = "GB29NWBK60161331926819"
+    start(site, clerk_with([["pay", payee, 730]]), f"pay {payee} 730", by="")
     (told,) = facts_of(site)
-    assert told.worst == "trusted"  # it is the input: plain, as nothing is known of it
+    assert told.origin["to"] == "trusted"  # it is the input: plain, as nothing is known of it
     assert told.integrity == "trusted"
 
 
