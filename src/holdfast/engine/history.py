@@ -178,7 +178,7 @@ class History:
         step = self.step(body.key)
         step.plan = body.plan
         step.planned = body
-        self._keep_edit(step)
+        _keep_edit(step)
         if step.asked is not None and step.asked.about == "unknown":
             step.asked = step.given = None  # that answer is used up: this attempt followed from it
         self._keep_args(step, event)
@@ -233,7 +233,7 @@ class History:
         if body.about == "action":
             step.edited = event.value
         else:
-            self._keep_edit(step)
+            _keep_edit(step)
         step.asked = body
         step.given = None
         step.approved = body.approved
@@ -270,11 +270,6 @@ class History:
         """Take in a RunEnded."""
         self.ended, self.ended_value = body, event.value
 
-    def _keep_edit(self, step: Step) -> None:
-        """Arguments that a person gave an action stay its arguments, whatever is asked next."""
-        if step.given is not None and step.given.decision == "edit":
-            step.edited = step.given_value
-
     def _judge(self, step: Step, at: int) -> None:
         """Count a verdict, once for each step."""
         if step.key not in self.judged and step.plan is not None:
@@ -302,6 +297,12 @@ _TAKERS: dict[str, Callable[[History, Event, Any], None]] = {
     "branch.merged": History.take_merged,
     "run.ended": History.take_ended,
 }
+
+
+def _keep_edit(step: Step) -> None:
+    """Arguments that a person gave an action stay its arguments, whatever is asked next."""
+    if step.given is not None and step.given.decision == "edit":
+        step.edited = step.given_value
 
 
 def acted_with(step: Step) -> bytes | None:
