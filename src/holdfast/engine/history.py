@@ -190,7 +190,7 @@ class History:
                 name: step.charges.get(name, 0) + reserved.get(name, 0)
                 for name in {**step.charges, **reserved}
             }
-        self._keep_edit(step)
+        _keep_edit(step)
         if step.asked is not None and step.asked.about in ("unknown", "budget"):
             step.asked = step.given = None  # that answer is used up: this attempt followed from it
         self._keep_args(step, event)
@@ -245,7 +245,7 @@ class History:
         if body.about == "action":
             step.edited, step.cleared = event.value, ""
         else:
-            self._keep_edit(step)
+            _keep_edit(step)
             if body.about == "budget" and _about_action(step):
                 step.cleared = step.asked.digest if step.asked is not None else ""
         step.asked = body
@@ -284,11 +284,6 @@ class History:
         """Take in a RunEnded."""
         self.ended, self.ended_value = body, event.value
 
-    def _keep_edit(self, step: Step) -> None:
-        """Arguments that a person gave an action stay its arguments, whatever is asked next."""
-        if step.given is not None and step.given.decision == "edit":
-            step.edited = step.given_value
-
     def _judge(self, step: Step, at: int) -> None:
         """Count a verdict, once for each step."""
         if step.key not in self.judged and step.plan is not None:
@@ -316,6 +311,12 @@ _TAKERS: dict[str, Callable[[History, Event, Any], None]] = {
     "branch.merged": History.take_merged,
     "run.ended": History.take_ended,
 }
+
+
+def _keep_edit(step: Step) -> None:
+    """Arguments that a person gave an action stay its arguments, whatever is asked next."""
+    if step.given is not None and step.given.decision == "edit":
+        step.edited = step.given_value
 
 
 def acted_with(step: Step) -> bytes | None:
