@@ -56,6 +56,7 @@ def test_a_word_decides_all(resolve: str, text: str, checked: bool):
 
     assert run(Site(child), simple) == [True, [], text, text]
 
+
 @pytest.mark.parametrize("checked", [False, True])
 def test_a_branch_is_theirs_whichever_way_it_is_merged(checked: bool):
     """The world around moves while the branch does; who decides sees one direction only."""

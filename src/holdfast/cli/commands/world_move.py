@@ -100,6 +100,9 @@ def merge(
     interrupted merge left half written there is finished first. If it was not you who took it in,
     with this store, say --directory; then no check of the journal's is run.
 
+    The policy judges it: refused, the exit code is 3; if a person is to approve it, that is asked
+    here, or the exit code is 10: approve what waits, and say the same again.
+
     With conflicts nothing changes; they are listed and the exit code is 4 (`holdfast resolve`). The
     check is split into words, there is no shell; if it fails nothing moves, and the exit code is 3.
     A fork of a try is checked as the try says, unless you say --check COMMAND, or --check '' for
