@@ -376,3 +376,20 @@ def test_the_command_line_of_a_try_reads_as_one():
     text = invoke("try", "--help").stdout
     assert "there is no shell" in text
     assert "HOLDFAST_ATTEMPT" in text
+
+
+def test_what_git_ignores_can_be_left_out(place: Path):
+    (place / ".gitignore").write_text("*.log\n/big/\n", "utf-8")
+    (place / "big").mkdir()
+    (place / "big" / "file").write_text("big", "utf-8")
+    (place / "a.log").write_text("a", "utf-8")
+    invoke("try", "--gitignore", "-n", "1", "--name", "t", "--", "sh", "-c", "ls -a > seen")
+    invoke("world", "merge", "t.2" if "t.2" in invoke("world", "ls").stdout else "t.1")
+    seen = (place / "seen").read_text("utf-8").split()
+    assert ".gitignore" in seen
+    assert not {"big", "a.log"} & set(seen)
+    assert (place / "a.log").read_text("utf-8") == "a"
+    invoke("world", "init", "--gitignore", "--name", "main")
+    names = invoke("world", "ls", "main").stdout
+    assert "seen" in names
+    assert "big" not in names

@@ -17,6 +17,7 @@ from holdfast.world import disk, nodes, tree
 from holdfast.world.diff import compare
 from holdfast.world.disk import Row
 from holdfast.world.globs import matcher
+from holdfast.world.ignores import leaving_out
 from holdfast.world.index import Index
 from holdfast.world.nodes import EMPTY, Entry
 from holdfast.world.objects import Objects
@@ -132,7 +133,8 @@ class CopyCheckout:
 
 
 def import_dir(objects: Objects, directory: Path, ignore: Sequence[str] = ()) -> str:
-    """The root of a directory's content, without ``.holdfast`` and what ``ignore`` matches.
+    """The root of a directory's content, without ``.holdfast`` and what ``ignore`` matches: globs,
+    and `GITIGNORE` for what git ignores.
 
     The directory is only read, its access rights are left as they are. `NotFound`, `Misuse` for
     what a world cannot hold, `Outside` if the disk refuses.
@@ -140,7 +142,7 @@ def import_dir(objects: Objects, directory: Path, ignore: Sequence[str] = ()) ->
     if not Path(directory).is_dir():
         raise NotFound(f"{directory}: no such directory")
     with _disk(directory), _opened(directory) as top:
-        scan = disk.Scan(objects.put, {}, matcher(ignore), 0, ours=False)
+        scan = disk.Scan(objects.put, {}, leaving_out(directory, ignore), 0, ours=False)
         found = scan.run(top)
     _refuse_odd(scan, directory)
     return _root_of(objects, found)

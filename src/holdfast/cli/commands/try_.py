@@ -25,6 +25,7 @@ from holdfast.values import limits
 @click.option("--secret", "secrets", multiple=True, metavar="NAME",
               help="A variable that it may see; its value is not recorded.")  # fmt: skip
 @click.option("--ignore", multiple=True, metavar="GLOB", help="Leave such paths out of the forks.")
+@click.option("--gitignore", is_flag=True, help="Leave out what git ignores.")
 @click.option("--name", default=None, metavar="ID", help="The run's id (default: a new one).")
 @click.option("--policy", default="", metavar="FILE", help="Policy file (or HOLDFAST_POLICY).")
 @click.option("--no-input", is_flag=True, help="Ask and offer nothing here, even on a terminal.")
@@ -41,6 +42,7 @@ def command(
     readable: tuple[str, ...],
     secrets: tuple[str, ...],
     ignore: tuple[str, ...],
+    gitignore: bool,
     name: str | None,
     desk: Desk,
     **manner: Any,
@@ -66,10 +68,12 @@ def command(
     """
     from holdfast.cli.landing import words as split
     from holdfast.tools.attempts import Reach
+    from holdfast.world.ignores import GITIGNORE
 
     plan: dict[str, Any] = {
         "command": list(words), "count": count, "check_command": list(split(check, "--check")),
-        "seconds": seconds, "score": score, "directory": str(Path.cwd()), "ignore": list(ignore),
+        "seconds": seconds, "score": score, "directory": str(Path.cwd()),
+        "ignore": [*ignore, *[GITIGNORE] * gitignore],
         "reach": Reach(tuple(str(Path(one).absolute()) for one in readable), network, secrets),
     }  # fmt: skip
     return asyncio.run(_try(desk, plan, name, manner["policy"], may_ask=not manner["no_input"]))
