@@ -393,3 +393,15 @@ def test_what_git_ignores_can_be_left_out(place: Path):
     names = invoke("world", "ls", "main").stdout
     assert "seen" in names
     assert "big" not in names
+
+
+def test_the_table_does_not_let_a_failure_read_as_success(place: Path):
+    """A command that failed while its check passed, and one that is not there, are said plainly."""
+    done = invoke("try", "-n", "1", "--check", "true", "--", "sh", "-c", "exit 3", code=1)
+    assert "1 fork of" in done.stderr
+    assert "the command failed, though the check passed" in done.stdout
+    missing = invoke("try", "-n", "2", "--", "no-such-command", code=1)
+    assert "2 forks of" in missing.stderr
+    assert "command not found (exit 127)" in missing.stdout
+    check = invoke("try", "-n", "1", "--check", "no-such-check", "--", "true", code=1)
+    assert "the check's command was not found" in check.stdout

@@ -106,6 +106,8 @@ MERGE_TEXT_BYTES = 8 * 1024 * 1024
 """Files longer than this are not merged line by line: both sides changed means a conflict."""
 DIFF_TEXT_BYTES = 1024 * 1024
 """Files longer than this are only said to differ in a readable diff."""
+DIFF_ROWS = 50
+"""Rows that a readable diff shows of one table of a database: more than a screen helps nobody."""
 COMMAND_OUTPUT_BYTES = 1024 * 1024
 """Output of ``world.run`` kept per stream; more is cut in the middle, and said to be cut."""
 COMMAND_SECONDS = 600.0

@@ -106,7 +106,8 @@ async def _try(
                                               by=desk.user)  # fmt: skip
         begun.append(handle.id)
         await remember_home(runtime.store, handle.id, desk.settings.directory)
-        desk.screen.note((f"try {handle.id}", "bold"), f"  {plan['count']} forks of {directory}")
+        forks = "1 fork" if plan["count"] == 1 else f"{plan['count']} forks"
+        desk.screen.note((f"try {handle.id}", "bold"), f"  {forks} of {directory}")
         return begun
 
     manner = Manner(user=desk.user, timers=True, quiet=True, hushed=True)
