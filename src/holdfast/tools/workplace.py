@@ -13,7 +13,6 @@ import contextlib
 import os
 import shutil
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -30,6 +29,7 @@ from holdfast.world.disk import Row
 from holdfast.world.layers import Layers, Stack
 from holdfast.world.overlay import Upper, read_upper
 from holdfast.world.shelf import delete, real
+from holdfast.world.temporary import Temporary
 from holdfast.world.tree import RESERVED
 
 
@@ -78,8 +78,8 @@ class Workplace:
     are shown here, "overlay" or "copy", with why no overlay can be mounted."""
 
     def __init__(self, caches: str, wanted: str) -> None:
-        self._own = "" if caches else tempfile.mkdtemp(prefix="holdfast-")
-        self._caches = Path(caches or self._own)
+        self._own = None if caches else Temporary("holdfast-memory-")
+        self._caches = Path(caches) if self._own is None else self._own.path
         least, strongest = _tiers(wanted)
         unsafe = least == "none"
         self._sandbox = Sandbox(least=least, most=strongest, unsafe=unsafe)
@@ -307,8 +307,8 @@ class Workplace:
         await self._sandbox.close()
         if self._layers is not None:
             await asyncio.to_thread(self._layers.close)
-        if self._own:
-            await asyncio.to_thread(shutil.rmtree, self._own, True)
+        if self._own is not None:
+            await asyncio.to_thread(self._own.close)
 
     # As a copy ---
 
