@@ -16,7 +16,6 @@ from holdfast.values.errors import Corrupt, Misuse, NotFound, Outside
 from holdfast.world import disk, nodes, tree
 from holdfast.world.diff import compare
 from holdfast.world.disk import Row
-from holdfast.world.globs import matcher
 from holdfast.world.ignores import leaving_out
 from holdfast.world.index import Index
 from holdfast.world.nodes import EMPTY, Entry
@@ -31,19 +30,14 @@ class CopyCheckout:
 
     Moving between roots writes only the files that differ; finding out what commands did costs one
     stat per file. ``index_path`` (beside ``directory``, or in its ``.holdfast``) lets a later
-    process go on without reading everything again. ``ignore`` are patterns (`world.globs`) of
-    files that stay out of the world unless they are in it already; they are left alone, but go
-    when their directory goes.
+    process go on without reading everything again.
 
     All methods raise `Outside` if the disk refuses, and `Corrupt` if the objects lack content.
     """
 
-    def __init__(
-        self, objects: Objects, directory: Path, index_path: Path, ignore: Sequence[str] = ()
-    ) -> None:
+    def __init__(self, objects: Objects, directory: Path, index_path: Path) -> None:
         self.path = Path(directory)
         self._objects = objects
-        self._hides = matcher(ignore)
         self._index = Index(Path(index_path))
         if _inside_world(self.path, self._index.path):
             raise Misuse(f"index {index_path} lies in its own checkout: put it beside {directory}")
@@ -64,7 +58,7 @@ class CopyCheckout:
     def _sync(self, top: int, root: str) -> None:
         self._trust_only_what_is_kept()
         before, known = self.root or EMPTY, self._rows
-        scan = disk.Scan(digest, known, self._hides, self._index.now(top))
+        scan = disk.Scan(digest, known, _all, self._index.now(top))
         found = scan.run(top)
         plan = {
             path: new
@@ -93,7 +87,7 @@ class CopyCheckout:
         with _disk(self.path), _opened(self.path, os.O_NOFOLLOW) as top:
             self._trust_only_what_is_kept()
             before, known = self.root, self._rows
-            scan = disk.Scan(self._objects.put, known, self._hides, self._index.now(top))
+            scan = disk.Scan(self._objects.put, known, _all, self._index.now(top))
             found = scan.run(top)
             if left is not None:
                 left += [scan.special[path] for path in sorted(scan.special)]
@@ -105,12 +99,6 @@ class CopyCheckout:
             if found != known or root != before:
                 self._keep(root, found)
             return root
-
-    def discard(self) -> None:
-        """Make the directory equal to `root` again; `Misuse` if no root is known."""
-        if not self.root:
-            raise Misuse(f"checkout {self.path} stands for no known root: sync it to one first")
-        self.sync(self.root)
 
     def _trust_only_what_is_kept(self) -> None:
         """Forget a root whose nodes were staged by somebody whose commit never happened.
@@ -130,6 +118,11 @@ class CopyCheckout:
     def _keep(self, root: str, rows: dict[str, Row]) -> None:
         self._index.save(root, rows)
         self.root, self._rows = root, rows
+
+
+def _all(_: str) -> bool:
+    """Nothing is passed over."""
+    return False
 
 
 def import_dir(objects: Objects, directory: Path, ignore: Sequence[str] = ()) -> str:
