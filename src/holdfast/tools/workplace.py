@@ -25,6 +25,7 @@ from holdfast.sandbox.spec import TIERS, Ended, Folder, Limits, Overlay, Spec, T
 from holdfast.values import limits as most
 from holdfast.values.errors import HoldfastError, Misuse, Outside, Refused
 from holdfast.world import CopyCheckout, Stage
+from holdfast.world.clones import Clones
 from holdfast.world.disk import Row
 from holdfast.world.layers import Layers, Stack
 from holdfast.world.overlay import Upper, read_upper
@@ -85,6 +86,7 @@ class Workplace:
         self._sandbox = Sandbox(least=least, most=strongest, unsafe=unsafe)
         self._wanted = wanted
         self._layers: Layers | None = None
+        self._clones: Clones | None = None
         self._overlays: bool | None = None
         self.checkout = "copy"
         self._open: dict[str, _World] = {}
@@ -339,9 +341,18 @@ class Workplace:
             if stale.name.partition(".")[0] != str(here.epoch):
                 shutil.rmtree(stale, ignore_errors=True) if stale.is_dir() else stale.unlink()
         place.mkdir(parents=True, exist_ok=True, mode=0o700)
-        checkout = CopyCheckout(here.stage, place / str(here.epoch), place / f"{here.epoch}.index")
+        if self._clones is None:
+            self._clones = Clones(self._caches / "clones")
+        checkout = CopyCheckout(
+            here.stage, place / str(here.epoch), place / f"{here.epoch}.index", self._clones
+        )
         checkout.sync(here.root)
+        if self._clones.works and not self.checkout.endswith(_CLONED):
+            self.checkout += _CLONED
         return checkout
+
+
+_CLONED = "; large files are cloned (reflink)"
 
 
 def _scratch(copy: Path) -> str:

@@ -168,6 +168,8 @@ SQL_ROWS = 1_000
 SQL_RESULT_BYTES = 8 * 1024 * 1024
 """Values of one result, about; further rows are left out, and said to be."""
 # Checkouts of worlds --------------------------------------------------------------------------
+CLONE_MIN_BYTES = 256 * 1024
+"""Smaller files are written, not cloned: that takes less than the calls that cloning needs."""
 LAYER_LEVELS = 8
 """A stack of more layers is made shorter in the background: a cold look-up costs 0.4 us a layer."""
 OVERLAY_LEVELS_MAX = 16

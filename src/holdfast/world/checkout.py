@@ -14,6 +14,7 @@ from pathlib import Path
 from holdfast.values.canon import digest
 from holdfast.values.errors import Corrupt, Misuse, NotFound, Outside
 from holdfast.world import disk, nodes, tree
+from holdfast.world.clones import Clones
 from holdfast.world.diff import compare
 from holdfast.world.disk import Row
 from holdfast.world.ignores import leaving_out
@@ -30,12 +31,15 @@ class CopyCheckout:
 
     Moving between roots writes only the files that differ; finding out what commands did costs one
     stat per file. ``index_path`` (beside ``directory``, or in its ``.holdfast``) lets a later
-    process go on without reading everything again.
+    process go on without reading everything again. ``clones`` share large files by reflink.
 
     All methods raise `Outside` if the disk refuses, and `Corrupt` if the objects lack content.
     """
 
-    def __init__(self, objects: Objects, directory: Path, index_path: Path) -> None:
+    def __init__(
+        self, objects: Objects, directory: Path, index_path: Path, clones: Clones | None = None
+    ) -> None:
+        self._writes = None if clones is None else clones.write
         self.path = Path(directory)
         self._objects = objects
         self._index = Index(Path(index_path))
@@ -71,7 +75,7 @@ class CopyCheckout:
         if not plan and root == self.root and found == known:
             return
         self._forget()
-        rows = disk.put_on_disk(self._objects, top, found, plan)
+        rows = disk.put_on_disk(self._objects, top, found, plan, self._writes)
         # nothing else writes here now, so what is older than this moment can be trusted (W5)
         self._keep(root, _settled(rows, self._index.now(top)))
 
