@@ -1,4 +1,4 @@
-"""INVARIANT C14: merges from the command line are judged as those in runs are."""
+"""INVARIANT E82: merges from the command line are judged as those in runs are."""
 
 from __future__ import annotations
 

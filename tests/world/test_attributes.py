@@ -9,7 +9,7 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from holdfast.world import EMPTY, Stage, write_file
+from holdfast.world import EMPTY, write_file
 from holdfast.world.attributes import Attributes
 from tests.world.support import memory
 
@@ -25,8 +25,8 @@ GIT = {"set": "text", "unset": "binary", "unspecified": ""}
 @settings(max_examples=25, deadline=None)
 @given(st.dictionaries(st.sampled_from(["", "d/", "d/e/"]), LINES, max_size=3))
 def test_as_git_reads_them(files: dict[str, list[tuple[str, list[str]]]]):
-    objects, root = memory(), EMPTY
-    stage = Stage(objects.get, objects.put)
+    root = EMPTY
+    stage = memory()
     with tempfile.TemporaryDirectory() as place:
         subprocess.run(["git", "init", "-q", place], check=True)
         for where, lines in files.items():

@@ -24,7 +24,7 @@ async def allowed(desk: Desk, store: Any, into: str, change: Change) -> None:
     What is not plainly allowed becomes a run of the agent ``holdfast.merge``: its one step is the
     merge, so that a refusal is recorded, and an approval asked for, as everywhere else.
     """
-    # INVARIANT C14: no merge goes around the policy in force, whoever makes it.
+    # INVARIANT E82: no merge goes around the policy in force, whoever makes it.
     asked = {"source": change.source, "base": change.base, "theirs": change.theirs}
     policy = runtime_of(desk).policy
     proposal = Proposal(merging.name, merging.role, "merge", change.source, "world", asked)

@@ -66,10 +66,8 @@ def _rows(conn: apsw.Connection, table: str) -> list[str]:
     for mark, one, other in (("-", "old", "main"), ("+", "main", "old")):
         name, wanted = _quoted(table), ", ".join(map(_quoted, columns))
         order = ", ".join(str(at + 1) for at in key)
-        text = (
-            f"select {wanted} from {one}.{name} except select {wanted} from {other}.{name}"  # noqa: S608
-            f" order by {order} limit {most}"
-        )
+        here, there = (f"select {wanted} from {side}.{name}" for side in (one, other))  # noqa: S608
+        text = f"{here} except {there} order by {order} limit {most}"
         for row in conn.execute(text):
             where = ", ".join(_shown(row[at]) for at in key)
             fields = ", ".join(

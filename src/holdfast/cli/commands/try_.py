@@ -42,7 +42,6 @@ def command(
     readable: tuple[str, ...],
     secrets: tuple[str, ...],
     ignore: tuple[str, ...],
-    gitignore: bool,
     name: str | None,
     desk: Desk,
     **manner: Any,
@@ -73,7 +72,7 @@ def command(
     plan: dict[str, Any] = {
         "command": list(words), "count": count, "check_command": list(split(check, "--check")),
         "seconds": seconds, "score": score, "directory": str(Path.cwd()),
-        "ignore": [*ignore, *[GITIGNORE] * gitignore],
+        "ignore": [*ignore, *[GITIGNORE] * manner["gitignore"]],
         "reach": Reach(tuple(str(Path(one).absolute()) for one in readable), network, secrets),
     }  # fmt: skip
     return asyncio.run(_try(desk, plan, name, manner["policy"], may_ask=not manner["no_input"]))
