@@ -49,7 +49,7 @@ def opened(here: Site, root: str, place: Path) -> tuple[int, int]:
 
 @pytest.mark.skipif(not TIER, reason="this host runs no commands in worlds")
 async def test_forks_of_a_database_share_its_chunks_and_every_version_opens(tmp_path: Path):
-    """INVARIANT W63: a fork of a database in a file costs what it changes, not what it holds."""
+    """A fork of a database in a file costs what it changes, not what it holds."""
     async with site(TIER) as here:
         first = await sql(here, EMPTY, "a", FILL, "checkpoint")
         one = await sql(here, first, "a", "update stock set count = 1000 where id = 7")

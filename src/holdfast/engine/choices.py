@@ -206,6 +206,8 @@ async def decide_all(
     ``mirrored``: the merge goes the other way round than who decides thinks. `Misuse`."""
     if isinstance(by, str) and by not in WORDS:
         raise Misuse(f"resolve={by!r}: say ours, theirs, base, or give a function")
+    # INVARIANT E81: with one left open nothing is merged; what was decided is an argument of the
+    # step that merges, and so recorded, judged and replayed as it was.
     choices: list[dict[str, Any]] = []
     for said in found:
         conflict = _conflict(said, mirrored=mirrored)

@@ -57,6 +57,7 @@ class _Ignored:
 
     def leaves_out(self, path: str) -> bool:
         """Whether a path of the directory is ignored."""
+        # INVARIANT W61: exactly what git ignores is left out, and never git's own files
         path = self._prefix + path
         return path not in self._tracked and self._ignores(path)
 
