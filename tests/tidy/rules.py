@@ -92,7 +92,7 @@ def late_imports(module: Module) -> Iterator[Finding]:
 THIRD_PARTIES = {
     room: frozenset({"msgspec", "pydantic", "yaml", "zstandard"}) for room in CORE_ROOMS
 }
-THIRD_PARTIES["world"] |= {"apsw", "pygit2"}
+THIRD_PARTIES["world"] |= {"apsw", "pathspec", "pygit2"}
 
 
 def third_parties(module: Module) -> Iterator[Finding]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -29,6 +27,9 @@ from holdfast.values.errors import Misuse
 from holdfast.values.ids import new_id
 from holdfast.values.ports import Clock, Dice, SystemClock, SystemDice
 from holdfast.world import Stage
+from holdfast.world.temporary import Temporary, sweep
+
+_SCRATCH = "holdfast-memory-"
 
 
 class Runtime:
@@ -64,7 +65,7 @@ class Runtime:
         base = self.settings.directory.resolve().parent if store is None else Path.cwd()
         self.programs = Programs(base)
         self._host: Host | None = None
-        self._scratch = ""
+        self._scratch: Temporary | None = None
 
     async def __aenter__(self) -> Runtime:
         settings = self.settings
@@ -86,7 +87,9 @@ class Runtime:
             store, owner, caches = opened, opened.name, str(settings.directory.resolve())
         self.store = store
         if not caches:
-            caches = self._scratch = tempfile.mkdtemp(prefix="holdfast-")
+            await asyncio.to_thread(sweep, _SCRATCH)
+            self._scratch = Temporary(_SCRATCH)
+            caches = str(self._scratch.path)
         workplace.enlist(caches, settings.sandbox)
         self._host = Host(
             store, owner=owner, find=self.programs.find, ref_of=self.programs.ref_of,
@@ -106,8 +109,9 @@ class Runtime:
             await self._host.close()
             caches = self._host.caches
             await workplace.leave(caches)
-            if caches == self._scratch:
-                await asyncio.to_thread(shutil.rmtree, caches, True)
+            if self._scratch is not None:
+                await asyncio.to_thread(self._scratch.close)
+                self._scratch = None
             if self._given is None or isinstance(self._given, str):
                 await self.store.close()
             self._host = None
