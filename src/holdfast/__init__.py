@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from holdfast.engine.branch import Branch, Merge, fork
+    from holdfast.engine.choices import MergeConflict
     from holdfast.engine.declare import NOT_DONE, Agent, Tool, agent, tool
     from holdfast.engine.host import Handle
     from holdfast.engine.meaning import tool_facts
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "holdfast.engine.branch": ("Branch", "Merge", "fork"),
+    "holdfast.engine.choices": ("MergeConflict",),
     "holdfast.engine.declare": ("NOT_DONE", "Agent", "Tool", "agent", "tool"),
     "holdfast.engine.host": ("Handle",),
     "holdfast.engine.meaning": ("tool_facts",),
@@ -97,6 +99,7 @@ __all__ = [
     "HoldfastError",
     "LeaseLost",
     "Merge",
+    "MergeConflict",
     "Misuse",
     "NotFound",
     "NotUndone",

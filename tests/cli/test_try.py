@@ -376,3 +376,32 @@ def test_the_command_line_of_a_try_reads_as_one():
     text = invoke("try", "--help").stdout
     assert "there is no shell" in text
     assert "HOLDFAST_ATTEMPT" in text
+
+
+def test_what_git_ignores_can_be_left_out(place: Path):
+    (place / ".gitignore").write_text("*.log\n/big/\n", "utf-8")
+    (place / "big").mkdir()
+    (place / "big" / "file").write_text("big", "utf-8")
+    (place / "a.log").write_text("a", "utf-8")
+    invoke("try", "--gitignore", "-n", "1", "--name", "t", "--", "sh", "-c", "ls -a > seen")
+    invoke("world", "merge", "t.2" if "t.2" in invoke("world", "ls").stdout else "t.1")
+    seen = (place / "seen").read_text("utf-8").split()
+    assert ".gitignore" in seen
+    assert not {"big", "a.log"} & set(seen)
+    assert (place / "a.log").read_text("utf-8") == "a"
+    invoke("world", "init", "--gitignore", "--name", "main")
+    names = invoke("world", "ls", "main").stdout
+    assert "seen" in names
+    assert "big" not in names
+
+
+def test_the_table_does_not_let_a_failure_read_as_success(place: Path):
+    """A command that failed while its check passed, and one that is not there, are said plainly."""
+    done = invoke("try", "-n", "1", "--check", "true", "--", "sh", "-c", "exit 3", code=1)
+    assert "1 fork of" in done.stderr
+    assert "the command failed, though the check passed" in done.stdout
+    missing = invoke("try", "-n", "2", "--", "no-such-command", code=1)
+    assert "2 forks of" in missing.stderr
+    assert "command not found (exit 127)" in missing.stdout
+    check = invoke("try", "-n", "1", "--check", "no-such-check", "--", "true", code=1)
+    assert "the check's command was not found" in check.stdout

@@ -227,3 +227,15 @@ def test_versions_become_commits_and_commits_worlds(project: Path):
     assert "no directory" in invoke("world", "merge", "back", code=2).stderr
     for wrong in (["w"], ["w", "d", "--git", "r"], ["w", "d", "--branch", "b"]):
         invoke("world", "export", *wrong, code=2)
+
+
+def test_gc_sweeps_what_a_killed_mount_left(place: Path):
+    invoke("world", "init", "--name", "main")
+    checkouts = place / ".holdfast" / "checkouts"
+    for name in ("mount-dead", "mount-other"):
+        (checkouts / name / "world").mkdir(parents=True)
+    (checkouts / "mount-dead" / ".owner").write_text("")
+    invoke("gc", "--dry-run")
+    assert (checkouts / "mount-dead").exists()
+    invoke("gc")
+    assert [path.name for path in checkouts.iterdir()] == ["mount-other"]

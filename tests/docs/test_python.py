@@ -15,6 +15,7 @@ PROGRAMS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 PRINTED = [
     "['booked 20', 'sent to Ada'] [20]\n",
     "Rome: [0, 1, 4, 9, 16], 1, 50, green\n",
+    "['title', 'tea', 'salt']\n",
     "['0.txt', '1.txt', 'made.txt']\n",
     "['salt', 11]\n",
     "[42.0, '43', ['the answer is 42', 'better']]\n['answer.txt']\n",

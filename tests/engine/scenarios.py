@@ -403,6 +403,46 @@ def branched(site: Site) -> Any:
 
 
 @scenario()
+def decided(site: Site) -> Any:
+    """Conflicts of a merge, decided by agents that are spawned for it."""
+    use = tools(site)
+
+    @holdfast.agent(name="editor")
+    async def editor(ours: str, theirs: str) -> str:
+        await use.look(7)
+        return f"{ours}{theirs}"
+
+    site.programs["editor"] = editor
+
+    async def both(conflict: holdfast.MergeConflict) -> str:
+        child = await holdfast.spawn(editor, conflict.ours.decode(), conflict.theirs.decode())
+        return await child.result()
+
+    async def good() -> bool:
+        return "mine" in await world.read("a")
+
+    @holdfast.agent(name="writer")
+    async def writer(text: str) -> None:
+        await world.write("a", text)
+        await world.write("b", text)
+
+    site.programs["writer"] = writer
+
+    async def main(n: int) -> list[Any]:
+        await world.write("a", "base\n")
+        await world.write("b", "base\n")
+        born = [await holdfast.spawn(writer, text) for text in ("mine\n", "yours\n")]
+        for one in born:
+            await one.result()
+        first = await holdfast.merge(born[0])
+        second = await holdfast.merge(born[1], good, both)
+        return [n, first.merged, second.merged, await world.read("a"), await world.read("b")]
+
+    agent = program(site, main)
+    return lambda life: ensure(life, agent, "a", 1)
+
+
+@scenario()
 def rolled_back(site: Site) -> Any:
     """Transactions: one that fails within one that does not, with a cancelled step in it."""
     use = tools(site)

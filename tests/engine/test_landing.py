@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 import holdfast
 from holdfast.engine import landing, perform
-from holdfast.engine.landing import Change, Landed, begin_branch, decide, label, land, open_merge
+from holdfast.engine.choices import label
+from holdfast.engine.landing import Change, Landed, begin_branch, decide, land, open_merge
 from holdfast.journal.events import body_of
 from holdfast.stores.memory import MemoryStore
 from holdfast.stores.sqlite import SqliteStore

@@ -133,7 +133,7 @@ def test_too_deep_is_refused_and_healed(objects, checkout):
     with pytest.raises(Exception, match="directories deep") as caught:
         checkout.snapshot()
     assert caught.type.__name__ in ("Misuse", TooLarge.__name__)
-    checkout.discard()
+    checkout.sync(checkout.root)
     assert on_disk(checkout.path) == in_world(objects, root)
 
 

@@ -215,13 +215,19 @@ def test_a_stack_stays_short_however_long_the_chain_is(place):
     layers.close()
 
 
-def test_a_stack_at_the_kernels_limit_is_made_shorter_at_once(place, monkeypatch):
-    monkeypatch.setattr(limits, "OVERLAY_LEVELS_MAX", 5)
+@pytest.mark.parametrize("bound", [5, limits.OVERLAY_LEVELS_MAX])
+def test_a_stack_never_gets_deeper_while_the_background_lags(place, monkeypatch, bound):
+    """W64."""
+    monkeypatch.setattr(limits, "OVERLAY_LEVELS_MAX", bound)
+    monkeypatch.setattr(Layers, "_later", lambda *_: None)
     objects = memory()
     layers = Layers(objects, place)
-    roots = grown(objects, 20)
-    for root, near in zip(roots, ["", *roots], strict=False):
-        assert len(check(layers, objects, root, (near,)).layers) <= 5
+    roots = grown(objects, 4 * bound)
+    depths = [
+        len(check(layers, objects, root, (near,)).layers)
+        for root, near in zip(roots, ["", *roots], strict=False)
+    ]
+    assert max(depths) == bound
     layers.close()
 
 

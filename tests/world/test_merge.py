@@ -8,10 +8,7 @@ from holdfast.values import limits
 from holdfast.values.errors import Misuse
 from holdfast.world import (
     EMPTY,
-    Combined,
-    Entry,
     Merged,
-    Objects,
     apply,
     conflict_text,
     entry,
@@ -23,7 +20,6 @@ from holdfast.world import (
     walk,
     write_file,
 )
-from holdfast.world.chunks import file_bytes
 from tests.world.support import QUICK, TEXTS, at, build, flat, in_world, memory, worlds
 
 BASE = b"1\n2\n3\n4\n5\n"
@@ -122,24 +118,53 @@ def test_resolve():
         resolve(objects, once, {"f": chosen})
 
 
-def test_drivers():
-    objects = memory()
-    base, ours, theirs = (build(objects, {"n.count": c, "n.txt": c}) for c in (b"1", b"3", b"4"))
-    seen = []
+ATTRIBUTES = b"""\
+# how files are merged
+*.log merge=union
+*.lock merge=ours
+*.pin merge=theirs
+*.dat -merge
+*.bin binary
+notes.txt merge
+*.db merge=rows
+odd.txt merge=nobody
+sub/*.txt merge=ours
+[z-a] merge=ours
+"quoted" merge=ours
+"""
 
-    def add(objects: Objects, path: str, *sides: Entry) -> Combined:
-        seen.append(tuple(file_bytes(objects, side) for side in sides))
-        base, ours, theirs = map(int, seen[-1])
-        return Combined(put_file(objects, b"%d" % (ours + theirs - base)))
 
-    never = Combined(None, why="never")
-    merged = merge(objects, base, ours, theirs, {"*.count": add, "*": lambda *_: never})
-    assert seen == [(b"1", b"3", b"4")]
-    assert read_file(objects, merged.root, "n.count") == b"6"
-    assert [(one.path, one.kind, one.why) for one in merged.conflicts] == [
-        ("n.txt", "content", "never")
-    ]
-    assert merged.merged_paths == ("n.count",)
+def test_attributes_say_how_a_file_is_merged():
+    """W60."""
+    names = ["a.log", "a.lock", "a.pin", "a.dat", "a.bin", "notes.txt", "fake.db", "odd.txt",
+             "sub/a.txt", "sub/deep/b.log", "deep/sub/a.txt"]  # fmt: skip
+    rules = {".gitattributes": ATTRIBUTES, "sub/deep/.gitattributes": b"b.log !merge\n* merge=ours"}
+    objects, _, merged = three(
+        {**rules, **dict.fromkeys(names, b"1\n")},
+        {**rules, **dict.fromkeys(names, b"2\n"), ".gitattributes": b"* merge=ours\n"},
+        {**rules, **dict.fromkeys(names, b"3\n"), ".gitattributes": ATTRIBUTES},
+    )
+    assert kinds(merged) == dict.fromkeys(
+        ["a.dat", "a.bin", "notes.txt", "fake.db", "odd.txt", "deep/sub/a.txt"], "content"
+    )
+    for path, content in {
+        "a.log": b"2\n3\n", "a.lock": b"2\n", "a.pin": b"3\n", "sub/a.txt": b"2\n",
+        "sub/deep/b.log": b"2\n",
+    }.items():  # fmt: skip
+        assert read_file(objects, merged.root, path) == content, path
+    assert {one.path: one.why for one in merged.conflicts}["a.dat"] == (
+        "a.dat: merge=binary in .gitattributes"
+    )
+
+
+def test_attributes_where_both_sides_made_a_file():
+    objects, _, merged = three(
+        {".gitattributes": b"*.log merge=union\n*.x merge=binary\n"},
+        {".gitattributes": b"*.log merge=union\n*.x merge=binary\n", "a.log": b"2\n", "a.x": b"2"},
+        {".gitattributes": b"*.log merge=union\n*.x merge=binary\n", "a.log": b"3\n", "a.x": b"3"},
+    )
+    assert kinds(merged) == {"a.x": "add/add"}
+    assert read_file(objects, merged.root, "a.log") == b"2\n3\n"
 
 
 def test_long_texts_conflict(monkeypatch):

@@ -24,6 +24,8 @@ from holdfast.world import Stage, diff, unified
 
 AGENT = "holdfast.try"
 """Name of the agent whose runs are tries."""
+NOT_FOUND = 127
+"""Exit code of the sandbox, as of shells, for a command that is not there."""
 
 
 async def attempts_of(store: Any, row: RunRow) -> list[tuple[Attempt, RunRow]]:
@@ -75,12 +77,24 @@ def _line(one: Attempt, child: RunRow, *, scored: bool) -> list[Part]:
     lines = f"+{changed.added} -{changed.removed}" if changed.added or changed.removed else ""
     end = "time" if one.timed_out else str(one.exit)
     tested = "" if one.check is None else "ok" if one.check == 0 else f"exit {one.check}"
+    passed = "red" if one.check else "yellow" if one.exit else "green"
     score = [f"{one.score:g}" if one.score is not None else ""] if scored else []
     return [
         (child.run, "bold"), (end, "red" if one.exit else "green"),
-        (tested, "red" if one.check else "green"), *score, str(changed.files), lines,
-        telling.took(int(one.seconds * 1e6)), one.sandbox, "",
+        (tested, passed), *score, str(changed.files), lines,
+        telling.took(int(one.seconds * 1e6)), one.sandbox, (_said_of(one), "yellow"),
     ]  # fmt: skip
+
+
+def _said_of(one: Attempt) -> str:
+    """What the numbers alone would let somebody overlook."""
+    if one.exit == NOT_FOUND:
+        return "command not found (exit 127): it sees its fork, the system's programs and --read"
+    if one.check == NOT_FOUND:
+        return "the check's command was not found (exit 127)"
+    if one.exit and one.check == 0:
+        return "the command failed, though the check passed"
+    return ""
 
 
 async def how_to_go_on(desk: Desk, store: Any, row: RunRow) -> None:

@@ -13,10 +13,12 @@ import msgspec
 
 from holdfast.cli.desk import Desk
 from holdfast.cli.failing import complain
+from holdfast.cli.judging import allowed
 from holdfast.cli.known import remember, writing
 from holdfast.cli.text import one_line
 from holdfast.cli.worlds import Home, not_taken, part_of
-from holdfast.engine.landing import Change, Check, Landed, label, land
+from holdfast.engine.choices import label
+from holdfast.engine.landing import Change, Check, Landed, land
 from holdfast.runtime.taking import take_in as taken
 from holdfast.values import limits
 from holdfast.values.errors import Conflict, Misuse, NotFound, Refused
@@ -50,7 +52,8 @@ def words(text: str, option: str) -> tuple[str, ...]:
 
 async def bring(desk: Desk, store: Any, goal: Goal, change: Change) -> Landed:
     """Let a change land. Into a directory: what people changed in it since is taken in first; a
-    path that is changed once more while it is being written makes it begin again."""
+    path that is changed once more while it is being written makes it begin again. A merge of a
+    run is judged first; see `holdfast.cli.judging.allowed`."""
     note = {**change.note, "by": desk.user}
     if goal.check:
         note |= {"check": list(goal.check), "seconds": goal.seconds, "reach": goal.reach}
@@ -58,6 +61,8 @@ async def bring(desk: Desk, store: Any, goal: Goal, change: Change) -> Landed:
         note["directory"] = goal.home.directory
     change = msgspec.structs.replace(change, note=note)
     check = _checker(desk, goal) if goal.check else None
+    if "how" not in note:  # a rewind or a mount's changes are no merge of another run
+        await allowed(desk, store, goal.run, change)
     if goal.home is None:
         done = await land(
             store, goal.run, change, check=check, owner=store.name, now_ms=desk.now_ms

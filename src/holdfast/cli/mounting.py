@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
-import tempfile
-from pathlib import Path
 from typing import Any
 
 from holdfast.cli.desk import Desk
@@ -15,6 +12,10 @@ from holdfast.cli.worlds import Version, part_of
 from holdfast.tools.attempts import mounted
 from holdfast.values.errors import Misuse
 from holdfast.world import EMPTY, CopyCheckout, Stage
+from holdfast.world.temporary import Temporary, sweep
+
+MOUNT = "mount-"
+"""How the directories of shells begin, beside the checkouts of runs."""
 
 
 async def run_inside(desk: Desk, store: Any, found: Version, words: list[str]) -> tuple[int, str]:
@@ -39,10 +40,11 @@ async def shell_inside(desk: Desk, store: Any, root: str) -> tuple[int, str]:
     shell = os.environ.get("SHELL") or "/bin/sh"
     checkouts = store.directory.resolve() / "checkouts"
     checkouts.mkdir(exist_ok=True, mode=0o700)
-    place = Path(tempfile.mkdtemp(prefix="mount-", dir=checkouts))
+    sweep(MOUNT, checkouts)
+    place = Temporary(MOUNT, checkouts)
     try:
         stage = Stage(store.get, store.put_now)
-        checkout = CopyCheckout(stage, place / "world", place / "index")
+        checkout = CopyCheckout(stage, place.path / "world", place.path / "index")
         checkout.sync(root)
         desk.screen.note(f"a copy in {checkout.path}, no sandbox; leave with exit")
         try:
@@ -54,4 +56,4 @@ async def shell_inside(desk: Desk, store: Any, root: str) -> tuple[int, str]:
         await store.put(stage.take())
         return (code if code >= 0 else 128 - code), after
     finally:
-        shutil.rmtree(place, ignore_errors=True)
+        place.close()

@@ -188,7 +188,7 @@ def part_of(run: str, what: str) -> str:
 def above(row: RunRow) -> str:
     """The run that a run came from: forked, spawned, or served; "" for one of its own."""
     head, dot, tail = row.run.rpartition(".")
-    serves = bool(dot) and tail.startswith(("check-", "mount-"))
+    serves = bool(dot) and tail.startswith(("check-", "mount-", "merge-"))
     return row.fork_of or row.parent or (head if serves else "")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from holdfast.engine import scope
+from holdfast.engine.choices import Resolve, decide_all
 from holdfast.engine.publish import Published, inside, on_branch, publish_held
 from holdfast.engine.run import Run
 from holdfast.engine.steps import outcome
@@ -59,20 +60,22 @@ class Branch:
             self._run.closed.add(self.branch)
             self._run.note("fork", "leave", "", self.branch)
 
-    async def merge(self, check: Check | None = None) -> Merge:
+    async def merge(self, check: Check | None = None, resolve: Resolve | None = None) -> Merge:
         """Merge what was done on the branch into the world around it, three ways, all or nothing;
         then publish what it held, in order. Steps.
 
         With a ``check``, what is around is first merged into the branch, and the check runs there:
         the world around moves only if it is true and nothing else moved it meanwhile (then it is
-        all done again). Conflicts and a check that did not pass are returned, not raised.
+        all done again). ``resolve`` decides conflicts: "ours" (what is around), "theirs" (the
+        branch), "base", or a function of one `MergeConflict`; see `holdfast.merge`. Conflicts that
+        are left and a check that did not pass are returned, not raised.
         """
         here = scope.lane.get()
         if here is None or here.run is not self._run or here.branch != self.branch:
             raise Misuse(f"branch {self.branch}: merge it inside its `async with`, on the branch")
         while True:
             if check is not None:
-                found = await self._step(self.branch, self._around, around=True)
+                found = await self._step(self.branch, self._around, resolve, around=True)
                 if found["conflicts"]:
                     return Merge(False, _conflicts(found))
                 async with fork():
@@ -80,7 +83,7 @@ class Branch:
                 if not passed:
                     return Merge(False, passed=False)
             found = await self._step(
-                self._around, self.branch, around=False, checked=check is not None
+                self._around, self.branch, resolve, around=False, checked=check is not None
             )
             if not found["moved"]:
                 break
@@ -91,13 +94,38 @@ class Branch:
             return Merge(True, published=await publish_held(self.id, self.branch))
 
     async def _step(
-        self, into: str, source: str, *, around: bool, checked: bool = False
+        self,
+        into: str,
+        source: str,
+        resolve: Resolve | None,
+        *,
+        around: bool,
+        checked: bool = False,
     ) -> dict[str, Any]:
         run = self._run
         asked = {"source": "@" + source, "around": around, "checked": checked}
-        pending = run.step("merge", f"branch {self.branch}", asked, "world")
-        pending.branch = into
-        return outcome(await run.take(pending), run.outer.fetch)
+        return await _take(run, f"branch {self.branch}", asked, resolve, into=into)
+
+
+async def _take(
+    run: Run, name: str, asked: dict[str, Any], resolve: Resolve | None, into: str | None = None
+) -> dict[str, Any]:
+    """The merge as a step; with ``resolve``, once more for as long as there is something to decide
+    that was not decided yet. ``into``: the branch, or the one that the task is on."""
+    if resolve is not None:
+        asked["choices"] = []
+    while True:
+        pending = run.step("merge", name, asked, "world")
+        if into is not None:
+            pending.branch = into
+        found = outcome(await run.take(pending), run.outer.fetch)
+        if resolve is None or not found["conflicts"]:
+            return found
+        mirrored = bool(asked.get("around"))
+        choices = await decide_all(run.stage, found["conflicts"], resolve, mirrored=mirrored)
+        if choices is None:
+            return found
+        asked = {**asked, "choices": choices}
 
 
 def _conflicts(found: dict[str, Any]) -> tuple[tuple[str, str], ...]:
@@ -114,8 +142,10 @@ def fork() -> Branch:
     return Branch()
 
 
-async def merge_child(run: Run, name: str, base: str, theirs: str) -> Merge:
+async def merge_child(
+    run: Run, name: str, base: str, theirs: str, resolve: Resolve | None = None
+) -> Merge:
     """Merge the world of a child that ended into the world of the caller."""
     asked = {"source": name, "base": base, "theirs": theirs}
-    found = outcome(await run.take(run.step("merge", name, asked, "world")), run.outer.fetch)
+    found = await _take(run, name, asked, resolve)
     return Merge(found["merged"], _conflicts(found))

@@ -9,7 +9,6 @@ of the branch first and is then alone.
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -17,6 +16,7 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
+from holdfast.engine.choices import Choice, label, settle, sides_of
 from holdfast.engine.fork import common_world
 from holdfast.journal.events import (
     BranchMerged,
@@ -33,54 +33,13 @@ from holdfast.journal.views import BRANCH
 from holdfast.values import limits
 from holdfast.values.canon import Blobs, pack, unpack
 from holdfast.values.errors import LeaseLost, Misuse, NotFound
-from holdfast.world import EMPTY, Conflict, Merged, Stage, merge, put_file, resolve
+from holdfast.world import EMPTY, Conflict, Merged, Stage, merge
 
 Check = Callable[[str], Awaitable[None]]
 """Looks at a candidate's root before the branch moves; raises to forbid it."""
 
 RESOLVED = "resolved"
 """Type of the findings that settle conflicts of a refused merge."""
-
-
-class Choice(msgspec.Struct, frozen=True):
-    """What a person decided about one conflict: ``take`` ours, theirs, base, or file with its
-    ``content``. It counts only while the conflict is the one that was decided about."""
-
-    conflict: Conflict
-    take: str
-    content: bytes = b""
-
-    def place(self) -> Any:
-        """Where it counts, as `holdfast.world.resolve` names it."""
-        row = self.conflict.row
-        if row is None or self.take == "file":
-            return self.conflict.path
-        return self.conflict.path, row.table, tuple(row.key.values())
-
-    def taken(self, stage: Stage) -> Any:
-        """What is to stand there."""
-        if self.take == "base":
-            row = self.conflict.row
-            return self.conflict.base if row is None else row.base
-        if self.take != "file":
-            return self.take
-        sides = (self.conflict.ours, self.conflict.theirs)
-        executable = any(one is not None and one.executable for one in sides)
-        return put_file(stage, self.content, executable)
-
-
-def label(conflict: Conflict) -> str:
-    """What people call a conflict: its path, or ``path:table:key`` for a row of a database,
-    its key as a JSON list, so that no two rows have one label."""
-    row = conflict.row
-    if row is None:
-        return conflict.path
-    key = json.dumps(list(row.key.values()), default=_hex, ensure_ascii=False)
-    return f"{conflict.path}:{row.table}:{key}"
-
-
-def _hex(part: bytes) -> dict[str, str]:
-    return {"hex": part.hex()}
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -172,13 +131,7 @@ async def _prepare(
 ) -> tuple[Merged, Blobs]:
     stage = Stage(store.get)
     merged = await asyncio.to_thread(merge, stage, change.base, before, change.theirs)
-    decided = {
-        choice.place(): choice.taken(stage)
-        for one in merged.conflicts
-        if (choice := change.choices.get(label(one))) is not None
-        and _sides(choice.conflict) == _sides(one)
-    }
-    merged = await asyncio.to_thread(resolve, stage, merged, decided)
+    merged = await asyncio.to_thread(settle, stage, merged, change.choices)
     blobs = stage.take()
     if check is not None and not merged.conflicts:
         await store.put(blobs)
@@ -273,7 +226,7 @@ class Open(msgspec.Struct, frozen=True):
     def settled(self, conflict: Conflict) -> bool:
         """Whether this very conflict was decided."""
         choice = self.change.choices.get(label(conflict))
-        return choice is not None and _sides(choice.conflict) == _sides(conflict)
+        return choice is not None and choice.sides == sides_of(conflict)
 
 
 async def open_merge(store: Store, run: str) -> Open:
@@ -323,22 +276,13 @@ async def _open(store: Store, run: str, event: Event, events: list[Event]) -> Op
             if finding.type == RESOLVED and finding.about in same:
                 said = unpack(one.value, store.get)
                 conflict = named.get(said["path"])
-                if conflict is not None and said["sides"] == _sides(conflict):
+                if conflict is not None and said["sides"] == sides_of(conflict):
                     content = said.get("content", b"")
-                    choices[label(conflict)] = Choice(conflict, said["take"], content)
+                    choices[label(conflict)] = Choice(said["sides"], said["take"], content)
     note = {} if event.value is None else unpack(event.value, store.get)
     note.pop("conflicts", None)
     change = Change(body.base, body.theirs, body.source, note, choices)
     return Open(event.pos, change, merged.conflicts)
-
-
-def _sides(conflict: Conflict) -> list[str]:
-    """What the three sides are, for comparing: a decision about others is none about these."""
-    if conflict.row is not None:
-        rows = (conflict.row.base, conflict.row.ours, conflict.row.theirs)
-        return ["" if one is None else repr(sorted(one.items())) for one in rows]
-    sides = (conflict.base, conflict.ours, conflict.theirs)
-    return ["" if one is None else "|".join(map(str, one)) for one in sides]
 
 
 async def decide(
@@ -370,12 +314,12 @@ async def decide(
     drafts: list[Draft] = []
     choices = dict(about.change.choices)
     for one in meant:
-        said: dict[str, Any] = {"path": label(one), "take": take, "sides": _sides(one)}
+        said: dict[str, Any] = {"path": label(one), "take": take, "sides": sides_of(one)}
         if take == "file":
             said["content"] = content
         body = FindingAdded(about.pos, RESOLVED, by)
         drafts.append(Draft(body, now_ms, value=pack(said, blobs)))
-        choices[label(one)] = Choice(one, take, content)
+        choices[label(one)] = Choice(sides_of(one), take, content)
     await store.append((Batch(run, tuple(drafts)),), blobs)
     return msgspec.structs.replace(
         about, change=msgspec.structs.replace(about.change, choices=choices)

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from holdfast.engine import scope
+from holdfast.engine.choices import choices_of, settle, told
 from holdfast.engine.commands import Done, Perform, text_of, too_long
 from holdfast.engine.declare import NOT_DONE, Tool
 from holdfast.engine.history import History
@@ -170,7 +171,14 @@ async def merge_worlds(run: Run, pending: Pending, clock: Clock) -> Done:
     # INVARIANT E46: a merge, which may take seconds, runs beside the loop; the step holds the world
     stage = Stage(run.stage.get)
     merged = await asyncio.to_thread(merge, stage, base, ours, theirs)
+    chosen = bound.get("choices")
     conflicts = [{"path": one.path, "kind": one.kind} for one in merged.conflicts]
+    if chosen is not None:
+        try:
+            merged = await asyncio.to_thread(settle, stage, merged, choices_of(chosen))
+        except Misuse as error:
+            return Done(error=Failure("Misuse", text_of(error)), took=_took(clock, start))
+        conflicts = told(merged.conflicts)
     keep = ours if conflicts else merged.root
     blobs = stage.take()
     body = BranchMerged(pending.key, source, base, theirs, len(conflicts), pending.branch)

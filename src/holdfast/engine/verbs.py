@@ -13,6 +13,7 @@ from typing import Any, NoReturn, TypeVar
 
 from holdfast.engine import scope
 from holdfast.engine.branch import Check, Merge, fork, merge_child
+from holdfast.engine.choices import Resolve
 from holdfast.engine.declare import Agent, Shape, Tool
 from holdfast.engine.history import Step
 from holdfast.engine.publish import publish_held
@@ -147,21 +148,27 @@ async def spawn_holding(
     return Child(run, program, _outcome(run, await run.take(pending)))
 
 
-async def merge(child: Child, check: Check | None = None) -> Merge:
+async def merge(child: Child, check: Check | None = None, resolve: Resolve | None = None) -> Merge:
     """Merge what a finished child did to its world into this run's world, three ways; then publish
     what it held, in order. Steps.
 
     All or nothing: conflicts are returned, not raised, and leave the world as it was. ``check``
     runs on the candidate before the world moves, as in `Branch.merge`.
+
+    ``resolve`` decides conflicts: "ours" (what stands here), "theirs" (the child's) or "base" for
+    all of them, or a function of one `MergeConflict`, which may take steps (ask a person, spawn an
+    agent) and gives such a word, new content, the fields of a row by column, or None: it stays a
+    conflict. With all decided the merge is made again, as a step that names the decisions.
+    `Misuse` for another answer.
     """
     run = _run("holdfast.merge()")
     if not child.end:
         raise Misuse(f"merge of {child.id}: await its result first")
     if check is not None:
         async with fork() as branch:
-            merged = await merge(child)
-            return await branch.merge(check) if merged.merged else merged
-    merged = await merge_child(run, child.id, child.world, child.end)
+            merged = await merge(child, resolve=resolve)
+            return await branch.merge(check, resolve) if merged.merged else merged
+    merged = await merge_child(run, child.id, child.world, child.end, resolve)
     if not (merged.merged and child.holds):
         return merged
     return Merge(True, published=await publish_held(child.id))

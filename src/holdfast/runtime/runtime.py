@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
@@ -35,6 +33,9 @@ from holdfast.values.errors import Misuse
 from holdfast.values.ids import new_id
 from holdfast.values.ports import Clock, Dice, SystemClock, SystemDice
 from holdfast.world import Stage
+from holdfast.world.temporary import Temporary, sweep
+
+_SCRATCH = "holdfast-memory-"
 
 
 class Runtime:
@@ -74,7 +75,7 @@ class Runtime:
         self._opa = Opa(self._clock)
         self._host: Host | None = None
         self._signing: Signing | None = None
-        self._scratch = ""
+        self._scratch: Temporary | None = None
 
     async def __aenter__(self) -> Runtime:
         settings = self.settings
@@ -97,7 +98,9 @@ class Runtime:
         self.store = store
         self._signing = await self._may_sign(store)
         if not caches:
-            caches = self._scratch = tempfile.mkdtemp(prefix="holdfast-")
+            await asyncio.to_thread(sweep, _SCRATCH)
+            self._scratch = Temporary(_SCRATCH)
+            caches = str(self._scratch.path)
         workplace.enlist(caches, settings.sandbox)
         self._host = Host(
             store, owner=owner, find=self.programs.find, ref_of=self.programs.ref_of,
@@ -140,8 +143,9 @@ class Runtime:
                 await self._signing.close()
             caches = self._host.caches
             await workplace.leave(caches)
-            if caches == self._scratch:
-                await asyncio.to_thread(shutil.rmtree, caches, True)
+            if self._scratch is not None:
+                await asyncio.to_thread(self._scratch.close)
+                self._scratch = None
             if self._given is None or isinstance(self._given, str):
                 await self.store.close()
             self._host = None

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Generic, TypeVar
 
 from holdfast.engine.branch import Branch, Check, Merge
+from holdfast.engine.choices import Resolve
 from holdfast.engine.declare import Agent, Bound
 from holdfast.engine.publish import discard_held, inside
 from holdfast.engine.verbs import Child, merge, spawn_holding
@@ -37,9 +38,9 @@ class Candidate(Generic[R]):
     def __repr__(self) -> str:
         return f"<candidate {self.id} score={self.score:g}>"
 
-    async def merge(self, check: Check | None = None) -> Merge:
+    async def merge(self, check: Check | None = None, resolve: Resolve | None = None) -> Merge:
         """Merge its world into the caller's and publish what it held; see `holdfast.merge`."""
-        return await merge(self.child, check)
+        return await merge(self.child, check, resolve)
 
     async def discard(self) -> None:
         """Drop what it held. A step."""

@@ -13,7 +13,6 @@ import contextlib
 import os
 import shutil
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -26,10 +25,12 @@ from holdfast.sandbox.spec import TIERS, Ended, Folder, Limits, Overlay, Spec, T
 from holdfast.values import limits as most
 from holdfast.values.errors import HoldfastError, Misuse, Outside, Refused
 from holdfast.world import CopyCheckout, Stage
+from holdfast.world.clones import Clones
 from holdfast.world.disk import Row
 from holdfast.world.layers import Layers, Stack
 from holdfast.world.overlay import Upper, read_upper
 from holdfast.world.shelf import delete, real
+from holdfast.world.temporary import Temporary
 from holdfast.world.tree import RESERVED
 
 
@@ -78,13 +79,14 @@ class Workplace:
     are shown here, "overlay" or "copy", with why no overlay can be mounted."""
 
     def __init__(self, caches: str, wanted: str) -> None:
-        self._own = "" if caches else tempfile.mkdtemp(prefix="holdfast-")
-        self._caches = Path(caches or self._own)
+        self._own = None if caches else Temporary("holdfast-memory-")
+        self._caches = Path(caches) if self._own is None else self._own.path
         least, strongest = _tiers(wanted)
         unsafe = least == "none"
         self._sandbox = Sandbox(least=least, most=strongest, unsafe=unsafe)
         self._wanted = wanted
         self._layers: Layers | None = None
+        self._clones: Clones | None = None
         self._overlays: bool | None = None
         self.checkout = "copy"
         self._open: dict[str, _World] = {}
@@ -307,8 +309,8 @@ class Workplace:
         await self._sandbox.close()
         if self._layers is not None:
             await asyncio.to_thread(self._layers.close)
-        if self._own:
-            await asyncio.to_thread(shutil.rmtree, self._own, True)
+        if self._own is not None:
+            await asyncio.to_thread(self._own.close)
 
     # As a copy ---
 
@@ -339,9 +341,18 @@ class Workplace:
             if stale.name.partition(".")[0] != str(here.epoch):
                 shutil.rmtree(stale, ignore_errors=True) if stale.is_dir() else stale.unlink()
         place.mkdir(parents=True, exist_ok=True, mode=0o700)
-        checkout = CopyCheckout(here.stage, place / str(here.epoch), place / f"{here.epoch}.index")
+        if self._clones is None:
+            self._clones = Clones(self._caches / "clones")
+        checkout = CopyCheckout(
+            here.stage, place / str(here.epoch), place / f"{here.epoch}.index", self._clones
+        )
         checkout.sync(here.root)
+        if self._clones.works and not self.checkout.endswith(_CLONED):
+            self.checkout += _CLONED
         return checkout
+
+
+_CLONED = "; large files are cloned (reflink)"
 
 
 def _scratch(copy: Path) -> str:

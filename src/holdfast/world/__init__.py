@@ -11,7 +11,7 @@ from holdfast.world.checkout import CopyCheckout, export_dir, import_dir
 from holdfast.world.chunks import ChunkTree, put_file
 from holdfast.world.diff import Change, diff, line_changes, renames, unified
 from holdfast.world.git import Exported, Version, export_git, import_git
-from holdfast.world.merge import Choice, Conflict, Driver, Merged, merge, resolve
+from holdfast.world.merge import Choice, Conflict, Merged, merge, resolve
 from holdfast.world.nodes import EMPTY, EMPTY_DIR, Entry
 from holdfast.world.objects import Objects, Stage
 from holdfast.world.rows import Combined, RowConflict
@@ -40,7 +40,6 @@ __all__ = [
     "Combined",
     "Conflict",
     "CopyCheckout",
-    "Driver",
     "Entry",
     "Exported",
     "Merged",

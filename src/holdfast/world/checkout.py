@@ -14,9 +14,10 @@ from pathlib import Path
 from holdfast.values.canon import digest
 from holdfast.values.errors import Corrupt, Misuse, NotFound, Outside
 from holdfast.world import disk, nodes, tree
+from holdfast.world.clones import Clones
 from holdfast.world.diff import compare
 from holdfast.world.disk import Row
-from holdfast.world.globs import matcher
+from holdfast.world.ignores import leaving_out
 from holdfast.world.index import Index
 from holdfast.world.nodes import EMPTY, Entry
 from holdfast.world.objects import Objects
@@ -30,19 +31,17 @@ class CopyCheckout:
 
     Moving between roots writes only the files that differ; finding out what commands did costs one
     stat per file. ``index_path`` (beside ``directory``, or in its ``.holdfast``) lets a later
-    process go on without reading everything again. ``ignore`` are patterns (`world.globs`) of
-    files that stay out of the world unless they are in it already; they are left alone, but go
-    when their directory goes.
+    process go on without reading everything again. ``clones`` share large files by reflink.
 
     All methods raise `Outside` if the disk refuses, and `Corrupt` if the objects lack content.
     """
 
     def __init__(
-        self, objects: Objects, directory: Path, index_path: Path, ignore: Sequence[str] = ()
+        self, objects: Objects, directory: Path, index_path: Path, clones: Clones | None = None
     ) -> None:
+        self._writes = None if clones is None else clones.write
         self.path = Path(directory)
         self._objects = objects
-        self._hides = matcher(ignore)
         self._index = Index(Path(index_path))
         if _inside_world(self.path, self._index.path):
             raise Misuse(f"index {index_path} lies in its own checkout: put it beside {directory}")
@@ -63,7 +62,7 @@ class CopyCheckout:
     def _sync(self, top: int, root: str) -> None:
         self._trust_only_what_is_kept()
         before, known = self.root or EMPTY, self._rows
-        scan = disk.Scan(digest, known, self._hides, self._index.now(top))
+        scan = disk.Scan(digest, known, _all, self._index.now(top))
         found = scan.run(top)
         plan = {
             path: new
@@ -76,7 +75,7 @@ class CopyCheckout:
         if not plan and root == self.root and found == known:
             return
         self._forget()
-        rows = disk.put_on_disk(self._objects, top, found, plan)
+        rows = disk.put_on_disk(self._objects, top, found, plan, self._writes)
         # nothing else writes here now, so what is older than this moment can be trusted (W5)
         self._keep(root, _settled(rows, self._index.now(top)))
 
@@ -92,7 +91,7 @@ class CopyCheckout:
         with _disk(self.path), _opened(self.path, os.O_NOFOLLOW) as top:
             self._trust_only_what_is_kept()
             before, known = self.root, self._rows
-            scan = disk.Scan(self._objects.put, known, self._hides, self._index.now(top))
+            scan = disk.Scan(self._objects.put, known, _all, self._index.now(top))
             found = scan.run(top)
             if left is not None:
                 left += [scan.special[path] for path in sorted(scan.special)]
@@ -104,12 +103,6 @@ class CopyCheckout:
             if found != known or root != before:
                 self._keep(root, found)
             return root
-
-    def discard(self) -> None:
-        """Make the directory equal to `root` again; `Misuse` if no root is known."""
-        if not self.root:
-            raise Misuse(f"checkout {self.path} stands for no known root: sync it to one first")
-        self.sync(self.root)
 
     def _trust_only_what_is_kept(self) -> None:
         """Forget a root whose nodes were staged by somebody whose commit never happened.
@@ -131,8 +124,14 @@ class CopyCheckout:
         self.root, self._rows = root, rows
 
 
+def _all(_: str) -> bool:
+    """Nothing is passed over."""
+    return False
+
+
 def import_dir(objects: Objects, directory: Path, ignore: Sequence[str] = ()) -> str:
-    """The root of a directory's content, without ``.holdfast`` and what ``ignore`` matches.
+    """The root of a directory's content, without ``.holdfast`` and what ``ignore`` matches: globs,
+    and `GITIGNORE` for what git ignores.
 
     The directory is only read, its access rights are left as they are. `NotFound`, `Misuse` for
     what a world cannot hold, `Outside` if the disk refuses.
@@ -140,7 +139,7 @@ def import_dir(objects: Objects, directory: Path, ignore: Sequence[str] = ()) ->
     if not Path(directory).is_dir():
         raise NotFound(f"{directory}: no such directory")
     with _disk(directory), _opened(directory) as top:
-        scan = disk.Scan(objects.put, {}, matcher(ignore), 0, ours=False)
+        scan = disk.Scan(objects.put, {}, leaving_out(directory, ignore), 0, ours=False)
         found = scan.run(top)
     _refuse_odd(scan, directory)
     return _root_of(objects, found)

@@ -15,6 +15,7 @@ from holdfast.values import limits
 from holdfast.world import chunks, nodes
 from holdfast.world.nodes import EMPTY, EMPTY_DIR, Entry
 from holdfast.world.objects import Objects
+from holdfast.world.rowdiff import row_changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +117,8 @@ def unified(objects: Objects, changes: Iterable[Change], context: int = 3) -> st
     """The changes as a patch in git's form, exact renames shown as such; ``context`` in lines.
 
     `git apply` accepts what it says of text. Content that is not UTF-8, holds a NUL or is longer
-    than DIFF_TEXT_BYTES is only said to differ. Empty directories are shown by their header alone.
+    than DIFF_TEXT_BYTES is only said to differ, and of SQLite databases
+    which rows do. Empty directories are shown by their header alone.
     """
     return "".join(_patch(objects, change, context) for change in renames(changes))
 
@@ -156,7 +158,12 @@ def _body(
     old_text, new_text = _text(objects, old), _text(objects, new)
     if old_text is None or new_text is None:
         same = old is not None and new is not None and old.hash == new.hash
-        return "" if same else f"Binary files {old_name} and {new_name} differ\n"
+        if same:
+            return ""
+        rows = None
+        if old is not None and new is not None:
+            rows = row_changes(objects, new_name, old, new)
+        return f"Binary files {old_name} and {new_name} differ\n{rows or ''}"
     if old_text == new_text:
         return ""
     body = "".join(_hunks(old_text, new_text, context))

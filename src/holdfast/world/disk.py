@@ -37,7 +37,7 @@ ODD = "odd"
 
 _DIR_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_WRITE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_WRITE_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def signature(found: os.stat_result) -> Sig:
@@ -249,11 +249,20 @@ def _sort(mode: int) -> str:
     return next((word for test, word in kinds if test(mode)), "a device")
 
 
+Writes = Callable[[int, Objects, Entry], None]
+"""Writes a file's content into an empty, open one."""
+
+
 # Writing --------------------------------------------------------------------------------------
 def put_on_disk(
-    objects: Objects, top: int, found: dict[str, Row], plan: dict[str, Entry | None]
+    objects: Objects,
+    top: int,
+    found: dict[str, Row],
+    plan: dict[str, Entry | None],
+    writes: Writes | None = None,
 ) -> dict[str, Row]:
     """Make each path of ``plan`` hold its entry (None: nothing), given what a scan found there.
+    ``writes``: how a file's content gets into it (default: `write`).
 
     Returns the rows of the directory afterwards. OSError, or `Corrupt` if content is absent.
     """
@@ -268,7 +277,7 @@ def put_on_disk(
             entry = plan[path]
             if entry is not None and path not in rows:
                 parent, _, name = path.rpartition("/")
-                sig = _create(objects, folders.at(parent), name, entry)
+                sig = _create(objects, folders.at(parent), name, entry, writes or write)
                 rows[path] = Row(EMPTY_DIR if entry.is_dir else entry, sig)
     finally:
         folders.close()
@@ -306,16 +315,16 @@ def _within(path: str, gone: set[str]) -> bool:
     return False
 
 
-def _create(objects: Objects, folder: int, name: str, entry: Entry) -> Sig | None:
+def _create(objects: Objects, folder: int, name: str, entry: Entry, writes: Writes) -> Sig | None:
     """Put an entry where nothing (that the scan has seen) is; a file's signature."""
     try:
-        return _make(objects, folder, name, entry)
+        return _make(objects, folder, name, entry, writes)
     except FileExistsError:  # something that the scan passed over, such as an ignored file
         delete(folder, name)
-        return _make(objects, folder, name, entry)
+        return _make(objects, folder, name, entry, writes)
 
 
-def _make(objects: Objects, folder: int, name: str, entry: Entry) -> Sig | None:
+def _make(objects: Objects, folder: int, name: str, entry: Entry, writes: Writes) -> Sig | None:
     if entry.is_dir:
         os.mkdir(name, 0o755, dir_fd=folder)
         return None
@@ -325,7 +334,7 @@ def _make(objects: Objects, folder: int, name: str, entry: Entry) -> Sig | None:
     mode = 0o755 if entry.executable else 0o644
     opened = os.open(name, _WRITE_FLAGS, mode, dir_fd=folder)
     try:
-        write(opened, objects, entry)
+        writes(opened, objects, entry)
         status = os.fstat(opened)
         if stat.S_IMODE(status.st_mode) != mode:  # the umask took something away
             os.fchmod(opened, mode)

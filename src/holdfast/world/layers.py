@@ -72,7 +72,8 @@ class Layers:
             if path is None:
                 self._build(Layer(self._nearest(root, tuple(near), given), root), given)
             elif len(path) > limits.OVERLAY_LEVELS_MAX:
-                self._compact(path, given)
+                # INVARIANT W64: nothing is mounted that is deeper, however far the background lags
+                self._compact(path, given, wait=True)
             elif stack := self._hold(root, path):
                 self._shorten(path)
                 return stack
@@ -231,9 +232,11 @@ class Layers:
         finally:
             self._pending = False
 
-    def _compact(self, path: tuple[Layer, ...], objects: Objects) -> None:
+    def _compact(self, path: tuple[Layer, ...], objects: Objects, *, wait: bool = False) -> None:
         """Make the newest layers one. How many: as many as are together about as large as the next
-        older one, so that in a long chain each change is written again only a few times."""
+        older one, so that in a long chain each change is written again only a few times. All of
+        many become a base, but not while somebody waits: that takes as long as the world is large,
+        a layer only as long as the changes are many."""
         layers, base = path[:-1], path[-1]
         taken = total = 0
         for layer in layers:
@@ -241,7 +244,7 @@ class Layers:
             if taken >= limits.COMPACT_MIN_ITEMS and entries > 2 * total:
                 break
             taken, total = taken + 1, total + entries
-        whole = taken == len(layers) and total > self._few(base)
+        whole = taken == len(layers) and total > self._few(base) and not wait
         self._build(Layer("" if whole else layers[taken - 1].below, path[0].root), objects)
 
     def _evict(self, everything: bool = False) -> None:

@@ -1,28 +1,25 @@
 """Three-way merge of worlds. What cannot be merged becomes a value, never a guess.
 
 The walk follows the Merkle trees: whatever only one side changed is taken by hash, unread. Text is
-merged by lines, SQLite databases by rows (`rows`), anything else by the driver given for its path.
+merged by lines, SQLite databases by rows (`rows`), or as ``.gitattributes`` say (`attributes`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from holdfast.values import limits
 from holdfast.values.errors import Misuse
 from holdfast.world import chunks, nodes, tree
+from holdfast.world.attributes import NAME, Attributes
 from holdfast.world.diff import Change, diff
-from holdfast.world.globs import matcher
 from holdfast.world.nodes import EMPTY, Entry
 from holdfast.world.objects import Objects
 from holdfast.world.pages import BESIDE
 from holdfast.world.rows import Combined, Row, RowConflict, merge_rows, settle_rows
-from holdfast.world.text import git_merge_text
-
-Driver = Callable[[Objects, str, Entry, Entry, Entry], Combined]
-"""Merges one file: (objects, path, base, ours, theirs) to what they give together."""
+from holdfast.world.text import git_merge_text, union_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,20 +67,23 @@ def merge(
     base: str,
     ours: str,
     theirs: str,
-    drivers: Mapping[str, Driver] | None = None,
 ) -> Merged:
     """Merge what ``theirs`` changed since ``base`` into ``ours`` (all three are roots).
 
-    ``drivers`` maps patterns (see `holdfast.world.globs`) to merge functions; the first that
-    matches a path is asked. Other files are merged as databases if all three are, or else as text
-    up to MERGE_TEXT_BYTES. A change to a file that the other side renamed, without changing it,
+    How a file is merged that both sides changed, ``merge=`` in the ``.gitattributes`` of ``base``
+    says: text, rows, union, ours, theirs, or binary (a conflict). Others are merged as databases if
+    all three are, or else as text up to MERGE_TEXT_BYTES. A change to a file that the other side
+    renamed, without changing it,
     follows it. Without a common ancestor use `EMPTY` as base.
     """
     if theirs in (ours, base):
         return Merged(ours)
     if ours == base:
         return Merged(theirs)
-    run = _Merge(objects, drivers or {})
+    # INVARIANT W60: the rules are those that both sides came from, so that neither side can make
+    # rules for its own merge, and who merges whom makes no difference.
+    rules = Attributes(objects, base)
+    run = _Merge(objects, rules)
     root = run.directory("", base, ours, theirs)
     if run.gone:  # something was taken away that the other side changed, or took away as well
         renamed, split = _renames(diff(objects, base, ours), diff(objects, base, theirs))
@@ -95,7 +95,7 @@ def merge(
                 base, ours, theirs = moved
                 followed.append((old, new))
         if followed:
-            run = _Merge(objects, drivers or {})
+            run = _Merge(objects, rules)
             root = run.directory("", base, ours, theirs)
         run.renamed, run.conflicts = followed, [*run.conflicts, *split]
     conflicts = tuple(sorted(run.conflicts, key=lambda conflict: conflict.path))
@@ -207,9 +207,9 @@ def _named(conflict: Conflict, place: str | tuple[str, str, tuple[object, ...]])
 class _Merge:
     """One merge under way: collects conflicts and combined paths."""
 
-    def __init__(self, objects: Objects, drivers: Mapping[str, Driver]) -> None:
+    def __init__(self, objects: Objects, rules: Attributes) -> None:
         self.objects = objects
-        self.drivers = [(matcher([pattern]), driver) for pattern, driver in drivers.items()]
+        self.rules = rules
         self.conflicts: list[Conflict] = []
         self.combined: list[str] = []
         self.renamed: list[tuple[str, str]] = []
@@ -280,6 +280,13 @@ class _Merge:
     def _files(self, path: str, base: Entry | None, ours: Entry, theirs: Entry) -> Entry | None:
         if base is None or not base.is_file:
             same = ours._replace(executable=theirs.executable) == theirs
+            rule = "" if same else self.rules.merge(path)
+            if rule in ("ours", "theirs", "union"):
+                nothing = chunks.put_file(self.objects, b"")
+                found = _ruled(self.objects, path, rule, (nothing, ours, theirs))
+                if found.entry is not None:
+                    self.combined.append(path)
+                    return found.entry._replace(executable=ours.executable or theirs.executable)
             return self._conflict(path, "mode" if same else "add/add", base, ours, theirs)
         # with a common ancestor the two values of the bit leave no room for a conflict
         executable = ours.executable if ours.executable != base.executable else theirs.executable
@@ -296,11 +303,11 @@ class _Merge:
         return combined.entry._replace(executable=executable)
 
     def _combine(self, path: str, base: Entry, ours: Entry, theirs: Entry) -> Combined:
-        for matches, driver in self.drivers:
-            if matches(path):
-                return driver(self.objects, path, base, ours, theirs)
         sides = (base, ours, theirs)
-        if all(is_database(self.objects, side) for side in sides):
+        rule = self.rules.merge(path)
+        if rule in ("text", "union", "ours", "theirs", "binary"):
+            return _ruled(self.objects, path, rule, sides)
+        if rule == "rows" or all(is_database(self.objects, side) for side in sides):
             if path in self.open:
                 why = "it was left open (-wal or -journal beside it): change it once to bring it in"
                 return Combined(None, why=why)
@@ -337,11 +344,24 @@ def is_database(objects: Objects, entry: Entry) -> bool:
     return chunks.ChunkTree(objects, entry).chunk(0).startswith(chunks.DATABASE_HEAD)
 
 
-def _merge_text(objects: Objects, *sides: Entry) -> Combined:
+def _ruled(objects: Objects, path: str, rule: str, sides: tuple[Entry, Entry, Entry]) -> Combined:
+    """Merge one file as `.gitattributes` say."""
+    match rule:
+        case "ours":
+            return Combined(sides[1])
+        case "theirs":
+            return Combined(sides[2])
+        case "binary":
+            return Combined(None, why=f"{path}: merge=binary in {NAME}")
+        case _:
+            return _merge_text(objects, *sides, union=rule == "union")
+
+
+def _merge_text(objects: Objects, *sides: Entry, union: bool = False) -> Combined:
     if any(side.size > limits.MERGE_TEXT_BYTES for side in sides):
         return Combined(None, why=f"over {limits.MERGE_TEXT_BYTES:,} bytes: too long for lines")
     base, ours, theirs = (chunks.file_bytes(objects, side) for side in sides)
-    content = git_merge_text(base, ours, theirs)
+    content = (union_text if union else git_merge_text)(base, ours, theirs)
     return Combined(None if content is None else chunks.put_file(objects, content))
 
 

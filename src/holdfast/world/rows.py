@@ -67,7 +67,7 @@ class _Table:
 
 
 def merge_rows(objects: Objects, path: str, base: Entry, ours: Entry, theirs: Entry) -> Combined:
-    """Merge three versions of a database; fits `holdfast.world.merge.Driver`."""
+    """Merge three versions of a database; if one is none, that is a conflict of the file."""
     try:
         with _opened(objects, path, base, ours, theirs) as sides:
             return _Rows(objects, path, *sides).merge(base, ours, theirs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 import pygit2
-from pygit2.enums import FileMode, ObjectType
+from pygit2.enums import FileMode, MergeFavor, ObjectType
 
 
 class _Memory(pygit2.OdbBackend):
@@ -56,6 +56,21 @@ class _Merger:
             finally:
                 self.memory.blobs.clear()
 
+    def union(self, *sides: bytes) -> bytes:
+        """Base, ours and theirs merged, with the lines of both where they conflict."""
+        with self.lock:
+            try:
+                trees = [self._tree(side) for side in sides]
+                index = self.repository.merge_trees(*trees, favor=MergeFavor.UNION)
+                return self.memory.blobs[index["side"].id][1]
+            finally:
+                self.memory.blobs.clear()
+
+    def _tree(self, content: bytes) -> pygit2.Oid:
+        builder = self.repository.TreeBuilder()
+        builder.insert("side", self.odb.write(ObjectType.BLOB, content), FileMode.BLOB)
+        return builder.write()
+
     def _side(self, label: str, content: bytes) -> pygit2.IndexEntry:
         # libgit2 labels conflict markers with the entry's path
         return pygit2.IndexEntry(label, self.odb.write(ObjectType.BLOB, content), FileMode.BLOB)
@@ -75,6 +90,14 @@ def git_merge_text(base: bytes, ours: bytes, theirs: bytes) -> bytes | None:
         return ours
     merged = _merge(base, ours, theirs)
     return merged[1] if merged is not None and merged[0] else None
+
+
+def union_text(base: bytes, ours: bytes, theirs: bytes) -> bytes | None:
+    """Both sides' changes since ``base``; where they conflict, our lines and then theirs. None if
+    any side holds a NUL."""
+    if any(b"\0" in side for side in (base, ours, theirs)):
+        return None
+    return _merger.union(base, ours, theirs)
 
 
 def conflict_text(base: bytes, ours: bytes, theirs: bytes) -> bytes | None:

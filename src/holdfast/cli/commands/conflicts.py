@@ -68,7 +68,7 @@ async def _conflicts(desk: Desk, ref: str, show: str) -> None:
 
 
 def _document(stage: Any, one: Any, found: Any) -> dict[str, Any]:
-    from holdfast.engine.landing import label
+    from holdfast.engine.choices import label
 
     choice = found.change.choices.get(label(one))
     where = one if one.row is None else one.row

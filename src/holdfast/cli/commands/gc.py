@@ -20,7 +20,7 @@ def command(*, older_than: float | None, dry_run: bool, compact: bool, desk: Des
 
     Without --older-than no run is deleted, only content that no run needs. A run stays as long as
     any run stays that is tied to it, by a fork or as parent and child. Other processes may work on
-    the store meanwhile.
+    the store meanwhile. What a killed `world mount` left on the disk goes, too.
 
     \b
     Example: holdfast gc --older-than 30 --dry-run
@@ -31,13 +31,17 @@ def command(*, older_than: float | None, dry_run: bool, compact: bool, desk: Des
 async def _gc(desk: Desk, days: float | None, dry: bool, compact: bool) -> None:
     import msgspec
 
+    from holdfast.cli.mounting import MOUNT
     from holdfast.runtime.maintenance import collect
+    from holdfast.world.temporary import sweep
 
     before = 0 if days is None else desk.now_ms() - int(days * 86_400_000)
     async with desk.store() as store:
         found = collect(
             store, ended_before=before, dry=dry, compact=compact, progress=desk.progress
         )
+        if not dry:
+            sweep(MOUNT, store.directory / "checkouts")
     screen = desk.screen
     screen.erase()
     if screen.json:

@@ -51,7 +51,8 @@ async def _resolve(desk: Desk, ref: str, path: str, take: str, content: bytes) -
     from holdfast.cli.landing import Goal, asked, bring, tell
     from holdfast.cli.refs import find_run
     from holdfast.cli.worlds import home_of
-    from holdfast.engine.landing import decide, label, open_merge
+    from holdfast.engine.choices import label
+    from holdfast.engine.landing import decide, open_merge
     from holdfast.values.errors import Refused
 
     async with desk.store() as store:

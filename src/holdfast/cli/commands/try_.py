@@ -25,6 +25,7 @@ from holdfast.values import limits
 @click.option("--secret", "secrets", multiple=True, metavar="NAME",
               help="A variable that it may see; its value is not recorded.")  # fmt: skip
 @click.option("--ignore", multiple=True, metavar="GLOB", help="Leave such paths out of the forks.")
+@click.option("--gitignore", is_flag=True, help="Leave out what git ignores.")
 @click.option("--name", default=None, metavar="ID", help="The run's id (default: a new one).")
 @click.option("--policy", default="", metavar="FILE", help="Policy file (or HOLDFAST_POLICY).")
 @click.option("--no-input", is_flag=True, help="Ask and offer nothing here, even on a terminal.")
@@ -66,10 +67,12 @@ def command(
     """
     from holdfast.cli.landing import words as split
     from holdfast.tools.attempts import Reach
+    from holdfast.world.ignores import GITIGNORE
 
     plan: dict[str, Any] = {
         "command": list(words), "count": count, "check_command": list(split(check, "--check")),
-        "seconds": seconds, "score": score, "directory": str(Path.cwd()), "ignore": list(ignore),
+        "seconds": seconds, "score": score, "directory": str(Path.cwd()),
+        "ignore": [*ignore, *[GITIGNORE] * manner["gitignore"]],
         "reach": Reach(tuple(str(Path(one).absolute()) for one in readable), network, secrets),
     }  # fmt: skip
     return asyncio.run(_try(desk, plan, name, manner["policy"], may_ask=not manner["no_input"]))
@@ -102,7 +105,8 @@ async def _try(
                                               by=desk.user)  # fmt: skip
         begun.append(handle.id)
         await remember_home(runtime.store, handle.id, desk.settings.directory)
-        desk.screen.note((f"try {handle.id}", "bold"), f"  {plan['count']} forks of {directory}")
+        forks = "1 fork" if plan["count"] == 1 else f"{plan['count']} forks"
+        desk.screen.note((f"try {handle.id}", "bold"), f"  {forks} of {directory}")
         return begun
 
     manner = Manner(user=desk.user, timers=True, quiet=True, hushed=True)

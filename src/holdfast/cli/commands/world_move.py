@@ -17,23 +17,33 @@ from holdfast.values import limits
 @click.argument("directory", metavar="[DIR]", default=".")
 @click.option("--name", default=None, metavar="ID", help="The branch's id (default: a new one).")
 @click.option("--ignore", multiple=True, metavar="GLOB", help="Leave such paths out.")
+@click.option("--gitignore", is_flag=True, help="Leave out what git ignores.")
 @click.option("--git", "commit", default="", metavar="COMMIT",
               help="Instead of its files: a commit of the git repository DIR.")  # fmt: skip
 @shared
 def init(
-    directory: str, *, name: str | None, ignore: tuple[str, ...], commit: str, desk: Desk
+    directory: str,
+    *,
+    name: str | None,
+    ignore: tuple[str, ...],
+    gitignore: bool,
+    commit: str,
+    desk: Desk,
 ) -> None:
     """Take a directory in as a branch that no program runs.
 
-    All that it holds but .holdfast, with untracked and ignored files; the directory is not changed.
-    Runs can be merged into the branch, and from it into the directory.
+    All that it holds but .holdfast, with untracked and (but for --gitignore) ignored files; the
+    directory is not changed. Runs can be merged into the branch, and from it into the directory.
 
     \b
     Examples:
       holdfast world init --name main --ignore node_modules
       holdfast world init --git v1.2
     """
-    asyncio.run(_init(desk, Path(directory).absolute(), name, ignore, commit))
+    from holdfast.world.ignores import GITIGNORE
+
+    leave = (*ignore, GITIGNORE) if gitignore else ignore
+    asyncio.run(_init(desk, Path(directory).absolute(), name, leave, commit))
 
 
 async def _init(
@@ -99,6 +109,9 @@ def merge(
     init`), as it is now. Only what differs is written there, all of it or nothing; what an
     interrupted merge left half written there is finished first. If it was not you who took it in,
     with this store, say --directory; then no check of the journal's is run.
+
+    The policy judges it: refused, the exit code is 3; if a person is to approve it, that is asked
+    here, or the exit code is 10: approve what waits, and say the same again.
 
     With conflicts nothing changes; they are listed and the exit code is 4 (`holdfast resolve`). The
     check is split into words, there is no shell; if it fails nothing moves, and the exit code is 3.

@@ -1,0 +1,78 @@
+"""Databases in a diff: which rows differ, bounded, by table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import apsw
+import pytest
+
+from holdfast.values import limits
+from holdfast.world import EMPTY, diff, unified, write_file
+from tests.world.support import memory
+
+
+@pytest.fixture
+def between(tmp_path: Path):
+    """The diff between two scripts' databases."""
+    objects = memory()
+
+    def made(number: int, script: str) -> str:
+        conn = apsw.Connection(str(tmp_path / str(number)))
+        conn.execute(script)
+        conn.close()
+        return write_file(objects, EMPTY, "shop.db", (tmp_path / str(number)).read_bytes())
+
+    return lambda old, new: unified(objects, diff(objects, made(1, old), made(2, new)))
+
+
+START = """
+create table stock(name text primary key, count int);
+create table log(text); create table gone(a);
+insert into stock values('tea', 1), ('salt', 2), ('odd
+name', x'00ff');
+insert into log values('a');
+"""
+
+
+def test_rows_by_table_and_key(between):
+    text = between(
+        START,
+        START
+        + "update stock set count = 5 where name = 'tea'; delete from stock where name = 'salt';"
+        "insert into stock values('new', null); insert into log values('b'); drop table gone;"
+        "create table more(a); delete from stock where count = x'00ff'",
+    )
+    assert text.splitlines()[1:] == [
+        "Binary files a/shop.db and b/shop.db differ",
+        "@@ table gone removed @@",
+        "@@ table log @@",
+        "+text='b'",
+        "@@ table more added @@",
+        "@@ table stock @@",
+        "+name='new', count=None",
+        "-name='odd\\nname', count=b'\\x00\\xff'",
+        "-name='salt', count=2",
+        "-name='tea', count=1",
+        "+name='tea', count=5",
+    ]
+
+
+def test_it_is_bounded(between, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(limits, "DIFF_ROWS", 3)
+    fill = "with recursive n(i) as (select 1 union select i + 1 from n where i < 1000) "
+    text = between(START, START + fill + "insert into stock select i, hex(zeroblob(200)) from n")
+    lines = text.splitlines()[3:]
+    assert len(lines) == 4
+    assert lines[-1] == "(more rows differ)"
+    assert max(map(len, lines)) < 100
+
+
+def test_what_only_looks_like_a_database_is_binary():
+    objects = memory()
+    roots = [
+        write_file(objects, EMPTY, "x.db", b"SQLite format 3\0" + bytes([n]) * 1000) for n in (1, 2)
+    ]
+    assert unified(objects, diff(objects, *roots)).endswith(
+        "Binary files a/x.db and b/x.db differ\n"
+    )
