@@ -14,7 +14,7 @@ from holdfast.gate.labels import Label
 from holdfast.gate.tools import ToolFacts
 
 MAIL = ToolFacts(("*",), output=Label("untrusted", "internal"))
-ARGS = {
+ARGS: dict[str, Any] = {
     "recipients": ["anna.berg@corp.example", "j17@corp.example"],
     "subject": "Invoices of last month",
     "amount": 1250.5,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +22,7 @@ RECORD = {
 }  # fmt: skip
 
 
-def leaving(context: Context, text: str, **more: object) -> dict[str, object]:
+def leaving(context: Context, text: str, **more: Any) -> dict[str, Any]:
     args = {"to": "anna@corp.example", "body": text, **more}
     return flow(context, args, TOOL, "send_mail", "once", "tool")
 

@@ -117,6 +117,14 @@ def test_numbers_are_read_as_people_write_them(said: str, value: Any) -> None:
     assert origin(seen(person=f"transfer {said}"), value, "amount") == "person"
 
 
+def test_spaces_and_signs_do_not_count() -> None:
+    spaced, packed = "US13 3000 0001 2121 2121", "US13300000012121 2121".replace(" ", "")
+    for said, value in ((spaced, packed), (packed, spaced), (spaced, spaced)):
+        assert origin(seen(untrusted=f"pay to {said}, now"), value, "account") == "untrusted"
+        assert origin(seen(person=f"pay to {said}, now"), value, "account") == "person"
+    assert origin(seen(person="post it in general"), "#general", "channel") == "person"
+
+
 def test_scripts_without_spaces() -> None:
     assert origin(seen(person="请给张伟发邮件"), "张伟", "name") == "person"
 

@@ -186,7 +186,7 @@ class Context:
     def _add(self, where: str, found: Seen, rank: int, label: Label) -> None:
         self._origins.add(found.atoms, rank, where)
         if found.alike:
-            # INVARIANT G22: letters that only look alike ground words, never addresses
+            # letters that only look alike ground words, never addresses (G22)
             good = rank < NOWHERE
             alike = filter(str.isalpha, found.alike) if good else found.alike
             self._origins.add(alike, rank, where)
