@@ -3,9 +3,5 @@
 NAMES = (
     "sequential", "once", "together", "onestep", "replay", "fork", "signal", "parked",
     "conversation", "listing", "imports", "worlds", "openworlds", "databases", "merging",
-    "consulting",
-    "backtesting", "judging",
-    "flowing",
-    "budgets",
-    "auditing",
+    "judging", "flowing", "consulting", "budgets", "backtesting", "auditing",
 )  # fmt: skip
