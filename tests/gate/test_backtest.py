@@ -104,7 +104,7 @@ def test_decisions_are_read_with_what_persons_said():
     past.run("one", ASKS, send(1), send(2, answer="deny"), {"tool": "read"})
     past.run("two", OPEN, send(3))
     pos = past.decided()[-1].pos
-    past.add("two", FindingAdded(pos, "review", "eve"), value=pack({"answer": "wrong"}, {}))
+    past.add("two", FindingAdded(pos, "reviewed", "eve"), value=pack({"opinion": "wrong"}, {}))
     found = past.decided()
     assert [(one.run, one.key, one.agent, one.role, one.answer, one.reviewed) for one in found] == [
         ("one", "1", "clerk", "r", "approve", ""),

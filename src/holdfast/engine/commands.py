@@ -14,21 +14,23 @@ from holdfast.engine.run import Pending, Run
 from holdfast.engine.seeing import groups, known_tool, label_of, looks
 from holdfast.gate import Policy, Verdict
 from holdfast.gate.policy import Engine
+from holdfast.gate.risk import sampled
 from holdfast.gate.switches import Switchboard
 from holdfast.journal.events import (
     ApprovalAsked,
     BranchMerged,
     Draft,
     Failure,
+    FindingAdded,
     Status,
     StepPlanned,
     StepSettled,
 )
 from holdfast.journal.like import shorten
 from holdfast.journal.store import Batch
-from holdfast.journal.views import place_of
+from holdfast.journal.views import REVIEW, place_of
 from holdfast.values import limits
-from holdfast.values.canon import Blobs, digest, unpack
+from holdfast.values.canon import Blobs, digest, pack, unpack
 
 
 class Append(msgspec.Struct, gc=False):
@@ -194,11 +196,23 @@ def settle(
     drafts = [made]
     if done.merged is not None:
         drafts.insert(0, Draft(done.merged, made.at, world=world))
+    if _sampled(run, pending, policy, step):
+        look = FindingAdded(step.planned_pos, REVIEW, by="sample")
+        drafts.append(Draft(look, made.at, value=pack({"why": "sample"}, blobs)))
     if pending.of is not None:
         # INVARIANT E11: an effect that was held is published when its run is told so: one append
         place = place_of(run.history.segment, pending.key)
         others = (*others, news(pending.of, f"{run.id}@{place}", body, done.value, made.at))
     yield Append(drafts, blobs, others)
+
+
+def _sampled(run: Run, pending: Pending, policy: Policy, step: Step) -> bool:
+    """Whether somebody is to look afterwards at this call, which was allowed without asking: a
+    share of those that leave the world, as the policy says. Only such calls show what it misses."""
+    risk, planned = policy.risk, step.planned
+    if risk is None or planned is None or planned.verdict is None:
+        return False
+    return planned.verdict.decision == "allow" and sampled(f"{run.id} {pending.key}", risk)
 
 
 def _charges(

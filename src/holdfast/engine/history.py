@@ -41,13 +41,15 @@ CANCEL_KEY = "0"
 class Step(msgspec.Struct, eq=False, gc=False):
     """Everything recorded about one step. ``args`` is the skeleton it was asked with, ``edited``
     the one that a person made of it; ``approved``: who approved so far; ``given``: the answer that
-    decided, with ``given_value``; ``cleared``: digest of the action that people had
-    allowed when they were asked about its cost; ``charges``: what its plans reserved, by meter."""
+    decided, with ``given_value``; ``planned_pos``: position of its newest plan; ``cleared``: digest
+    of the action that people had allowed when they were asked about its cost; ``charges``: what its
+    plans reserved, by meter."""
 
     key: str
     plan: Plan | None = None
     args: bytes | None = None
     planned: StepPlanned | None = None
+    planned_pos: int = 0
     asked: ApprovalAsked | None = None
     given: ApprovalGiven | None = None
     given_value: bytes | None = None
@@ -182,7 +184,7 @@ class History:
         """Take in a StepPlanned."""
         step = self.step(body.key)
         step.plan = body.plan
-        step.planned = body
+        step.planned, step.planned_pos = body, event.pos
         if body.charges:
             # with those that reserved nothing: what was used is charged there too
             reserved = {name: n for name, n in body.charges.items() if name.startswith(BUDGET)}

@@ -51,7 +51,7 @@ def know(
             found.update(_in_a_persons_words(run, pending, args, found))
     if "agent" in need:
         found.update(of_agent(policy, proposal.agent))
-    return Facts(**found)
+    return Facts(**found, groups=tuple(sorted(need)))
 
 
 def _in_a_persons_words(

@@ -15,22 +15,19 @@ from holdfast.gate.facts import Facts
 from holdfast.gate.proposal import Proposal
 from holdfast.gate.verdict import Decision, Verdict
 from holdfast.journal.events import Event, Plan, body_decoder
+from holdfast.journal.views import REVIEWED
 from holdfast.values.canon import unpack
 
 _JUDGED: Final = frozenset({"step.planned", "step.settled", "approval.asked"})
 TOLD: Final = _JUDGED | {"run.started", "approval.given", "finding.added", "run.ended"}
 """Kinds of events that decisions are read from."""
 
-REVIEW: Final = "review"
-"""Type of the finding by which a person says afterwards of an allowed call that it was fine or
-wrong: its payload is {"answer": "fine" or "wrong"}."""
-
 
 class Decided(msgspec.Struct, eq=False, gc=False):
     """One decision, made ``at`` (ms since 1970) at event ``pos`` of its run. ``args``: skeleton of
     the arguments, None if it is not in that event. ``answer``: approve, deny, or "" as long as
-    nobody was asked or answered; ``reviewed``: as said afterwards of an allowed call, fine or
-    wrong."""
+    nobody was asked or answered; ``reviewed``: as said afterwards of an allowed call, right
+    or wrong."""
 
     seq: int
     at: int
@@ -90,9 +87,9 @@ def decisions(events: Iterable[Event], fetch: Callable[[str], bytes]) -> list[De
         elif kind == "finding.added":
             body = body_decoder(kind).decode(event.body)
             one = placed.get((event.run, body.about))
-            if one is not None and body.type == REVIEW and event.value is not None:
+            if one is not None and body.type == REVIEWED and event.value is not None:
                 said = unpack(event.value, fetch)
-                one.reviewed = str(said.get("answer", "")) if isinstance(said, dict) else ""
+                one.reviewed = str(said.get("opinion", "")) if isinstance(said, dict) else ""
     return found
 
 

@@ -127,7 +127,7 @@ class Runtime:
                 await store.close()
             raise
         return Signing(
-            store, key, places, policy=self.policy.hash, clock=self._clock, dice=self._dice
+            store, key, places, policy=lambda: self.policy.hash, clock=self._clock, dice=self._dice
         )
 
     async def __aexit__(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from holdfast.stores.entries import Statement, statements
 from holdfast.stores.keys import SigningKey
@@ -43,7 +43,7 @@ class Signing:
         key: SigningKey,
         witnesses: Sequence[Witness],
         *,
-        policy: str,
+        policy: Callable[[], str],
         clock: Clock,
         dice: Dice,
     ) -> None:
@@ -85,7 +85,7 @@ class Signing:
             if found.count and (found.now or last):
                 await sign(
                     self._store, self._key,
-                    policy=self._policy, clock=self._clock, dice=self._dice,
+                    policy=self._policy(), clock=self._clock, dice=self._dice,
                 )  # fmt: skip
             self._tell("", "")
         except Exception as error:  # noqa: BLE001 - J59

@@ -12,6 +12,7 @@ from holdfast.cli.desk import Desk, shared
 from holdfast.cli.screen import Part
 from holdfast.cli.text import cut, one_line
 from holdfast.engine.held import ledger
+from holdfast.journal.record import OWN
 from holdfast.journal.store import RunQuery, Store
 from holdfast.journal.views import RunRow
 from holdfast.values import limits
@@ -51,15 +52,18 @@ async def _list(
         while True:
             page = 1000 if everything else limit
             rows = await store.runs(RunQuery(page, before, status, agent))
+            full = len(rows) == page
+            last = rows[-1].number if rows else 0
+            rows = [row for row in rows if agent or row.run not in OWN]  # not anybody's work
             if desk.screen.json:
                 for row in rows:
                     desk.screen.document(telling.row_document(row))
             elif rows:
                 await _table(desk, store, rows)
             shown = shown or bool(rows)
-            if len(rows) < page or not rows:
+            if not full:
                 break
-            before = rows[-1].number
+            before = last
             if not everything:
                 if await store.runs(RunQuery(1, before, status, agent)):
                     desk.screen.note((f"more: --before {before}, or --all", "dim"))
