@@ -89,7 +89,7 @@ def test_it_is_told_of_the_action_and_its_facts(unix: bool, tmp_path: Path, opa:
         "agent": "pays", "role": "", "kind": "tool", "tool": "pay", "effect": "once",
         "args": {"to": "ann", "amount": 5.0},
     }  # fmt: skip
-    assert set(facts) == {name for names in GROUPS.values() for name in names}
+    assert set(facts) == {"groups", *(name for names in GROUPS.values() for name in names)}
     assert decider.paths == ["/v1/data/holdfast/verdict"]
     (planned,) = support.bodies(site, "step.planned")
     assert planned.verdict.rules == ("theirs",)

@@ -54,8 +54,8 @@ def pays(site: Site, calls: tuple[tuple[int, str], ...] = ((5, "bob"),)) -> Any:
 
     tool: Tool[..., Any] = Tool(
         pay, name="pay", effect="once", timeout=None, retries=0, backoff=0, reconcile=find,
-        effect_of=effect,
     )  # fmt: skip
+    tool.effect_of = effect
 
     @holdfast.agent
     async def payer() -> list[str]:

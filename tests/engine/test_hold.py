@@ -762,12 +762,14 @@ def test_what_changes_the_world_and_leaves_it_is_never_held_e45():
     def effect(bound: Any) -> str:
         return "once" if bound["network"] else "world"
 
-    @holdfast.tool(effect="world", effect_of=effect)
+    @holdfast.tool(effect="world")
     async def fetch(network: str) -> str:
         if network:
             site.outside.did("once", "fetch", network)
         await world.write.fn("got", network or "nothing")
         return "did"
+
+    fetch.effect_of = effect
 
     async def main() -> list[str]:
         found = [await fetch(""), await world.read("got")]

@@ -35,7 +35,7 @@ TOPICS: dict[str, dict[str, str]] = {
         "resolve": "Decide a conflict of a refused merge; after the last one it goes through.",
     },
     "Answers to runs that wait for a person": {
-        "inbox": "List what runs ask people; answer it one by one.",
+        "inbox": "List what runs ask people, the longest waiting first; on a terminal, answer it.",
         "approve": "Allow the action that a run asks about.",
         "deny": "Refuse the action that a run asks about, or decline its question.",
         "answer": "Answer the question that a run asks.",

@@ -253,7 +253,6 @@ class Tool(Declared, Generic[P, R]):
         reconcile: Callable[..., Any] | None,
         preview: Callable[..., Any] | None = None,
         undo: Callable[..., Any] | None = None,
-        effect_of: Callable[[Mapping[str, Any]], str] | None = None,
         facts: ToolFacts | None = None,
         estimate: Callable[..., Mapping[str, float]] | None = None,
     ) -> None:
@@ -268,7 +267,7 @@ class Tool(Declared, Generic[P, R]):
             raise Misuse(f"tool {name}: undo is for what leaves the world, this is {effect!r}")
         self.effect = effect
         self.plan = Plan(name, "tool", effect)
-        self._effect_of = effect_of
+        self.effect_of: Callable[[Mapping[str, Any]], str] | None = None
         self.timeout = timeout
         self.retries = retries
         self.backoff = backoff
@@ -280,7 +279,7 @@ class Tool(Declared, Generic[P, R]):
 
     def plan_of(self, bound: Mapping[str, Any]) -> Plan:
         """What a call with these arguments is: its effect may be another than the declared one."""
-        effect = self.effect if self._effect_of is None else self._effect_of(bound)
+        effect = self.effect if self.effect_of is None else self.effect_of(bound)
         return self.plan if effect == self.effect else Plan(self.name, "tool", effect)
 
     @functools.cached_property
@@ -369,7 +368,6 @@ def tool(
     reconcile: Callable[..., Any] | None = None,
     preview: Callable[..., Any] | None = None,
     undo: Callable[..., Any] | None = None,
-    effect_of: Callable[[Mapping[str, Any]], str] | None = None,
     facts: ToolFacts | None = None,
     estimate: Callable[..., Mapping[str, float]] | None = None,
 ) -> Callable[[Callable[P, R]], Tool[P, R]]:
@@ -387,8 +385,9 @@ def tool(
     itself not leave the world. ``undo(result=..., **args)``, for what leaves the world: called when
     a transaction fails, with the tool's arguments and its result. It may be called again, under the
     same `holdfast.idempotency_key`, with the tool's retries and timeout; a tool of its own, whose
-    effect, retries and ``reconcile`` then count, may stand here too. ``effect_of(bound)``: the
-    effect of one call, by its arguments, where that differs (a ``world`` tool keeps its changes).
+    effect, retries and ``reconcile`` then count, may stand here too. The attribute ``effect_of`` of
+    the tool may be set to a function: the effect of one call, by its arguments, where that differs
+    (a ``world`` tool keeps its changes).
     ``facts``: what its arguments and results mean (`tool_facts`), for policies that do not say it.
     ``estimate(**args)``: the most that a call can use, by unit, such as ``{"tokens": max_tokens}``:
     what budgets reserve before it; it overrides what the policy says of the tool.
@@ -405,7 +404,6 @@ def tool(
             reconcile=reconcile,
             preview=preview,
             undo=undo,
-            effect_of=effect_of,
             facts=facts,
             estimate=estimate,
         )

@@ -11,7 +11,6 @@ from typing import Any
 
 import msgspec
 
-from holdfast.gate.counting import BUDGET
 from holdfast.journal.events import (
     ApprovalAsked,
     ApprovalGiven,
@@ -29,6 +28,7 @@ from holdfast.journal.events import (
     payload_hash,
 )
 from holdfast.journal.like import is_short, restore
+from holdfast.journal.meters import BUDGET
 from holdfast.journal.quorum import met
 from holdfast.journal.views import hear
 from holdfast.values.canon import decode, unpack

@@ -31,7 +31,7 @@ from holdfast.engine.run import Pending, Run
 from holdfast.gate import Verdict, counting
 from holdfast.gate.approvers import resolve
 from holdfast.gate.budgets import UNITS, Budget
-from holdfast.gate.counting import BUDGET, Share, Who
+from holdfast.gate.counting import Share, Who
 from holdfast.journal.events import (
     ApprovalAsked,
     Draft,
@@ -41,6 +41,7 @@ from holdfast.journal.events import (
     StepPlanned,
     StepSettled,
 )
+from holdfast.journal.meters import BUDGET
 from holdfast.journal.quorum import missing
 from holdfast.values.canon import Blobs, digest, pack
 from holdfast.values.errors import Exceeded, Misuse

@@ -19,12 +19,10 @@ import msgspec
 from holdfast.gate.agents import AgentCard
 from holdfast.gate.budgets import Budget
 from holdfast.gate.pattern import names_of
+from holdfast.journal.meters import BUDGET
 from holdfast.values import limits
 from holdfast.values.canon import digest
 from holdfast.values.ids import NAME
-
-BUDGET: Final = "budget/"
-"""What names of meters that have a budget's limit for a cap begin with."""
 
 SCALE: Final = {"money": 1_000_000, "tokens": 1, "calls": 1, "seconds": 1_000, "runs": 1}
 """What a meter counts one of each unit as: money in millionths, seconds in thousandths."""

@@ -14,6 +14,8 @@ from holdfast.journal.events import Event, StepPlanned, StepSettled, body_decode
 from holdfast.values import limits
 from holdfast.values.errors import Exceeded, Misuse
 
+BUDGET = "budget/"
+"""What names of meters that have a budget's limit for a cap begin with."""
 CHARGING = ("step.planned", "step.settled")
 """Kinds of events that may charge meters."""
 

@@ -9,8 +9,9 @@ from typing import Any
 import msgspec
 
 from holdfast.gate import DEFAULT_POLICY, Policy, load_policy_file
-from holdfast.gate.counting import BUDGET, SCALE, alert, cap_of, shown, used
+from holdfast.gate.counting import SCALE, alert, cap_of, shown, used
 from holdfast.journal.events import Event
+from holdfast.journal.meters import BUDGET
 from holdfast.journal.signed import SignedRoot
 from holdfast.journal.store import Store
 from holdfast.runtime.settings import Settings

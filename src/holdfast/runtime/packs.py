@@ -27,7 +27,7 @@ def _folders() -> dict[str, Path]:
     """Packs lie in the installed package, or, in a checkout, at its top."""
     for place in (_HERE / "policies", _HERE.parents[1] / "policies"):
         if place.is_dir():
-            return {each.name: each for each in sorted(place.iterdir()) if each.is_dir()}
+            return {each.name: each for each in sorted(place.iterdir()) if any(each.glob("*.yaml"))}
     return {}
 
 

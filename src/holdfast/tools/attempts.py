@@ -97,7 +97,7 @@ def _effect_of_reach(bound: Mapping[str, Any]) -> str:
     return "idempotent" if bound["reach"].network else "world"
 
 
-@tool(effect="world", name="world.attempt", effect_of=_effect_of_reach)
+@tool(effect="world", name="world.attempt")
 async def _attempt(
     command: Sequence[str], seconds: float, environment: dict[str, str], reach: Reach
 ) -> Result:
@@ -105,7 +105,7 @@ async def _attempt(
     return await _reaching(command, seconds, environment, reach)
 
 
-@tool(effect="world", name="world.check", effect_of=_effect_of_reach)
+@tool(effect="world", name="world.check")
 async def check(
     command: Sequence[str],
     seconds: float = limits.COMMAND_SECONDS,
@@ -118,6 +118,9 @@ async def check(
     result = await _reaching(command, seconds, environment, reach)
     here.root = before
     return result
+
+
+_attempt.effect_of = check.effect_of = _effect_of_reach
 
 
 @agent(name="holdfast.check")

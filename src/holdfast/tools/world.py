@@ -157,7 +157,7 @@ def _effect_of_run(bound: Mapping[str, Any]) -> str:
     return "once" if bound["network"] else "world"
 
 
-@tool(effect="world", name="world.run", effect_of=_effect_of_run)
+@tool(effect="world", name="world.run")
 async def run(
     command: Sequence[str],
     seconds: float = limits.COMMAND_SECONDS,
@@ -189,6 +189,9 @@ async def run(
     place = workplace(here.caches)
     ended, left = await place.run(here, asked)
     return result_of(ended, left, values, place.checkout)
+
+
+run.effect_of = _effect_of_run
 
 
 def export(directory: Path) -> None:

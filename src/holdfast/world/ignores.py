@@ -107,8 +107,28 @@ def _spec(file: Path) -> GitIgnoreSpec | None:
     except OSError:
         return None
     with os.fdopen(opened, encoding="utf-8", errors="surrogateescape") as lines:
-        return GitIgnoreSpec.from_lines(lines.read().splitlines())
+        rules = [_inside(line) for line in lines.read().splitlines()]
+    return GitIgnoreSpec.from_lines(rules)
+
+
+def _inside(rule: str) -> str:
+    """``a/**`` means what is in ``a``; pathspec takes it for ``a/`` itself too, git does not."""
+    bare = rule.rstrip(" ")
+    return f"{bare}/*" if bare.endswith("/**") else rule
 
 
 def _match(spec: GitIgnoreSpec | None, path: str, is_dir: bool) -> bool | None:
-    return None if spec is None else spec.check_file(path + "/" * is_dir, ()).include
+    """What the last rule that names this very path says: True to ignore it, False not to, None if
+    there is none. A rule about a directory says nothing of what is in it: that is asked above."""
+    text = path + "/" * is_dir
+    for rule in reversed(spec.patterns if spec is not None else ()):
+        if (
+            rule.include is not None
+            and rule.regex is not None
+            and any(
+                found.groupdict().get("ps_d") is None or found.end("ps_d") == len(text)
+                for found in rule.regex.finditer(text)
+            )
+        ):
+            return rule.include
+    return None
