@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from holdfast.engine.branch import Branch, Merge, fork
     from holdfast.engine.declare import NOT_DONE, Agent, Tool, agent, tool
     from holdfast.engine.host import Handle
+    from holdfast.engine.meaning import tool_facts
     from holdfast.engine.publish import Effect, Published, publish
     from holdfast.engine.transaction import transaction
     from holdfast.engine.verbs import (
@@ -58,6 +59,7 @@ _HOMES = {
     "holdfast.engine.branch": ("Branch", "Merge", "fork"),
     "holdfast.engine.declare": ("NOT_DONE", "Agent", "Tool", "agent", "tool"),
     "holdfast.engine.host": ("Handle",),
+    "holdfast.engine.meaning": ("tool_facts",),
     "holdfast.engine.publish": ("Effect", "Published", "publish"),
     "holdfast.engine.transaction": ("transaction",),
     "holdfast.engine.verbs": (
@@ -123,6 +125,7 @@ __all__ = [
     "spawn",
     "sql",
     "tool",
+    "tool_facts",
     "transaction",
     "uuid",
     "wait_for",

@@ -178,7 +178,7 @@ def test_publishing_stops_at_a_denial_and_goes_on_behind_it():
 version: 1
 name: p
 rules:
-  - {id: never-so, when: {tool: say, args: {text: {in: [%s]}}}, then: deny}
+  - {id: never-so, when: {tool: say}, if: 'args.text == "%s"', then: deny}
   - {id: all, when: {effect: [read, world, idempotent, once]}, then: allow}
 """
     site = Site(policy=parse_policy(text % "never", "p"))

@@ -13,6 +13,10 @@ from holdfast.values.errors import Misuse, NotFound
 HEAD = "version: 1\nrules:\n"
 
 
+TOOLS = "tools: [{tool: pay, args: {amount: number, to: string}}]\n"
+OTHER = "version: 1\nrules: []\n{}\n"
+
+
 def _rule(body: str) -> str:
     return f"{HEAD}  - id: r\n    when: {{tool: t}}\n    then: allow\n{body}"
 
@@ -21,8 +25,8 @@ def _when(body: str) -> str:
     return f"{HEAD}  - id: r\n    then: allow\n    when:\n      {body}\n"
 
 
-def _arg(body: str) -> str:
-    return _when(f"args: {{{body}}}")
+def _if(condition: str) -> str:
+    return f"{HEAD}  - id: r\n    then: allow\n    if: '{condition}'\n"
 
 
 DISAGREE = (
@@ -74,7 +78,7 @@ TABLE = [
     # rules
     (HEAD + "  - then\n", "3: a rule must be a mapping, not the string 'then'"),
     (HEAD + "  - {when: {tool: t}, then: deny}\n", "3: a rule has no 'id'"),
-    (HEAD + "  - {id: r, then: deny}\n", "3: rule 'r' has no 'when'"),
+    (HEAD + "  - {id: r, then: deny}\n", "3: rule 'r' has neither 'when' nor 'if'"),
     (HEAD + "  - {id: r, when: {tool: t}}\n", "3: rule 'r' has no 'then'"),
     (HEAD + "  - {id: 5, when: {tool: t}, then: deny}\n", None),
     (
@@ -97,7 +101,16 @@ TABLE = [
     (_rule("    approvers: [a]\n"), "6: approvers need 'then: escalate', not 'allow'"),
     (
         HEAD + "  - {id: r, when: {tool: t}, then: verify}\n",
-        "3: then: 'verify' needs checks, which do not exist yet: use 'escalate'",
+        "3: 'then: verify' needs 'checks'",
+    ),
+    (
+        HEAD + "  - {id: r, when: {tool: t}, then: verify, checks: c}\n",
+        "3: unknown check 'c': the policy has no section 'checks'",
+    ),
+    (_rule("    checks: [a]\n"), "6: checks need 'then: verify', not 'allow'"),
+    (
+        "version: 1\notherwise: verify\nrules: []\n",
+        "2: otherwise cannot be 'verify': only a rule names checks; use 'escalate'",
     ),
     (
         HEAD + "  - {id: r, when: {tool: t}, then: alow}\n",
@@ -107,7 +120,10 @@ TABLE = [
         HEAD + "  - {id: r, when: {tool: t}, then: approve}\n",
         "3: unknown decision 'approve': did you mean 'escalate'?",
     ),
-    (HEAD + "  - {id: r, when: {tool: t}, then: [deny]}\n", "3: then must be a string, not a list"),
+    (
+        HEAD + "  - {id: r, when: {tool: t}, then: [deny]}\n",
+        "3: decision must be a string, not a list",
+    ),
     # when
     (HEAD + "  - {id: r, when: {}, then: deny}\n", "3: 'when' of rule 'r' is empty"),
     (
@@ -141,37 +157,122 @@ TABLE = [
     (_when("role: 2026-01-01"), "6: " + DISAGREE.format("2026-01-01")),
     (_when("role: 1e3"), "6: " + DISAGREE.format("1e3")),
     (_when("role: .inf"), "6: " + DISAGREE.format(".inf")),
-    # arguments
-    (_when("args: {}"), "6: args is empty"),
-    (_when("args: [a]"), "6: args must be a mapping, not a list"),
-    (_arg("a: {}"), "6: the condition on a is empty"),
-    (_arg("a: [1]"), "6: a must be one value or operators, not a list; write {in: [...]}"),
-    (_arg("a: null"), None),
-    (_arg("a..b: 1"), "6: argument 'a..b' must be names joined by dots, as in 'items.0.sku'"),
-    (_arg("a: {lte: 5}"), "6: unknown operator 'lte' for a: did you mean 'le'?"),
-    (_arg("a: {'>=': 5}"), "6: unknown operator '>=' for a: did you mean 'ge'?"),
-    (_arg("a: {le: '5'}"), "6: le takes a number, not the string '5'"),
-    (_arg("a: {le: true}"), "6: le takes a number, not the boolean true"),
-    (_arg("a: {le: 1_000}"), "6: " + DISAGREE.format("1_000")),
-    (_arg("a: {eq: [1]}"), "6: eq takes a string, number or boolean, not a list"),
-    (_arg("a: {in: EUR}"), "6: in must be a list, not the string 'EUR'"),
-    (_arg("a: {in: []}"), "6: in is an empty list"),
-    (_arg("a: {in: [1, '1']}"), "6: in mixes types: number, string"),
-    (_arg("a: {in: [NO, SE]}"), "6: " + DISAGREE.format("NO")),
-    (_arg("a: {absent: 1}"), "6: absent takes true or false, not the number 1"),
-    (_arg("a: {starts_with: ''}"), "6: starts_with is empty"),
-    (_arg("a: {contains: ''}"), "6: contains is empty"),
+    # conditions
     (
-        _arg("a: {matches: '(a'}"),
-        "6: matches '(a': the pattern ends too early (character 3)",
-    ),
-    (
-        _arg("a: {matches: '(?=a)'}"),
+        _when("args: {a: 1}"),
         (
-            "6: matches '(?=a)': of the groups that start with '(?' only '(?:...)' exists "
-            "(character 2)"
+            "6: 'when' of rule 'r' has names only: write a condition on arguments as 'if', as in "
+            "'if: args.amount <= 50'"
         ),
     ),
+    (_rule("    if: true\n"), "6: if must be a CEL expression in a string, not the boolean true"),
+    (_if(""), "5: if: the condition is empty"),
+    (_if(" "), "5: if: the condition is empty"),
+    (_if("x" * 2001), "5: if: 2001 characters, at most 2000 fit: write two rules"),
+    (_if("clls > 3"), "5: if: character 1: unknown name 'clls': did you mean 'calls'?"),
+    (
+        _if("calls > 3 && agnt == tool"),
+        "5: if: character 14: unknown name 'agnt': did you mean 'agent'?",
+    ),
+    (_if("args.a.startswith(agent)"), None),
+    (_if("len(args.a) > 3"), "5: if: character 4: unknown function 'len': did you mean 'size'?"),
+    (_if('calls > "3"'), "5: if: character 7: '>' does not go with (int, string)"),
+    (
+        _if("calls > 1.5"),
+        (
+            "5: if: character 7: '>' does not go with (int, double): write a decimal number with "
+            "its point (1.0) beside one that has one"
+        ),
+    ),
+    (_if("calls + 1"), "5: if: a condition must be true or false, this is of type int"),
+    (_if("agent"), "5: if: a condition must be true or false, this is of type string"),
+    (_if("args.a =="), None),
+    (_if("(" * 500 + "true" + ")" * 500), None),
+    (_if('args["a"] == 1'), '5: if: write .a instead of ["a"]'),
+    (_if(".calls == 1"), "5: if: a name cannot start with a dot"),
+    (_if('agent.matches("a+)")'), '5: if: "a+)" is no pattern: unexpected ): a+)'),
+    (
+        _if("risk > 0.5"),
+        "5: if: 'risk' needs the section 'risk', which this policy does not have",
+    ),
+    (
+        _if("args.amunt > 5").replace("if:", "when: {tool: pay}\n    if:") + TOOLS,
+        "6: if: pay has no argument 'amunt': did you mean 'amount'?",
+    ),
+    (
+        _if("args.amount > 5 && args.to == 5").replace("if:", "when: {tool: pay}\n    if:") + TOOLS,
+        "6: if: args.to of pay is a string, here it is used as a number",
+    ),
+    (
+        _if("args.to.name == tool").replace("if:", "when: {tool: pay}\n    if:") + TOOLS,
+        "6: if: args.to of pay is a string, nothing is inside it",
+    ),
+    # other sections
+    (OTHER.format("tools: [{tool: t, efect: once}]"), None),
+    (
+        OTHER.format("tools: [{tool: t, effect: onse}]"),
+        "3: unknown effect 'onse': did you mean 'once'?",
+    ),
+    (
+        OTHER.format("tools: [{tool: t, output: trusted}]"),
+        (
+            "3: output is 'trusted': write INTEGRITY/CONFIDENTIALITY, one of person, trusted, "
+            "untrusted and one of public, internal, confidential, secret"
+        ),
+    ),
+    (
+        OTHER.format("tools: [{tool: t, args: {a: string}, target: b}]"),
+        "3: target: t has no argument 'b': known: a",
+    ),
+    (
+        OTHER.format("tools: [{tool: t, args: {a: text}}]"),
+        "3: unknown args.a 'text': known: string, number, boolean, list, mapping",
+    ),
+    (OTHER.format("tools: [{tool: t, harm: -1}]"), "3: harm must be from 0 to 1e+12, not -1"),
+    (OTHER.format("tools: [{tool: t, pin: abc}]"), None),
+    (OTHER.format("agents: [{owner: ann}]"), "3: an agent has no 'agent'"),
+    (OTHER.format("agents: [{agent: a, autonomy: 5}]"), "3: autonomy must be from 0 to 4, not 5"),
+    (OTHER.format("agents: [{agent: a, key: abc}]"), None),
+    (
+        OTHER.format("routes: [{name: a, people: [b]}, {name: b, people: [a, c]}]"),
+        "3: routes lead in a circle: a -> b -> a",
+    ),
+    (
+        OTHER.format("routes: [{name: a, people: [b], needs: 2}]"),
+        "3: route 'a' needs 2 people and names 1",
+    ),
+    (
+        OTHER.format("routes: [{name: a, people: [b]}, {name: a, people: [b]}]"),
+        "3: route name 'a' is taken by the route on line 3",
+    ),
+    (
+        HEAD + "  - {id: r, if: 'true', then: escalate, approvers: [finanse]}\n"
+        "routes: [{name: finance, people: [ann]}]\n",
+        "3: approvers: 'finanse' is no route and in no route: did you mean 'finance'?",
+    ),
+    (
+        OTHER.format("budgets: [{id: b, unit: euros, limit: 5, scope: run}]"),
+        "3: unknown unit 'euros': known: money, tokens, calls, seconds, runs",
+    ),
+    (OTHER.format("budgets: [{id: b, unit: money, scope: run}]"), "3: a budget has no 'limit'"),
+    (
+        OTHER.format("budgets: [{id: b, unit: money, limit: 5, scope: run, alert: 2}]"),
+        "3: alert must be from 0.01 to 1, not 2",
+    ),
+    (
+        OTHER.format("checks: [{name: c, kind: tool}]"),
+        "3: a check of kind 'tool' has no 'use'",
+    ),
+    (
+        OTHER.format("checks: [{name: c, kind: condition, that: result.a == 1, use: x}]"),
+        "3: a check of kind 'condition' takes no 'use'",
+    ),
+    (
+        OTHER.format("checks: [{name: c, kind: condition, that: calls == 1}]"),
+        "3: that: character 1: unknown name 'calls': known: args, result, changes",
+    ),
+    (OTHER.format("risk: {weights: {a: -1}}"), "3: weights.a must be from 0 to 100, not -1"),
+    (OTHER.format("engine: {opa: localhost}"), None),
 ]
 
 
@@ -203,13 +304,15 @@ def test_hash_is_of_the_meaning() -> None:
 
 def test_hash_is_stable() -> None:
     """Recorded verdicts carry it: a change here is a format change."""
-    assert default_policy().hash[:12] == "014faad4f71a"
+    assert default_policy().hash[:12] == "ea5b7246785b"
 
 
 def test_rules_keep_what_was_written() -> None:
-    (rule,) = parse_policy(_when("args: {a: {le: 5}, b: x}"), "p.yaml").rules
-    assert rule.when == {"args": {"a": {"le": 5}, "b": {"eq": "x"}}}
-    assert rule.line == 3
+    (rule,) = parse_policy(_when("tool: t\n    if: args.a<=5 // few"), "p.yaml").rules
+    assert rule.when == {"tool": ("t",)}
+    assert rule.condition is not None
+    assert rule.condition.text == "args . a <= 5"
+    assert (rule.source, rule.line) == ("p.yaml", 3)
 
 
 def test_load_policy_file(tmp_path: Path) -> None:
@@ -218,11 +321,40 @@ def test_load_policy_file(tmp_path: Path) -> None:
     assert load_policy_file(path).source == str(path)
     with pytest.raises(NotFound, match="there is no such policy file"):
         load_policy_file(tmp_path / "none.yaml")
-    with pytest.raises(Misuse, match="cannot be read"):
-        load_policy_file(tmp_path)
     path.write_bytes(b"version: 1\n\xff")
     with pytest.raises(Misuse, match=r"p\.yaml:2: the policy is not UTF-8 text"):
         load_policy_file(path)
     path.write_bytes(b"\xff" * (limits.POLICY_MAX_CHARS * 5))
     with pytest.raises(Misuse):
         load_policy_file(path)
+
+
+def test_a_folder_is_one_policy(tmp_path: Path) -> None:
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "cases.yaml").write_text("no policy")
+    (tmp_path / "b.yaml").write_text(TOOLS.replace("tools", "version: 1\ntools"))
+    (tmp_path / "a.yaml").write_text(_if("args.amount > 5").replace("id: r", "id: x"))
+    policy = load_policy_file(tmp_path)
+    assert [rule.id for rule in policy.rules] == ["x"]
+    assert policy.tool("pay").args == {"amount": "number", "to": "string"}
+    (tmp_path / "c.yaml").write_text("# more\n" + _if("calls > 5").replace("id: r", "id: x"))
+    with pytest.raises(Misuse) as caught:
+        load_policy_file(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path}/c.yaml:4: rule id 'x' is taken by the rule at {tmp_path}/a.yaml:3"
+    )
+    (tmp_path / "c.yaml").write_text("version: 1\nname: one\n")
+    (tmp_path / "d.yaml").write_text("version: 1\nname: two\n")
+    with pytest.raises(Misuse, match=r"d.yaml:2: name also stands in .*c.yaml:2"):
+        load_policy_file(tmp_path)
+    (tmp_path / "d.yml").write_text("")
+    with pytest.raises(Misuse, match="rename it"):
+        load_policy_file(tmp_path)
+
+
+def test_a_folder_without_a_policy(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="no policy in this folder"):
+        load_policy_file(tmp_path)
+    (tmp_path / "a.yaml").write_text("version: 1\nname: x\n")
+    with pytest.raises(Misuse, match="has no 'rules'"):
+        load_policy_file(tmp_path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 import yaml
 from hypothesis import given
@@ -14,14 +15,16 @@ from holdfast.gate import (
     DEFAULT_POLICY,
     EFFECTS,
     KINDS,
+    NO_FACTS,
     STRICTNESS,
+    Facts,
     Policy,
     Proposal,
     Verdict,
     judge,
     parse_policy,
 )
-from holdfast.gate.conditions import OPERATORS
+from holdfast.gate.facts import GROUPS
 from holdfast.values import limits
 from holdfast.values.errors import Misuse
 
@@ -30,27 +33,44 @@ Rule = dict[str, Any]
 _NUMBERS = st.integers(-3, 3) | st.sampled_from([0.5, 2.5])
 _WORDS = st.sampled_from(["a", "b", "ab", "a.b", "1", ""])
 _SCALARS = _WORDS | _NUMBERS | st.booleans()
-
-
-def _want() -> st.SearchStrategy[Any]:
-    words = st.sampled_from(["a", "b", "ab"])
-    operators: dict[str, st.SearchStrategy[Any]] = {
-        **dict.fromkeys(("eq", "ne"), _SCALARS),
-        **dict.fromkeys(("lt", "le", "gt", "ge"), _NUMBERS),
-        **dict.fromkeys(
-            ("in", "not_in"),
-            st.lists(words, min_size=1, max_size=3) | st.lists(_NUMBERS, min_size=1, max_size=3),
-        ),
-        **dict.fromkeys(("starts_with", "ends_with", "contains"), words),
-        "matches": st.sampled_from(["a*", "(a|b)+", "[a-z.]*"]),
-        **dict.fromkeys(("absent", "present"), st.booleans()),
-    }
-    assert operators.keys() == OPERATORS.keys()
-    one = st.sampled_from(sorted(operators)).flatmap(
-        lambda name: operators[name].map(lambda operand: {name: operand})
-    )
-    two = st.tuples(one, one).map(lambda pair: {**pair[0], **pair[1]})
-    return one | two | _SCALARS
+_SIMPLE = st.one_of(
+    st.builds(
+        "args.{} {} {}".format,
+        st.sampled_from(["p", "q", "p.q"]), st.sampled_from(["==", "!="]),
+        _SCALARS.map(json.dumps),
+    ),
+    st.builds(
+        "args.{} {} {}".format,
+        st.sampled_from(["p", "q"]), st.sampled_from(["<", "<=", ">", ">="]),
+        _NUMBERS.map(json.dumps),
+    ),
+    st.sampled_from([
+        'args.p in ["a", "b"]', "args.q in [1, 2]", 'args.p.matches("^a*$")',
+        'args.q.startsWith("a")', '"a" in args.p', "has(args.p)", "has(args.p.q)", "args.p",
+        'args.p[0] == "a"', "args.p == args.q", 'args.p.exists(x, x == "a")', "args.size() > 1",
+        "calls > 2", 'integrity == "untrusted"', 'origin.p == "person"', "new_target",
+        "amount_z > 1.5", "1 / calls > 0", 'domain(args.p) == "a.b"', 'inside(args.p, "a")',
+        'role == "clerk"', 'effect == "once"',
+    ]),
+)  # fmt: skip
+_CONDITIONS = st.recursive(
+    _SIMPLE,
+    lambda inner: st.one_of(
+        inner.map("!({})".format),
+        st.builds("({}) && ({})".format, inner, inner),
+        st.builds("({}) || ({})".format, inner, inner),
+        st.builds("has(args.p) && ({})".format, inner),
+    ),
+    max_leaves=3,
+)
+_FACTS = st.builds(
+    Facts,
+    calls=st.integers(0, 4),
+    integrity=st.sampled_from(["person", "untrusted"]),
+    origin=st.dictionaries(st.sampled_from("pq"), st.sampled_from(["person", "nowhere"])),
+    new_target=st.booleans(),
+    amount_z=st.sampled_from([0.0, 2.0]),
+)
 
 
 _TOOLS = st.sampled_from(["t", "u", "t.x", "*", "t*", "?"])
@@ -61,27 +81,27 @@ _WHEN = st.fixed_dictionaries(
         "agent": st.sampled_from(["x", "x*", "*"]),
         "role": st.sampled_from(["clerk", "c*"]),
         "kind": st.sampled_from(KINDS),
-        "args": st.dictionaries(
-            st.sampled_from(["p", "q", "p.q", "p.0"]), _want(), min_size=1, max_size=3
-        ),
     },
 )
 
 
 def _rules(then: st.SearchStrategy[str]) -> st.SearchStrategy[Rule]:
     return st.builds(
-        lambda when, then, approvers: {
+        lambda when, condition, then, approvers: {
             "when": when,
             "then": then,
+            **({"if": condition} if condition else {}),
+            **({"checks": "c"} if then == "verify" else {}),
             **({"approvers": approvers} if approvers and then == "escalate" else {}),
         },
         _WHEN,
+        st.just("") | _CONDITIONS,
         then,
         st.lists(st.sampled_from("fgh"), max_size=2, unique=True),
     )
 
 
-_DECISIONS = st.sampled_from(["allow", "escalate", "deny"])
+_DECISIONS = st.sampled_from(["allow", "verify", "escalate", "deny"])
 _POLICIES = st.lists(_rules(_DECISIONS), max_size=5)
 _VALUES = st.recursive(
     st.none() | _SCALARS | st.sampled_from([float("nan"), b"a", object(), {1}]),
@@ -117,7 +137,8 @@ def _dump(document: Any) -> str:
 
 def _text(rules: list[Rule], otherwise: str = "deny") -> str:
     numbered = [{"id": f"r{index}", **rule} for index, rule in enumerate(rules)]
-    return _dump({"version": 1, "otherwise": otherwise, "rules": numbered})
+    checks = [{"name": "c", "kind": "condition", "that": "true"}]
+    return _dump({"version": 1, "otherwise": otherwise, "rules": numbered, "checks": checks})
 
 
 def _policy(rules: list[Rule], otherwise: str = "deny") -> Policy:
@@ -159,7 +180,7 @@ class _Hostile(dict[str, Any]):
 
 
 def test_total_with_hostile_arguments() -> None:
-    rule = {"when": {"args": {"p": 1}}, "then": "allow"}
+    rule = {"if": "args.p == 1", "then": "allow"}
     verdict = judge(Proposal("a", "r", "tool", "t", "read", _Hostile()), _policy([rule]))
     assert verdict.decision == "deny"
     assert "secret" not in verdict.reason
@@ -217,21 +238,50 @@ def test_strictest_match_decides(rules: list[Rule], proposal: Proposal) -> None:
         assert _strictness(verdict) == max(map(_strictness, hits), default=0)
 
 
-@given(_POLICIES, _PROPOSALS)
-def test_an_allow_needs_every_condition_to_be_true(rules: list[Rule], proposal: Proposal) -> None:
-    """INVARIANT G3: take the arguments away, and no rule with ``args`` may still allow by error."""
-    bare = Proposal(
-        proposal.agent, proposal.role, proposal.kind, proposal.tool, proposal.effect, {}
-    )
-    verdict = judge(bare, _policy(rules))
-    if verdict.decision == "allow" and verdict.rules != ("otherwise",):
-        matched = [rules[int(name[1:])] for name in verdict.rules]
-        for rule in matched:
-            for want in rule["when"].get("args", {}).values():
-                assert want in ({"absent": True}, {"present": False}) or want == {
-                    "absent": True,
-                    "present": False,
-                }
+@given(_rules(st.just("allow")), _PROPOSALS, _FACTS)
+def test_an_allow_needs_its_condition_to_be_true(
+    rule: Rule, proposal: Proposal, facts: Facts
+) -> None:
+    """INVARIANT G3: a rule and its opposite never both allow, and are unclear together."""
+    text = rule.get("if", "true")
+    one = judge(proposal, _policy([{**rule, "if": text}]), facts)
+    other = judge(proposal, _policy([{**rule, "if": f"!({text})"}]), facts)
+    assert not one.decision == other.decision == "allow"
+    if one.decision == "allow":
+        assert other.rules == ("otherwise",)
+    assert ("cannot be evaluated" in one.reason) == ("cannot be evaluated" in other.reason)
+
+
+@given(_rules(st.just("allow")), _PROPOSALS, _FACTS, st.sampled_from("pq"))
+def test_a_lost_argument_never_allows_what_it_denied(
+    rule: Rule, proposal: Proposal, facts: Facts, name: str
+) -> None:
+    """INVARIANT G10: to lose an argument that a condition compares is no way to an allow, unless
+    the condition asks whether the argument is there at all."""
+    text = rule.get("if", "")
+    if not text or "has(" in text or "size()" in text:
+        return
+    policy = _policy([rule])
+    args = {key: value for key, value in proposal.args.items() if key != name}
+    less = msgspec.structs.replace(proposal, args=args)
+    before, after = judge(proposal, policy, facts), judge(less, policy, facts)
+    if before.rules == ("otherwise",):
+        assert after.decision == "deny"
+
+
+@given(_POLICIES, _PROPOSALS, _FACTS)
+def test_facts_are_told_if_they_were_looked_at(
+    rules: list[Rule], proposal: Proposal, facts: Facts
+) -> None:
+    """INVARIANT G13: a policy needs every group of facts that decides, and only these are told."""
+    policy = _policy(rules)
+    needs = policy.needs(proposal)
+    verdict = judge(proposal, policy, facts)
+    seen = {name for group in needs for name in GROUPS[group]}
+    kept = Facts(**{name: getattr(facts, name) for name in seen})
+    same = judge(proposal, policy, kept)
+    assert (same.decision, same.rules) == (verdict.decision, verdict.rules)
+    assert bool(verdict.facts) == (bool(needs) and facts != NO_FACTS)
 
 
 @given(_POLICIES, st.lists(_PROPOSALS, max_size=6))
@@ -257,13 +307,6 @@ def test_a_very_long_name_is_denied(name: str) -> None:
     assert verdict.rules == ("malformed",)
 
 
-_OPERANDS: dict[str, Any] = {
-    **dict.fromkeys(OPERATORS, "a"),
-    **dict.fromkeys(("lt", "le", "gt", "ge"), 1),
-    "in": ["a"],
-    "not_in": ["a"],
-    **dict.fromkeys(("absent", "present"), True),
-}
 _FULL = {
     "version": 1,
     "name": "full",
@@ -272,20 +315,58 @@ _FULL = {
         {
             "id": "r0",
             "when": {
-                "tool": "t",
-                "effect": "once",
-                "agent": "x",
-                "role": "clerk",
-                "kind": "tool",
-                "args": {"p": _OPERANDS},
+                "tool": "t", "effect": "once", "agent": "x", "role": "clerk", "kind": "tool",
             },
+            "if": "args.p > 1",
             "then": "escalate",
             "reason": "because",
             "way": "that way",
             "approvers": ["f"],
+        },
+        {"id": "r1", "if": "calls > 1", "then": "verify", "checks": ["c"]},
+    ],
+    "tools": [
+        {
+            "tool": "t", "effect": "once", "output": "untrusted/public", "endorses": True,
+            "derives": True, "deciding": ["p"], "content": ["p"], "target": "p", "amount": "p",
+            "clearance": "public", "harm": 1, "harm_per": 1, "args": {"p": "number"},
+            "pin": "0" * 64, "cost": 1, "tokens": 1, "undo": "u", "preview": "v",
         }
     ],
-}
+    "agents": [
+        {
+            "agent": "x", "owner": "f", "role": "clerk", "team": "t", "organisation": "o",
+            "autonomy": 2, "key": "A" * 43 + "=", "stopped": "because",
+        }
+    ],
+    "routes": [
+        {
+            "name": "f", "people": ["g"], "needs": 1, "delegates": {"g": "h"}, "owner_may": True,
+            "starter_may": False, "expires": 60,
+        }
+    ],
+    "risk": {
+        "base": -2, "weights": {"new_target": 1}, "review": 1, "check": 1, "sample": 0.1,
+        "version": "a",
+    },
+    "budgets": [
+        {
+            "id": "b", "unit": "money", "limit": 5, "scope": "run", "per": "day",
+            "when": {"tool": "t", "agent": "x", "role": "r", "kind": "tool"}, "alert": [0.5],
+            "approvers": ["f"],
+        }
+    ],
+    "checks": [
+        {
+            "name": "c", "kind": "tool", "that": "result.ok", "use": "t", "give": {"p": "q"},
+            "fails": "deny",
+        },
+        {"name": "d", "kind": "command", "command": ["make", "test"]},
+    ],
+    "engine": {"opa": "http://localhost:8181", "path": "a/b", "seconds": 0.05},
+}  # fmt: skip
+_FREE = {("weights",), ("args",), ("give",), ("delegates",)}
+"""Mappings whose keys are the author's own."""
 
 
 def _paths(node: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -294,7 +375,7 @@ def _paths(node: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         return [found for index, item in enumerate(node) for found in _paths(item, (*path, index))]
     if not isinstance(node, dict):
         return []
-    own = [] if path[-1:] == ("args",) else [(*path, key) for key in node]
+    own = [] if path[-1:] in _FREE else [(*path, key) for key in node]
     return own + [found for key, item in node.items() for found in _paths(item, (*path, key))]
 
 
@@ -325,24 +406,29 @@ def test_a_misspelled_name_is_refused(path: tuple[Any, ...], data: st.DataObject
         "swap": name[:at] + name[at : at + 2][::-1] + name[at + 2 :],
         "x": name[:at] + "x" + name[at + 1 :],
     }[change]
-    if new == name or (new in OPERATORS and name in OPERATORS):
+    if new == name:
         return
     with pytest.raises(Misuse, match=r"^full\.yaml:\d+: "):
         parse_policy(_dump(_renamed(_FULL, path, new)), "full.yaml")
+
+
+_NEEDED = {
+    "version", "rules", "id", "then", "checks", "tool", "agent", "name", "people", "unit", "limit",
+    "scope", "kind", "use", "command", "opa", "if",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("path", _paths(_FULL), ids=str)
 def test_a_dropped_field_is_refused_or_does_not_decide(path: tuple[Any, ...]) -> None:
     """INVARIANT G4: what may be left out is a condition (then the rule covers more) or a text."""
     text = _dump(_renamed(_FULL, path, None))
-    needed = {("version",), ("rules",)} | {("rules", 0, name) for name in ("id", "when", "then")}
-    if path in needed:
-        with pytest.raises(Misuse):
-            parse_policy(text, "full.yaml")
+    try:
+        policy = parse_policy(text, "full.yaml")
+    except Misuse:
+        assert path[-1] in _NEEDED
         return
-    policy = parse_policy(text, "full.yaml")
     assert policy.otherwise == "deny"
-    assert [rule.then for rule in policy.rules] == ["escalate"]
+    assert [rule.then for rule in policy.rules] == ["escalate", "verify"]
 
 
 @given(st.text(max_size=60) | st.lists(st.sampled_from(list("ab:-[]{}\n \"'&*!1,")), max_size=40))

@@ -92,6 +92,7 @@ def late_imports(module: Module) -> Iterator[Finding]:
 THIRD_PARTIES = {
     room: frozenset({"msgspec", "pydantic", "yaml", "zstandard"}) for room in CORE_ROOMS
 }
+THIRD_PARTIES["gate"] |= {"cel_expr_python"}
 THIRD_PARTIES["world"] |= {"apsw", "pygit2"}
 
 

@@ -5,9 +5,13 @@ Functions on a store: a command line or a web page needs no host to use them.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable
 from typing import Any
 
 from holdfast.engine.commands import too_long
+from holdfast.engine.declare import Agent
+from holdfast.engine.seeing import recorded_label
 from holdfast.journal.events import (
     ApprovalGiven,
     Draft,
@@ -20,7 +24,7 @@ from holdfast.journal.events import (
 from holdfast.journal.store import Batch, Store
 from holdfast.journal.views import CANCEL, RunRow, Wait
 from holdfast.values.canon import Blobs, pack, unpack
-from holdfast.values.errors import Misuse, NotFound, Refused
+from holdfast.values.errors import HoldfastError, Misuse, NotFound, Refused
 
 
 async def ending(store: Store, run: str) -> Event:
@@ -96,9 +100,11 @@ def open_question(row: RunRow, key: str) -> Wait:
     raise Misuse(f"run {row.run}: say which question: {places}")
 
 
-async def child_news(store: Store, run: str, asker: str) -> bytes | None:
+async def child_news(
+    store: Store, run: str, asker: str, find: Callable[[str, str], Agent[..., Any]]
+) -> bytes | None:
     """How a child run ended, as its parent is told; None if it has not; empty if the asker is that
-    parent, whose news will come."""
+    parent, whose news will come. ``find``: its program by name and reference."""
     row = await store.run(run)
     if not row.ended:
         return b"" if row.parent == asker else None
@@ -106,14 +112,25 @@ async def child_news(store: Store, run: str, asker: str) -> bytes | None:
     body: RunEnded = body_of(event)
     plain = None if event.value is None else unpack(event.value, store.get)
     blobs: Blobs = {}
-    news = pack(news_of(body.status, plain, body.error, event.world), blobs)
+    label = recorded_label(await store.read(run, row.segments[-1] if row.segments else 0))
+    narrow = False
+    with contextlib.suppress(HoldfastError):  # a program that is gone returns nothing narrow
+        narrow = find(row.agent, row.ref).narrow
+    news = pack(news_of(body.status, plain, body.error, event.world, label, narrow=narrow), blobs)
     await store.put(blobs)
     return news
 
 
-def news_of(status: str, plain: object, error: Failure | None, world: str) -> dict[str, object]:
-    """What a parent is told when its child ends."""
-    return {
+def news_of(
+    status: str, plain: object, error: Failure | None, world: str, label: str, *, narrow: bool
+) -> dict[str, object]:
+    """What a parent is told when its child ends. ``label``: of all that the child saw; ``narrow``:
+    it can return nothing but a number, a choice or a date."""
+    # INVARIANT E57: what a child saw is known to its parent wherever its result goes
+    seen: dict[str, object] = {"label": label} if label else {}
+    if label and narrow and status == "done":
+        seen["narrow"] = True
+    return seen | {
         "status": status,
         "value": plain,
         "type": error.type if error else "",

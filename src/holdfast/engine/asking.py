@@ -8,8 +8,8 @@ from typing import Any
 from holdfast.engine.commands import (
     Append,
     Await,
+    Command,
     Done,
-    Look,
     Path,
     Perform,
     Terms,
@@ -25,7 +25,7 @@ from holdfast.journal.events import ApprovalAsked, Failure, StepPlanned
 from holdfast.values.canon import digest, unpack
 from holdfast.values.errors import Misuse
 
-Asked = Generator[Append | Perform | Await | Look, Any, bool]
+Asked = Generator[Command, Any, bool]
 
 
 def approval(run: Run, pending: Pending, settings: Terms, step: Step, verdict: Verdict) -> Asked:

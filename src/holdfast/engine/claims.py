@@ -69,7 +69,8 @@ async def equip(home: Home, run: Run, pending: Pending) -> None:
     where = f"{name}:{segment or 1}"
     if where not in run.borrowed:
         row = await home.store.run(name)
-        run.borrowed[where] = await _held_steps(home, row, int(segment or 1))
+        lender = await _read(home, row, int(segment or 1))
+        run.lenders[where], run.borrowed[where] = lender, lender.holding
     found = run.borrowed[where].get(key)
     if found is None or found.args != pending.args or found.plan.name != pending.plan.name:
         raise Diverged(
@@ -78,9 +79,13 @@ async def equip(home: Home, run: Run, pending: Pending) -> None:
             key=key,
         )
     pending.tool, pending.bound = found.tool, found.bound
+    pending.lender = run.lenders[where]
+    if found.tool is not None and found.tool.facts is not None:
+        run.declared[found.tool.name] = found.tool.facts
 
 
-async def _held_steps(home: Home, row: RunRow, segment: int) -> dict[str, Pending]:
+async def _read(home: Home, row: RunRow, segment: int) -> Run:
+    """A run as its program leaves it after what is recorded; it takes no more steps."""
     starts = row.segments or (0,)
     stop = starts[segment] if segment < len(starts) else None
     events = await home.store.read(row.run, starts[segment - 1], stop)
@@ -88,6 +93,6 @@ async def _held_steps(home: Home, row: RunRow, segment: int) -> dict[str, Pendin
     try:
         read.begin()
         read.advance()
-        return read.holding
+        return read
     finally:
         read.leave()

@@ -7,10 +7,13 @@ from typing import Any
 
 import msgspec
 
-from holdfast.engine.held import news
+from holdfast.engine.dealings import Dealing, charges, dealing
+from holdfast.engine.held import LEAVES, news
 from holdfast.engine.history import Step
 from holdfast.engine.run import Pending, Run
+from holdfast.engine.seeing import groups, known_tool, label_of
 from holdfast.gate import Policy, Verdict
+from holdfast.gate.policy import Engine
 from holdfast.journal.events import (
     ApprovalAsked,
     BranchMerged,
@@ -24,7 +27,7 @@ from holdfast.journal.like import shorten
 from holdfast.journal.store import Batch
 from holdfast.journal.views import place_of
 from holdfast.values import limits
-from holdfast.values.canon import Blobs, digest
+from holdfast.values.canon import Blobs, digest, unpack
 
 
 class Append(msgspec.Struct, gc=False):
@@ -36,11 +39,15 @@ class Append(msgspec.Struct, gc=False):
 
 
 class Perform(msgspec.Struct, gc=False):
-    """Do it: the tool itself, or its reconcile or preview function. Answered with `Done`."""
+    """Do it: the tool itself, or its reconcile or preview function. Answered with `Done`.
+    ``aside``: do this instead, on a copy of the world (``after`` something else that was done
+    aside) that is dropped again."""
 
     attempt: int
     reconcile: bool = False
     preview: bool = False
+    aside: Pending | None = None
+    after: Done | None = None
 
 
 class Await(msgspec.Struct, gc=False):
@@ -77,7 +84,36 @@ class Look(msgspec.Struct, gc=False):
     run: str
 
 
-Path = Generator[Append | Perform | Await | Look, Any, None]
+class Sums(msgspec.Struct, gc=False):
+    """Ask the store what meters stand at. ``prefixes``: their names; one that ends with ``*`` means
+    all that begin so. Answered with a dict; what is absent is 0."""
+
+    prefixes: tuple[str, ...]
+
+
+class Above(msgspec.Struct, gc=False):
+    """Ask the store how many runs are above a run: its parent, that one's, and so on. Answered with
+    a number."""
+
+    run: str
+
+
+class Find(msgspec.Struct, gc=False):
+    """Find the tool of that name that a check calls. Answered with it, or None."""
+
+    tool: str
+
+
+class Consult(msgspec.Struct, gc=False):
+    """Ask the policy engine outside about a document. Answered with the bytes that came, or a text
+    that says why none did."""
+
+    engine: Engine
+    document: dict[str, Any]
+
+
+Command = Append | Perform | Await | Look | Sums | Above | Find | Consult
+Path = Generator[Command, Any, None]
 
 
 class Terms(msgspec.Struct, frozen=True):
@@ -115,6 +151,7 @@ def settle(
     """Commit the one outcome of a step, with the world after it."""
     told, branch = step.args is not None, pending.branch
     differs = pending.of is not None and pending.of.differs(done.value)
+    blobs = done.blobs if told else {**pending.blobs, **done.blobs}
     body = StepSettled(
         pending.key,
         plan=None if told else pending.plan,
@@ -133,18 +170,55 @@ def settle(
         of=of or pending.about,
         differs=differs and not done.error,
         drops=done.drops,
+        charges=_charges(run, pending, settings.policy, step, done, status),
     )
+    label = label_of(run, settings.policy, pending.key, body, done.value, pending.args, blobs)
+    if label:
+        body = msgspec.structs.replace(body, label=label)
     world = "" if branch else done.world
     made = draft(run, pending, settings, body, args=not told, value=done.value, world=world)
     drafts = [made]
     if done.merged is not None:
         drafts.insert(0, Draft(done.merged, made.at, world=world))
-    blobs = done.blobs if told else {**pending.blobs, **done.blobs}
     if pending.of is not None:
         # INVARIANT E11: an effect that was held is published when its run is told so: one append
         place = place_of(run.history.segment, pending.key)
         others = (*others, news(pending.of, f"{run.id}@{place}", body, done.value, made.at))
     yield Append(drafts, blobs, others)
+
+
+def _charges(
+    run: Run, pending: Pending, policy: Policy, step: Step, done: Done, status: Status | None
+) -> dict[str, int]:
+    """What the end of a step that leaves the world adds to the past, if anybody looks at that."""
+    if pending.plan.effect not in LEAVES or not groups(policy):
+        return {}
+    answered = step.asked is not None and step.asked.about == "action" and step.given is not None
+    decision = step.given.decision if answered and step.given is not None else ""
+    well = done.error is None and status in (None, "value")
+    one = call_of(run, pending, policy)
+    return charges(one, well=well, approved=decision in ("approve", "edit"),
+                   refused=decision == "deny")  # fmt: skip
+
+
+def call_of(run: Run, pending: Pending, policy: Policy) -> Dealing:
+    """The call that a step makes, as the past knows it."""
+    name, tool = pending.plan.name, pending.tool
+    who = pending.of.agent if pending.of is not None else run.program.name
+    facts = known_tool(run, policy, name)
+    definition = "" if tool is None else tool.definition
+    return dealing(who, name, plain_args(run, pending), pending.args, facts, definition)
+
+
+def plain_args(run: Run, pending: Pending) -> dict[str, Any]:
+    """The arguments of a step as they are recorded: plain values."""
+
+    def fetch(name: str) -> bytes:
+        found = pending.blobs.get(name)
+        return run.outer.fetch(name) if found is None else found
+
+    found = unpack(pending.args, fetch)
+    return found if isinstance(found, dict) else {}
 
 
 def draft(

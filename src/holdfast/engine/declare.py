@@ -16,6 +16,8 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
 from holdfast.engine import scope
+from holdfast.engine.meaning import fitting, is_narrow
+from holdfast.gate.tools import ToolFacts
 from holdfast.journal.events import Plan
 from holdfast.values import limits
 from holdfast.values.canon import Blobs, pack, pack_scalars
@@ -252,6 +254,7 @@ class Tool(Declared, Generic[P, R]):
         preview: Callable[..., Any] | None = None,
         undo: Callable[..., Any] | None = None,
         effect_of: Callable[[Mapping[str, Any]], str] | None = None,
+        facts: ToolFacts | None = None,
     ) -> None:
         super().__init__(fn, name)
         if effect not in EFFECTS:
@@ -271,6 +274,7 @@ class Tool(Declared, Generic[P, R]):
         self.reconcile = reconcile
         self.preview = preview
         self._undo = undo
+        self.facts = fitting(facts, fn, name)
 
     def plan_of(self, bound: Mapping[str, Any]) -> Plan:
         """What a call with these arguments is: its effect may be another than the declared one."""
@@ -286,6 +290,13 @@ class Tool(Declared, Generic[P, R]):
             self._undo, name=f"{self.name}.undo", effect="idempotent", timeout=self.timeout,
             retries=self.retries, backoff=self.backoff, reconcile=None,
         )  # fmt: skip
+
+    @functools.cached_property
+    def definition(self) -> str:
+        """Digest of what this tool says it is: name, effect, signature and description. A policy
+        may pin it, and sees when it changes."""
+        parts = (self.name, self.effect, self.shape, inspect.getdoc(self.fn) or "")
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         run = scope.current_run()
@@ -317,6 +328,12 @@ class Agent(Declared, Generic[P, R]):
         self.role = role
         self.max_parallel = max_parallel
         self.max_runs = max_runs
+
+    @functools.cached_property
+    def narrow(self) -> bool:
+        """Whether it can return nothing but a number, a date, one of some choices, or nothing: too
+        little to carry somebody's instructions."""
+        return is_narrow(self._signature.return_annotation)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         return self.fn(*args, **kwargs)
@@ -351,6 +368,7 @@ def tool(
     preview: Callable[..., Any] | None = None,
     undo: Callable[..., Any] | None = None,
     effect_of: Callable[[Mapping[str, Any]], str] | None = None,
+    facts: ToolFacts | None = None,
 ) -> Callable[[Callable[P, R]], Tool[P, R]]:
     """Declare a function as a tool.
 
@@ -368,6 +386,7 @@ def tool(
     same `holdfast.idempotency_key`, with the tool's retries and timeout; a tool of its own, whose
     effect, retries and ``reconcile`` then count, may stand here too. ``effect_of(bound)``: the
     effect of one call, by its arguments, where that differs (a ``world`` tool keeps its changes).
+    ``facts``: what its arguments and results mean (`tool_facts`), for policies that do not say it.
     """
 
     def declare(fn: Callable[P, R]) -> Tool[P, R]:
@@ -382,6 +401,7 @@ def tool(
             preview=preview,
             undo=undo,
             effect_of=effect_of,
+            facts=facts,
         )
 
     return declare

@@ -16,6 +16,7 @@ from holdfast.engine.answers import news_of
 from holdfast.engine.commands import text_of
 from holdfast.engine.home import Leaving
 from holdfast.engine.run import ContinueAs, Run
+from holdfast.engine.seeing import parting
 from holdfast.journal.events import (
     Draft,
     Failure,
@@ -167,20 +168,21 @@ async def end(resident: Leaving, error: BaseException | None) -> None:
     ended = ending_of(run, error, blobs)
     now = resident.home.clock.now_ms()
     body = RunEnded(ended.status, ended.error, steps=len(run.history.steps))
-    news = _news(run, ended, now, blobs)
+    news = _news(run, ended, now, blobs, parting(run, resident.home.settings.policy))
     await resident.append([Draft(body, now, value=ended.value)], blobs, news)
     resident.go(None, again=False)
 
 
-def _news(run: Run, ended: Ending, now: int, blobs: Blobs) -> tuple[Batch, ...]:
-    """For the parent: how its child ended, with what, and with which world."""
+def _news(run: Run, ended: Ending, now: int, blobs: Blobs, label: str) -> tuple[Batch, ...]:
+    """For the parent: how its child ended, with what, with which world, and what it had seen."""
     started = run.history.started
     if started is None or not started.parent:
         return ()
     own = dict(blobs)
     plain = None if ended.value is None else unpack(ended.value, own.__getitem__)
     name = CHILD + run.id
-    news = news_of(ended.status, plain, ended.error, run.root_of(""))
+    world, narrow = run.root_of(""), run.program.narrow
+    news = news_of(ended.status, plain, ended.error, world, label, narrow=narrow)
     body = SignalReceived(name, token=name, by=run.id)
     return (Batch(started.parent, (Draft(body, now, value=pack(news, blobs)),)),)
 
@@ -211,6 +213,7 @@ async def _continue(resident: Leaving, go_on: ContinueAs) -> None:
             code=run.program.code,
             carry=left,
             holds=old.holds,
+            label=parting(run, home.settings.policy),
         )
         draft = Draft(body, home.clock.now_ms(), args=run.program.pack_args(go_on.bound, blobs))
         expect = resident.heard.base - 1

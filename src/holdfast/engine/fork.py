@@ -252,3 +252,14 @@ async def common_world(store: Store, one: str, other: str) -> str:
         f"runs {one} and {other} share no past: "
         "neither forked from the other, nor was spawned by it"
     )
+
+
+async def above(store: Store, run: str) -> int:
+    """How many runs are above a run: its parent, that one's parent, and so on; a fork has those of
+    the run that it was forked from."""
+    count = 0
+    row = await store.run(run)
+    while row.parent or row.fork_of:
+        count += bool(row.parent)
+        row = await store.run(row.parent or row.fork_of)
+    return count

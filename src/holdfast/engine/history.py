@@ -53,11 +53,12 @@ class Step(msgspec.Struct, eq=False, gc=False):
 
 
 class Signal(msgspec.Struct, frozen=True, gc=False):
-    """A signal that arrived: position in the chain, name and payload skeleton."""
+    """A signal that arrived: position in the chain, name, payload skeleton and who sent it."""
 
     pos: int
     name: str
     value: bytes | None
+    by: str = ""
 
 
 class History:
@@ -67,7 +68,11 @@ class History:
     how many of them the program was given; ``forked_at``: when the newest fork was made, after
     ``shared`` of these; ``edits``: arguments that forks replaced; ``first``: the root at the
     beginning; ``branches``: their roots by key, ``bases``: the roots of what is around them, as
-    last merged; ``shared_steps``: keys settled in the past that the newest fork shares.
+    last merged; ``shared_steps``: keys settled in the past that the newest fork shares;
+    ``begun``: the start of the run that this one forked from, else its own; ``outcomes``: all steps
+    that settled, in order; ``judged``: what was judged (time and tool, in order of first verdicts);
+    ``of_tool``: how many of these by tool; ``used``: sums of what outcomes used, by unit;
+    ``own_at``: the time of the newest event that the run itself recorded.
     """
 
     def __init__(self) -> None:
@@ -91,6 +96,12 @@ class History:
         self.edits: list[Edit] = []
         self.shared = 0
         self.shared_steps: set[str] = set()
+        self.begun: RunStarted | None = None
+        self.outcomes: list[Step] = []
+        self.judged: dict[str, tuple[int, str]] = {}
+        self.of_tool: dict[str, int] = {}
+        self.used: dict[str, float] = {}
+        self.own_at = 0
 
     def extend(self, events: Iterable[Event]) -> None:
         """Add events, oldest first."""
@@ -139,7 +150,9 @@ class History:
         self.started = body
         if event.args is not None:
             self.input = event.args
+        self.own_at = event.at
         if not body.fork_of:
+            self.begun = body
             self.at, self.first = event.at, event.world
             self.edits = []
             return
@@ -150,6 +163,7 @@ class History:
         for step in self.steps.values():
             if step.settled is None:
                 step.planned = step.asked = step.given = None
+                self._unjudge(step.key)
 
     def take_planned(self, event: Event, body: StepPlanned) -> None:
         """Take in a StepPlanned."""
@@ -159,6 +173,9 @@ class History:
         if step.asked is not None and step.asked.about == "unknown":
             step.asked = step.given = None  # that answer is used up: this attempt followed from it
         self._keep_args(step, event)
+        self.own_at = event.at
+        if body.verdict is not None:
+            self._judge(step, event.at)
 
     def take_settled(self, event: Event, body: StepSettled) -> None:
         """Take in a StepSettled."""
@@ -177,6 +194,12 @@ class History:
         if body.plan is not None:
             step.plan = body.plan
         self._keep_args(step, event)
+        self.outcomes.append(step)
+        self.own_at = event.at
+        if body.verdict is not None:
+            self._judge(step, event.at)
+        for unit, much in body.usage.items():
+            self.used[unit] = self.used.get(unit, 0) + much
         if body.cause:
             self.consumed.add(body.cause)
         if not body.inline:
@@ -201,6 +224,9 @@ class History:
         if body.plan is not None:
             step.plan = body.plan
         self._keep_args(step, event)
+        self.own_at = event.at
+        if body.verdict is not None:
+            self._judge(step, event.at)
 
     def take_given(self, event: Event, body: ApprovalGiven) -> None:
         """Take in an ApprovalGiven."""
@@ -215,11 +241,22 @@ class History:
             if body.token in self._tokens:
                 return  # delivered twice
             self._tokens.add(body.token)
-        self.signals.append(Signal(event.pos, body.name, event.value))
+        self.signals.append(Signal(event.pos, body.name, event.value, body.by))
 
     def take_ended(self, event: Event, body: RunEnded) -> None:
         """Take in a RunEnded."""
         self.ended, self.ended_value = body, event.value
+
+    def _judge(self, step: Step, at: int) -> None:
+        """Count a verdict, once for each step."""
+        if step.key not in self.judged and step.plan is not None:
+            self.judged[step.key] = (at, step.plan.name)
+            self.of_tool[step.plan.name] = self.of_tool.get(step.plan.name, 0) + 1
+
+    def _unjudge(self, key: str) -> None:
+        found = self.judged.pop(key, None)
+        if found is not None:
+            self.of_tool[found[1]] -= 1
 
     def _keep_args(self, step: Step, event: Event) -> None:
         if event.args is not None:

@@ -3,22 +3,48 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from holdfast.engine.commands import Await, Terms
-from holdfast.engine.declare import Agent
+from holdfast.engine.declare import Agent, Tool
 from holdfast.engine.history import Heard
 from holdfast.engine.run import Pending, Run
+from holdfast.gate.policy import Engine
 from holdfast.journal.events import Draft, Event
 from holdfast.journal.store import Batch, Store
 from holdfast.values.canon import Blobs
 from holdfast.values.ports import Clock
 
 
+class Consulted(Protocol):
+    """Asks a policy engine outside. Never raises: a text says why there is no answer."""
+
+    async def ask(self, engine: Engine, document: dict[str, Any]) -> bytes | str:
+        """The answer to a document, as it came."""
+        ...
+
+    def ask_now(self, engine: Engine, document: dict[str, Any]) -> bytes | str:
+        """`ask`, blocking."""
+        ...
+
+
+class Nobody:
+    """Stands where no policy engine outside can be asked."""
+
+    async def ask(self, engine: Engine, document: dict[str, Any]) -> bytes | str:
+        """There is no answer."""
+        return self.ask_now(engine, document)
+
+    def ask_now(self, engine: Engine, document: dict[str, Any]) -> bytes | str:
+        """There is no answer."""
+        return f"nobody asks {engine.opa} in this process"
+
+
 class Home(Protocol):
     """What a resident needs of the host that it lives in. ``find`` loads a program by name and
-    reference; ``ring``: something happened to other runs."""
+    reference; ``ring``: something happened to other runs; ``tools``: what checks may call besides
+    the tools of the program's module; ``outside``: asks policy engines outside."""
 
     store: Store
     clock: Clock
@@ -26,6 +52,8 @@ class Home(Protocol):
     linger: float
     find: Callable[[str, str], Agent[..., Any]]
     ring: Callable[[], None]
+    tools: Mapping[str, Tool[..., Any]]
+    outside: Consulted
 
     def committed(self, events: Sequence[Event]) -> None:
         """Events of this process were committed."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from holdfast.engine.answers import ending, send
 from holdfast.engine.commands import Terms
-from holdfast.engine.declare import Agent
+from holdfast.engine.declare import Agent, Tool
 from holdfast.engine.history import History, Step
+from holdfast.engine.home import Consulted, Nobody
 from holdfast.engine.places import Places
 from holdfast.engine.publish import publishing
 from holdfast.engine.resident import Resident
@@ -64,7 +65,8 @@ class Handle:
 class Host:
     """Runs agents on a store. ``owner``: this process's name as a lease holder; ``find`` loads
     programs for resuming; ``serve``: also adopt runs that others started and left; ``caches``:
-    directory for checkouts; ``ended`` is told of runs that ended here."""
+    directory for checkouts; ``ended`` is told of runs that ended here; ``tools``: what checks may
+    call besides what programs name; ``outside``: asks policy engines outside."""
 
     def __init__(
         self,
@@ -80,10 +82,14 @@ class Host:
         serve: bool = False,
         caches: str = "",
         ended: Callable[[str], None] | None = None,
+        tools: Mapping[str, Tool[..., Any]] | None = None,
+        outside: Consulted | None = None,
     ) -> None:
         self.store = store
         self.caches = caches
         self._ended = ended
+        self.tools = tools or {}
+        self.outside: Consulted = outside or Nobody()
         self.owner = owner
         self.clock = clock
         self.dice = dice

@@ -7,19 +7,41 @@ that is not: the decisions stand here once.
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from typing import Any
+
 from holdfast.engine.asking import approval, question, unknown
-from holdfast.engine.commands import Append, Await, Done, Look, Path, Perform, Terms, draft, settle
+from holdfast.engine.checking import verify
+from holdfast.engine.commands import (
+    Append,
+    Await,
+    Command,
+    Consult,
+    Done,
+    Look,
+    Path,
+    Perform,
+    Terms,
+    draft,
+    plain_args,
+    settle,
+)
 from holdfast.engine.held import LEAVES
 from holdfast.engine.history import Step
 from holdfast.engine.hold import hold
+from holdfast.engine.knowing import know
 from holdfast.engine.run import Pending, Run
+from holdfast.engine.seeing import handed
 from holdfast.gate import Policy, Proposal, Verdict, judge
+from holdfast.gate.outside import document, ruling, stricter
 from holdfast.journal.events import Draft, Failure, Plan, RunStarted, Status, StepPlanned
 from holdfast.journal.store import Batch
 from holdfast.journal.views import CHILD
 from holdfast.values import limits
 from holdfast.values.canon import digest, pack
 from holdfast.world import EMPTY
+
+Judged = Generator[Command, Any, Verdict]
 
 
 def walk(run: Run, pending: Pending, settings: Terms) -> Path:
@@ -34,11 +56,13 @@ def walk(run: Run, pending: Pending, settings: Terms) -> Path:
         return
     verdict: Verdict | None = None
     if step.planned is None:
-        verdict = _judge(run, pending, settings.policy)
+        verdict = yield from _judge(run, pending, settings.policy)
+        if verdict.decision == "verify" and not pending.hold:
+            verdict = yield from verify(run, pending, settings, step, verdict)
         if verdict.decision == "deny":
             yield from _refuse(run, pending, settings, step, verdict)
             return
-        if verdict.decision in ("escalate", "verify") and not pending.hold:
+        if verdict.decision == "escalate" and not pending.hold:
             allowed = yield from approval(run, pending, settings, step, verdict)
             if not allowed:
                 return
@@ -62,13 +86,20 @@ def walk(run: Run, pending: Pending, settings: Terms) -> Path:
             raise AssertionError(f"no such kind of step: {kind}")
 
 
-def _judge(run: Run, pending: Pending, policy: Policy) -> Verdict:
+def _judge(run: Run, pending: Pending, policy: Policy) -> Judged:
     plan = pending.plan
     kind = "wait" if plan.kind == "signal" else plan.kind
     who = (run.program.name, run.program.role)
     if pending.of is not None:  # it is the action of whoever asked for it
         who = (pending.of.agent, pending.of.role)
-    return judge(Proposal(*who, kind, plan.name, plan.effect, pending.bound), policy)
+    proposal = Proposal(*who, kind, plan.name, plan.effect, pending.bound)
+    facts = yield from know(run, pending, proposal, policy)
+    verdict = judge(proposal, policy, facts)
+    if policy.engine is None:
+        return verdict
+    # INVARIANT E54: an engine outside can make a verdict stricter, never weaker
+    answer = yield Consult(policy.engine, document(proposal, facts, plain_args(run, pending)))
+    return stricter(verdict, ruling(answer), policy)
 
 
 def abandon(run: Run, pending: Pending, settings: Terms) -> Path:
@@ -189,6 +220,7 @@ def _spawn(
     started = RunStarted(
         child.name, ref=run.outer.ref_of(child), role=child.role, parent=run.id,
         parent_key=pending.key, policy=settings.policy.hash, code=child.code, holds=holds,
+        label=handed(run, settings.policy, bound["args"]),
     )  # fmt: skip
     draft = Draft(started, settings.now_ms(), world=root, args=pack(bound["args"], blobs))
     found = {"run": name, "world": root, "holds": holds}

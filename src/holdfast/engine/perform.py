@@ -23,19 +23,25 @@ from holdfast.values.ports import Clock
 from holdfast.world import EMPTY, Stage, merge
 
 
-def open_call(run: Run, pending: Pending, attempt: int) -> scope.Call:
+def open_call(run: Run, pending: Pending, command: Perform) -> scope.Call:
     """What the tool's code may ask about this performance."""
     name, key = run.id, place_of(run.history.segment, pending.key)
     if pending.of is not None:
         # INVARIANT E13: an effect is published under the idempotency key that it was held with
         name, _, key = pending.of.first.partition("@")
+    stage, root = run.stage, run.root_of(pending.branch)
+    if command.aside is not None:
+        made = command.after.blobs if command.after is not None else {}
+        stage = Stage(run.stage.get)
+        stage.new.update(made)
+        root = (command.after.world if command.after is not None else "") or root
     return scope.Call(
         name,
         key,
         pending.args,
-        attempt=attempt,
-        stage=run.stage,
-        root=run.root_of(pending.branch),
+        attempt=command.attempt,
+        stage=stage,
+        root=root,
         caches=run.outer.caches,
         epoch=run.epoch,
         root_at=partial(root_after, run.history),
@@ -54,9 +60,10 @@ def root_after(history: History, key: str) -> str:
 
 async def perform(run: Run, pending: Pending, command: Perform, clock: Clock) -> Done:
     """Perform a tool for asynchronous code; blocking functions run in a thread."""
+    pending = command.aside or pending
     if pending.plan.kind == "merge":
         return await merge_worlds(run, pending, clock)
-    tool, call = pending.tool, open_call(run, pending, command.attempt)
+    tool, call = pending.tool, open_call(run, pending, command)
     assert tool is not None
     start = clock.ticks_ns()
     token = scope.call.set(call)
@@ -77,7 +84,7 @@ async def perform(run: Run, pending: Pending, command: Perform, clock: Clock) ->
         return _failed(pending, error, _took(clock, start))
     finally:
         scope.call.reset(token)
-    return finish(run, tool, call, result, _took(clock, start))
+    return finish(tool, call, result, _took(clock, start))
 
 
 def _stand_in(tool: Tool[..., Any], command: Perform) -> Callable[..., Any] | None:
@@ -98,7 +105,8 @@ async def _result(tool: Tool[..., Any], fn: Callable[..., Any] | None, pending: 
 
 def perform_now(run: Run, pending: Pending, command: Perform, clock: Clock) -> Done:
     """Perform a tool in the calling thread, blocking it."""
-    tool, call = pending.tool, open_call(run, pending, command.attempt)
+    pending = command.aside or pending
+    tool, call = pending.tool, open_call(run, pending, command)
     if tool is None:
         raise Misuse(f"{pending.plan.kind} {pending.plan.name}: asked for by code that cannot wait")
     start = clock.ticks_ns()
@@ -107,7 +115,10 @@ def perform_now(run: Run, pending: Pending, command: Perform, clock: Clock) -> D
         fn = _stand_in(tool, command)
         result = tool.invoke(pending.bound) if fn is None else fn(**pending.bound)
         if inspect.isawaitable(result):
-            raise Misuse(f"tool {tool.name}: it blocks, so its reconcile and preview must too")
+            raise Misuse(
+                f"tool {tool.name}: code that cannot wait calls a tool, so its reconcile, its "
+                "preview and the tools of its checks must block too"
+            )
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - a tool may raise anything: it becomes data
@@ -115,10 +126,10 @@ def perform_now(run: Run, pending: Pending, command: Perform, clock: Clock) -> D
     finally:
         scope.call.reset(tokens[0])
         scope.lane.reset(tokens[1])
-    return finish(run, tool, call, result, _took(clock, start))
+    return finish(tool, call, result, _took(clock, start))
 
 
-def finish(run: Run, tool: Tool[..., Any], call: scope.Call, result: Any, took: int) -> Done:
+def finish(tool: Tool[..., Any], call: scope.Call, result: Any, took: int) -> Done:
     """The result as data, checked against the tool's hint, with the world after it."""
     if result is NOT_DONE:
         return Done(not_done=True, took=took)
@@ -138,7 +149,7 @@ def finish(run: Run, tool: Tool[..., Any], call: scope.Call, result: Any, took: 
     world = ""
     if tool.effect == "world":
         world = call.root
-        blobs.update(run.stage.take())
+        blobs.update(call.stage.take())
     return Done(value=value, took=took, world=world, blobs=blobs, looked=looked, saw=saw)
 
 

@@ -10,8 +10,22 @@ from typing import Any
 
 from holdfast.engine import ending
 from holdfast.engine.answers import child_news
+from holdfast.engine.checking import tool_named
 from holdfast.engine.claims import carry_out, equip
-from holdfast.engine.commands import Append, Await, Done, Look, Path, Perform
+from holdfast.engine.commands import (
+    Above,
+    Append,
+    Await,
+    Command,
+    Consult,
+    Done,
+    Find,
+    Look,
+    Path,
+    Perform,
+    Sums,
+)
+from holdfast.engine.fork import above
 from holdfast.engine.history import CANCEL_KEY, Heard, Step
 from holdfast.engine.home import Home
 from holdfast.engine.path import abandon, walk
@@ -153,8 +167,8 @@ class Resident:
         if pending.of is not None and pending.tool is None:
             await equip(self.home, self.run, pending)
         path: Path = (abandon if pending.dropped else walk)(self.run, pending, settings)
-        answer: Done | bytes | None = None
-        # one step changes the world at a time, from its performance to its commit
+        answer: Any = None
+        # one step changes the world at a time, from its performance (or first check) to its commit
         holds_world = False
         try:
             while True:
@@ -163,6 +177,9 @@ class Resident:
                 except StopIteration:
                     return
                 answer = None
+                if type(command) is Await and holds_world:
+                    self._world.release()
+                    holds_world = False
                 if type(command) is Append:
                     await self.append(command.drafts, command.blobs, command.others)
                 elif type(command) is Perform:
@@ -170,13 +187,31 @@ class Resident:
                         await self._world.acquire()
                         holds_world = True
                     answer = await self._perform(pending, command)
-                elif type(command) is Look:
-                    answer = await child_news(self.home.store, command.run, self.run.id)
-                elif type(command) is Await and not await self._await(pending, command):
-                    path = abandon(self.run, pending, settings)
+                elif type(command) is Await:
+                    if not await self._await(pending, command):
+                        path = abandon(self.run, pending, settings)
+                elif type(command) is Consult:
+                    answer = await self.home.outside.ask(command.engine, command.document)
+                else:
+                    answer = await self._answer(command)
         finally:
             if holds_world:
                 self._world.release()
+
+    async def _answer(self, command: Command) -> Any:
+        """What the store, or the program, says to a question of the path."""
+        home = self.home
+        match command:
+            case Look():
+                return await child_news(home.store, command.run, self.run.id, home.find)
+            case Sums():
+                return await home.store.meters(command.prefixes)
+            case Above():
+                return await above(home.store, command.run)
+            case Find():
+                return tool_named(self.run.program, command.tool) or home.tools.get(command.tool)
+            case _:
+                raise AssertionError(f"no such command: {command}")
 
     async def _perform(self, pending: Pending, command: Perform) -> Done:
         if pending.dropped:
@@ -259,7 +294,7 @@ class Resident:
                 "await an asynchronous tool instead of calling a blocking one beside it"
             )
         path = walk(run, pending, home.settings)
-        answer = None
+        answer: Any = None
         with contextlib.suppress(StopIteration):
             while True:
                 command = path.send(answer)
@@ -280,9 +315,13 @@ class Resident:
                     answer = events
                 elif type(command) is Perform:
                     answer = perform_now(run, pending, command, home.clock)
-                else:
+                elif type(command) is Consult:
+                    answer = home.outside.ask_now(command.engine, command.document)
+                elif type(command) is Await:
                     run.leaving = True
                     raise Suspended("waits for a person or a time")
+                else:
+                    answer = _at_once(self._answer(command))
         return run.history.steps[pending.key]
 
     # Hearing ---
@@ -360,6 +399,17 @@ class Resident:
         for task in self.carriers:
             task.cancel()
         self.home.left(self, error, again)
+
+
+def _at_once(question: Coroutine[Any, Any, Any]) -> Any:
+    """The answer of a store that answers without waiting, as all stores do where they only read;
+    for code that cannot wait."""
+    try:
+        question.send(None)
+    except StopIteration as answer:
+        return answer.value
+    question.close()
+    raise Misuse("this store answers by waiting only: call tools that are asynchronous")
 
 
 def _resolve(future: asyncio.Future[None]) -> None:

@@ -16,6 +16,7 @@ from holdfast.engine.declare import Agent, Tool
 from holdfast.engine.held import LEAVES, Held
 from holdfast.engine.history import History, Step
 from holdfast.engine.loop import RunLoop
+from holdfast.gate.tools import ToolFacts
 from holdfast.journal.events import Draft, Event, Plan, StepSettled
 from holdfast.journal.views import place_of
 from holdfast.values import limits
@@ -62,12 +63,13 @@ class Pending:
     """A step that the program has asked for and not been given: what it asks, and who waits.
 
     ``branch``: where it is taken; ``hold``: nothing leaves the world there; ``of``: the held effect
-    that it publishes; ``about``: the step (``RUN@STEP``) that it publishes or undoes.
+    that it publishes; ``about``: the step (``RUN@STEP``) that it publishes or undoes; ``lender``:
+    the run that asked for what it publishes, read, if that is another.
     """
 
     __slots__ = (
         "about", "args", "blobs", "bound", "branch", "carrier", "check", "child", "due", "future",
-        "hold", "inline", "key", "of", "plan", "tool", "waiting",
+        "hold", "inline", "key", "lender", "of", "plan", "tool", "waiting",
     )  # fmt: skip
 
     def __init__(self, key: str, plan: Plan, args: bytes, blobs: Blobs) -> None:
@@ -88,6 +90,7 @@ class Pending:
         self.hold = False
         self.of: Held | None = None
         self.about = ""
+        self.lender: Any = None
 
     @property
     def changes(self) -> bool:
@@ -116,7 +119,10 @@ class Steps:
     wait for the next append; ``broken``: why the run cannot go on; ``leaving``: it leaves memory;
     ``holding``: steps that hold their effects, by key; ``closed``: branches that were left;
     ``record``: the run forked from (``record_of``), whose outcomes stand for held effects, but
-    those ``used``; ``borrowed``: held steps of other runs that this one publishes.
+    those ``used``; ``borrowed``: held steps of other runs that this one publishes, ``lenders``:
+    these runs, as they were read; ``declared``:
+    what the tools that it called say of themselves; ``seen``: what it has seen
+    (`holdfast.engine.seeing`), None until somebody looks; ``depth``: runs above it, -1 until then.
     """
 
     def __init__(self, name: str, outer: Outer, events: Iterable[Event]) -> None:
@@ -130,8 +136,12 @@ class Steps:
         self.used: set[str] | None = None
         self.holding: dict[str, Pending] = {}
         self.borrowed: dict[str, dict[str, Pending]] = {}
+        self.lenders: dict[str, Any] = {}
         self.closed: set[str] = set()
         self.publishing: set[str] = set()
+        self.declared: dict[str, ToolFacts] = {}
+        self.seen: Any = None
+        self.depth = -1
         self.epoch = 0
         self.loop = RunLoop(self._set_timer, self._timer_dropped, self._now)
         self.dropped: list[Pending] = []
@@ -196,6 +206,8 @@ class Steps:
             skeleton = tool.pack_args(bound, blobs)
         pending = Pending(key, tool.plan_of(bound), skeleton, blobs)
         pending.tool, pending.bound = tool, bound
+        if tool.facts is not None:
+            self.declared[tool.name] = tool.facts
         return placed(self, pending)
 
     def _result(self, tool: Tool[..., Any], step: Step) -> Any:

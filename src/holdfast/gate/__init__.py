@@ -1,16 +1,18 @@
-"""May this happen? A verdict on every step, from a policy in a YAML file.
+"""May this happen? A verdict on every step, from a policy in YAML files.
 
-`judge` takes a `Proposal` and a `Policy` and returns a `Verdict`: allow, verify, escalate or deny.
-It is pure and total, evaluates every rule, lets the strictest win, and denies what it cannot
-evaluate. `parse_policy` refuses anything that it does not understand, with file and line.
+`judge` takes a `Proposal`, a `Policy` and `Facts` and returns a `Verdict`: allow, verify, escalate
+or deny. It is pure and total, evaluates every rule, lets the strictest win, and denies what it
+cannot evaluate. `parse_policy` refuses anything that it does not understand, with file and line.
 The language is described in docs/policy.md.
 """
 
 from __future__ import annotations
 
+from holdfast.gate.facts import NO_FACTS, Facts
 from holdfast.gate.files import default_policy, load_policy_file
 from holdfast.gate.judge import judge
-from holdfast.gate.policy import Policy, Rule, parse_policy
+from holdfast.gate.parse import parse_policy
+from holdfast.gate.policy import Policy, Rule
 from holdfast.gate.proposal import EFFECTS, KINDS, Proposal
 from holdfast.gate.verdict import STRICTNESS, Decision, Verdict
 
@@ -21,8 +23,10 @@ __all__ = [
     "DEFAULT_POLICY",
     "EFFECTS",
     "KINDS",
+    "NO_FACTS",
     "STRICTNESS",
     "Decision",
+    "Facts",
     "Policy",
     "Proposal",
     "Rule",

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import base64
+from typing import Final
+
 import msgspec
+
+from holdfast.gate.pattern import read_globs
+from holdfast.gate.reading import Item, Reader, clip, entry, whole
 
 
 class AgentCard(msgspec.Struct, frozen=True, gc=False):
@@ -23,3 +29,31 @@ class AgentCard(msgspec.Struct, frozen=True, gc=False):
     autonomy: int = 0
     key: str = ""
     stopped: str = ""
+
+
+def _key(item: Item, what: str) -> str:
+    text = item.text(what)
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except ValueError:
+        raw = b""
+    if len(raw) != 32:
+        item.refuse(f"{what} must be an Ed25519 public key: 32 bytes in base64, not {clip(text)}")
+    return text
+
+
+_READERS: Final[dict[str, Reader]] = {
+    "agent": read_globs,
+    "owner": Item.text,
+    "role": Item.text,
+    "team": Item.text,
+    "organisation": Item.text,
+    "autonomy": whole(0, 4),
+    "key": _key,
+    "stopped": Item.sentence,
+}
+
+
+def read_agent(item: Item) -> AgentCard:
+    """One entry of ``agents``; raises `Misuse` with its line for what is not understood."""
+    return AgentCard(**entry(item, _READERS, "an agent", ("agent",)))

@@ -6,6 +6,11 @@ from typing import Final
 
 import msgspec
 
+from holdfast.gate.pattern import read_globs, words
+from holdfast.gate.proposal import KINDS
+from holdfast.gate.reading import Item, Reader, entry, number, word
+from holdfast.values import limits
+
 UNITS: Final = ("money", "tokens", "calls", "seconds", "runs")
 SCOPES: Final = ("organisation", "team", "agent", "run", "branch")
 PERIODS: Final = ("", "hour", "day", "month")
@@ -25,3 +30,33 @@ class Budget(msgspec.Struct, frozen=True, gc=False):
     when: dict[str, tuple[str, ...]] = {}
     alert: tuple[float, ...] = ()
     approvers: tuple[str, ...] = ()
+
+
+_WHEN: Final[dict[str, Reader]] = {
+    "tool": read_globs,
+    "agent": read_globs,
+    "role": read_globs,
+    "kind": words(*KINDS),
+}
+
+
+def _alerts(item: Item, what: str) -> tuple[float, ...]:
+    entries = item.items(what) if isinstance(item.value, tuple) else (item,)
+    return tuple(sorted({each.number(what, 0.01, 1) for each in entries}))
+
+
+_READERS: Final[dict[str, Reader]] = {
+    "id": Item.name,
+    "unit": word(*UNITS),
+    "limit": number(0, limits.AMOUNT_MAX_ITEMS),
+    "scope": word(*SCOPES),
+    "per": word(*filter(None, PERIODS)),
+    "when": lambda item, what: entry(item, _WHEN, f"'{what}' of a budget"),
+    "alert": _alerts,
+    "approvers": Item.texts,
+}
+
+
+def read_budget(item: Item) -> Budget:
+    """One entry of ``budgets``; raises `Misuse` with its line for what is not understood."""
+    return Budget(**entry(item, _READERS, "a budget", ("id", "unit", "limit", "scope")))

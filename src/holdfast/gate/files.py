@@ -1,4 +1,4 @@
-"""The only place of the gate that touches a disk: policies from files."""
+"""The only place of the gate that touches a disk: policies from files and folders."""
 
 from __future__ import annotations
 
@@ -6,21 +6,50 @@ import functools
 import os
 from pathlib import Path
 
-from holdfast.gate.policy import Policy, parse_policy
+from holdfast.gate.parse import parse_files, parse_policy
+from holdfast.gate.policy import Policy
 from holdfast.values import limits
 from holdfast.values.errors import Misuse, NotFound
 
 
 def load_policy_file(path: str | os.PathLike[str]) -> Policy:
-    """The policy in the file ``path``.
+    """The policy in the file ``path``, or in all ``*.yaml`` of the folder ``path`` together, in the
+    order of their names.
 
     Raises `NotFound` if there is no such file, `Misuse` if it cannot be read or is not a policy.
     """
     source = os.fspath(path)
+    return parse_files([(read_text(file), os.fspath(file)) for file in files_of(source)], source)
+
+
+def files_of(path: str | os.PathLike[str]) -> tuple[Path, ...]:
+    """The files that the policy at ``path`` is made of; raises as `load_policy_file` does."""
+    found = Path(path)
+    if not found.is_dir():
+        return (found,)
     try:
-        with Path(source).open("rb") as file:
+        files = tuple(sorted(each for each in found.iterdir() if each.suffix in (".yaml", ".yml")))
+    except OSError as error:
+        raise Misuse(f"{path}: the policy cannot be read: {error.strerror}") from None
+    if not files:
+        raise NotFound(f"{path}: there is no policy in this folder: it has no file *.yaml")
+    if len(files) > limits.POLICY_FILES:
+        raise Misuse(
+            f"{path}: a policy has at most {limits.POLICY_FILES} files, this folder {len(files)}"
+        )
+    wrong = next((each for each in files if each.suffix == ".yml"), None)
+    if wrong is not None:  # it would be left out silently
+        raise Misuse(f"{wrong}: a policy's files end in .yaml: rename it")
+    return files
+
+
+def read_text(path: Path) -> str:
+    """The text of a file of a policy; raises as `load_policy_file` does."""
+    source = os.fspath(path)
+    try:
+        with path.open("rb") as file:
             content = file.read(limits.POLICY_MAX_CHARS * 4 + 1)  # UTF-8: at most 4 bytes each
-        text = content.decode("utf-8-sig")
+        return content.decode("utf-8-sig")
     except FileNotFoundError:
         raise NotFound(f"{source}: there is no such policy file") from None
     except OSError as error:
@@ -28,7 +57,6 @@ def load_policy_file(path: str | os.PathLike[str]) -> Policy:
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise Misuse(f"{source}:{line}: the policy is not UTF-8 text") from None
-    return parse_policy(text, source)
 
 
 @functools.cache

@@ -1,77 +1,81 @@
-"""The judge: one proposal, one policy, one verdict. Pure and total; what is unclear is denied."""
+"""The judge: one proposal, one policy, its facts, one verdict. Pure and total; what is unclear is
+denied."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, cast
+from dataclasses import replace
+from typing import Any, Final, NamedTuple, cast
 
-from holdfast.gate.conditions import hold
+import msgspec
+
+from holdfast.gate.cel import FACTS, RULE, Scene
+from holdfast.gate.facts import NO_FACTS, Facts
 from holdfast.gate.policy import Plan, Policy, Rule
-from holdfast.gate.proposal import EFFECTS, KINDS, Proposal
+from holdfast.gate.proposal import Proposal
 from holdfast.gate.verdict import MALFORMED, OTHERWISE, STRICTNESS, Verdict
-from holdfast.values import limits
 
 _POLICY_DIGITS: Final = 12
 _DENY: Final = STRICTNESS["deny"]
 
-Match = tuple[int, int, Rule, str]
-"""A rule that matched, in the order in which it decides: strictness (negated), 1 if it could not be
-evaluated, the rule, and why it could not be evaluated."""
+
+class Match(NamedTuple):
+    """A rule that matched, in the order in which it decides: strictness (negated), then what could
+    be evaluated before what could not; ``unclear`` says why not."""
+
+    rank: int
+    late: int
+    rule: Rule
+    unclear: str
 
 
-def judge(proposal: Proposal, policy: Policy) -> Verdict:
-    """The verdict of ``policy`` on ``proposal``. Never raises.
+def judge(proposal: Proposal, policy: Policy, facts: Facts = NO_FACTS) -> Verdict:
+    """The verdict of ``policy`` on ``proposal``, given its ``facts``. Never raises.
 
     All rules are evaluated and the strictest match decides; among equally strict ones the first in
-    the file gives the reason. A rule that applies by its names but whose conditions cannot be
+    the file gives the reason. A rule that applies by its names but whose condition cannot be
     evaluated counts as a deny. No match: the policy's ``otherwise``.
     """
     # INVARIANT G1: any proposal gets a verdict; what cannot be judged is denied
     try:
-        names = (proposal.kind, proposal.tool, proposal.effect, proposal.role, proposal.agent)
-        plan = policy.plans.get(names)
-        if plan is None:
-            plan = _plan(proposal, policy, names)
+        plan = policy.plan(proposal)
+        if plan.problem:
+            return _malformed(policy, plan.problem)
         args = cast(Any, proposal.args)  # nothing has checked it
         if type(args) is not dict and not isinstance(args, Mapping):
             return _malformed(policy, "its arguments are not a mapping")
-        if isinstance(plan, Verdict):
-            return plan
-        return _weigh(plan, args, policy)
+        verdict = plan.settled or _weigh(plan, look(plan, proposal, facts), policy)
+        if plan.settled is None and not plan.conditional:
+            policy.remember(proposal, replace(plan, settled=verdict))
+        if facts is NO_FACTS or not plan.needs:
+            return verdict
+        return msgspec.structs.replace(verdict, facts=msgspec.to_builtins(facts))
     except Exception as error:  # noqa: BLE001 - G1
         return _malformed(policy, f"it cannot be judged ({type(error).__name__})")
 
 
-def _plan(proposal: Proposal, policy: Policy, names: tuple[str, ...]) -> Plan:
-    """Apply the part of every rule that does not look at arguments, and remember the result."""
-    # INVARIANT G6: a remembered plan depends on its five names only, so it changes no verdict
-    problem = _problem(proposal, names)
-    if problem:
-        return _malformed(policy, problem)
-    plan: Plan = tuple(
-        rule
-        for rule in policy.rules
-        if all(test.match(getattr(proposal, name)) for name, test in rule.names)
-    )
-    if not any(rule.conditions for rule in plan):
-        plan = _weigh(plan, {}, policy)
-    if len(policy.plans) >= limits.GATE_MEMO_ENTRIES:
-        policy.plans.clear()
-    policy.plans[names] = plan
-    return plan
+Seen = list[tuple[Rule, bool | str]]
+"""Each rule that applies by its names, and whether its condition holds (a text: why not to tell).
+"""
 
 
-def _problem(proposal: Proposal, names: tuple[Any, ...]) -> str:
-    """Why ``proposal`` is not a proposal at all, or nothing."""
-    if not all(isinstance(name, str) for name in names):
-        return "agent, role, kind, tool and effect must be strings"
-    if max(map(len, names)) > limits.PATTERN_INPUT_CHARS:
-        return f"a name is longer than {limits.PATTERN_INPUT_CHARS:,} characters"
-    if proposal.kind not in KINDS:
-        return f"its kind {proposal.kind[:40]!r} is unknown"
-    if proposal.effect not in EFFECTS:
-        return f"its effect {proposal.effect[:40]!r} is unknown"
-    return ""
+def look(plan: Plan, proposal: Proposal, facts: Facts) -> Seen:
+    """Evaluate the condition of every rule of ``plan``."""
+    if not plan.conditional:
+        return [(rule, True) for rule in plan.rules]
+    values: dict[str, Any] = {
+        "agent": proposal.agent, "role": plan.role, "kind": proposal.kind, "tool": proposal.tool,
+        "effect": plan.effect,
+    }  # fmt: skip
+    for name in plan.uses:
+        if name in FACTS:
+            value = getattr(facts, name)
+            values[name] = float(value) if FACTS[name] == "double" else value
+    scene = Scene(RULE, values, proposal.args, plan.args)
+    return [
+        (rule, True if rule.condition is None else scene.holds(rule.condition))
+        for rule in plan.rules
+    ]
 
 
 def _malformed(policy: Policy, why: str) -> Verdict:
@@ -80,33 +84,36 @@ def _malformed(policy: Policy, why: str) -> Verdict:
     )
 
 
-def _weigh(rules: tuple[Rule, ...], args: Any, policy: Policy) -> Verdict:
+def _weigh(plan: Plan, seen: Seen, policy: Policy) -> Verdict:
     # INVARIANT G2: every rule is evaluated and the strictest match wins, in any order
     matched: list[Match] = []
-    for rule in rules:
-        holds = hold(rule.conditions, args) if rule.conditions else True
+    for rule, holds in seen:
         if holds is True:
-            matched.append((-STRICTNESS[rule.then], 0, rule, ""))
+            matched.append(Match(-STRICTNESS[rule.then], 0, rule, ""))
         elif holds is not False:
             # INVARIANT G3: a rule that cannot be evaluated denies, also if it was to allow
-            matched.append((-_DENY, 1, rule, holds))
+            matched.append(Match(-_DENY, 1, rule, holds))
+    matched.sort(key=_rank)
+    ids = tuple(match.rule.id for match in matched)
+    digits = policy.hash[:_POLICY_DIGITS]
+    if plan.standing is not None:
+        standing, reason, way = plan.standing
+        return Verdict("deny", (standing, *ids), reason, way, digits)
     if not matched:
         return _otherwise(policy)
-    matched.sort(key=_rank)
-    strictness, _, rule, unclear = matched[0]
-    ids = tuple(match[2].id for match in matched)
-    digits = policy.hash[:_POLICY_DIGITS]
+    rank, _, rule, unclear = matched[0]
     if unclear:
         reason = f"rule {rule.id!r} cannot be evaluated: {unclear}"
         return Verdict("deny", ids, reason, rule.way, digits)
     reason = rule.reason or _REASONS[rule.then].format(rule=rule.id)
-    if -strictness != STRICTNESS["escalate"]:
-        return Verdict(rule.then, ids, reason, rule.way, digits)
-    approvers = _approvers(match[2] for match in matched)
+    if -rank == _DENY:
+        return Verdict("deny", ids, reason, rule.way, digits)
+    checks = tuple(dict.fromkeys(name for match in matched for name in match.rule.checks))
+    approvers = _approvers(match.rule for match in matched)
     if approvers is None:
         reason = f"rules {' and '.join(_escalating(matched))} name no approver in common"
         return Verdict("deny", ids, reason, rule.way, digits)
-    return Verdict("escalate", ids, reason, rule.way, digits, approvers)
+    return Verdict(rule.then, ids, reason, rule.way, digits, approvers, checks=checks)
 
 
 _REASONS: Final = {
@@ -131,7 +138,7 @@ def _approvers(rules: Iterable[Rule]) -> tuple[str, ...] | None:
 
 
 def _escalating(matched: list[Match]) -> list[str]:
-    return [repr(match[2].id) for match in matched if match[2].approvers]
+    return [repr(match.rule.id) for match in matched if match.rule.approvers]
 
 
 def _otherwise(policy: Policy) -> Verdict:

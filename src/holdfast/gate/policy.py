@@ -1,72 +1,85 @@
-"""A policy: rules from a YAML text, checked to the last word and compiled, or refused.
+"""A policy as a value: rules and what they rest on, and which of them apply to whom.
 
-Whatever is not understood is refused when the policy is loaded, never skipped when it is used.
+It is made by `holdfast.gate.parse`; how its verdicts come about stands in `holdfast.gate.judge`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, cast
+from typing import Any, Final
+
+import msgspec
 
 from holdfast.gate.agents import AgentCard
 from holdfast.gate.budgets import Budget
+from holdfast.gate.cel import Condition
 from holdfast.gate.checks import Check
-from holdfast.gate.conditions import Condition, compile_condition
-from holdfast.gate.pattern import BadPattern, Pattern, compile_glob
-from holdfast.gate.proposal import EFFECTS, KINDS
-from holdfast.gate.reading import Item, clip, read, suggest
+from holdfast.gate.facts import GROUPS
+from holdfast.gate.pattern import Names, names_of
+from holdfast.gate.proposal import EFFECTS, KINDS, Proposal
 from holdfast.gate.risk import RiskTable
 from holdfast.gate.routes import Route
-from holdfast.gate.tools import ToolFacts
-from holdfast.gate.verdict import MALFORMED, OTHERWISE, Decision, Verdict
-from holdfast.values import canon, limits
+from holdfast.gate.tools import UNKNOWN_TOOL, ToolFacts
+from holdfast.gate.verdict import PENDING, STOPPED, Decision
+from holdfast.values import limits
 
-DECISIONS: Final = ("allow", "escalate", "deny")
-"""What a rule may decide. ``verify`` is a decision too, but nothing performs checks yet, so a
-policy that promises them is refused."""
+DECISIONS: Final = ("allow", "verify", "escalate", "deny")
+"""What a rule may decide."""
 
-_MEANT: Final = {
-    **dict.fromkeys(("ask", "approve", "approval", "review", "confirm"), "escalate"),
-    **dict.fromkeys(("block", "refuse", "reject", "forbid", "no", "never"), "deny"),
-    **dict.fromkeys(("permit", "accept", "pass", "ok", "yes"), "allow"),
-}
-_TOP: Final = ("version", "name", "otherwise", "rules")
-_RULE: Final = ("id", "when", "then", "reason", "way", "approvers")
-_WHEN: Final = ("tool", "effect", "agent", "role", "kind", "args")
-
-
-@dataclass(frozen=True, slots=True)
-class Names:
-    """A test on a name: one of ``exact``, or one of ``globs``."""
-
-    exact: frozenset[str]
-    globs: tuple[Pattern, ...] = ()
-
-    def match(self, name: str) -> bool:
-        """Whether ``name`` is meant."""
-        return name in self.exact or any(glob.matches(name) for glob in self.globs)
+_GROUP_OF: Final = {name: group for group, names in GROUPS.items() for name in names}
+_EVERYTHING: Final = frozenset(GROUPS)
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule. ``when`` is its condition as written; ``line`` where it starts in the file."""
+    """One rule. ``when``: names as written; ``condition``: its ``if``; ``line`` where it starts in
+    the file ``source``."""
 
     id: str
     then: Decision
     reason: str
     way: str
     approvers: tuple[str, ...]
-    when: Mapping[str, Any]
+    checks: tuple[str, ...]
+    when: Mapping[str, tuple[str, ...]]
+    condition: Condition | None
     line: int
+    source: str
     names: tuple[tuple[str, Names], ...] = field(repr=False)
     """(field of the proposal, test) for each of tool, effect, agent, role and kind in ``when``."""
-    conditions: tuple[Condition, ...] = field(repr=False)
 
 
-Plan = tuple[Rule, ...] | Verdict
-"""The rules that apply to an agent, role, kind, tool and effect; or the verdict itself, if none of
-them looks at arguments."""
+class Engine(msgspec.Struct, frozen=True):
+    """The section ``engine``: who judges instead of these rules. ``opa``: where an Open Policy
+    Agent listens (``http://host:port`` or ``unix:/path``); ``path``: of its decision document;
+    ``seconds``: it is given that long, and then the verdict is deny."""
+
+    opa: str
+    path: str = "holdfast/verdict"
+    seconds: float = limits.OPA_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What there is to judge about one agent, role, kind, tool and effect, facts and arguments
+    apart. ``problem``: why it is no proposal at all."""
+
+    problem: str = ""
+    role: str = ""
+    effect: str = ""
+    rules: tuple[Rule, ...] = ()
+    standing: tuple[str, str, str] | None = None
+    """A denial that stands before all rules: reserved id, reason, way."""
+    conditional: bool = False
+    """Some rule has a condition."""
+    uses: frozenset[str] = frozenset()
+    """What conditions mention: facts and names."""
+    args: frozenset[str] | None = frozenset()
+    """The arguments they mention; None for all."""
+    needs: frozenset[str] = frozenset()
+    settled: Any = None
+    """The verdict itself, once it is known, if it depends on nothing else."""
 
 
 def _no_routes() -> dict[str, Route]:
@@ -78,6 +91,10 @@ def _no_checks() -> dict[str, Check]:
 
 
 def _no_plans() -> dict[tuple[str, ...], Plan]:
+    return {}
+
+
+def _no_found() -> dict[str, Any]:
     return {}
 
 
@@ -102,8 +119,11 @@ class Policy:
     risk: RiskTable | None = None
     budgets: tuple[Budget, ...] = ()
     checks: dict[str, Check] = field(default_factory=_no_checks)
+    engine: Engine | None = None
     plans: dict[tuple[str, ...], Plan] = field(default_factory=_no_plans, repr=False)
-    """What `judge` has worked out already; bounded, and never changes a verdict."""
+    """What `plan` has worked out already; bounded, and never changes a verdict."""
+    _tools: dict[str, ToolFacts] = field(default_factory=_no_found, repr=False)
+    _cards: dict[str, AgentCard | None] = field(default_factory=_no_found, repr=False)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Policy) and other.hash == self.hash
@@ -111,147 +131,103 @@ class Policy:
     def __hash__(self) -> int:
         return hash(self.hash)
 
+    def tool(self, name: str) -> ToolFacts:
+        """What the policy says of tool ``name``: its first entry that matches, or nothing known."""
+        return _first(self._tools, name, lambda: _match(self.tools, "tool", name) or UNKNOWN_TOOL)
 
-def parse_policy(text: str, source: str) -> Policy:
-    """The policy that ``text`` states; ``source`` (a file name) stands in errors.
+    def agent(self, name: str) -> AgentCard | None:
+        """The first entry of ``agents`` that matches ``name``; None if nobody answers for it."""
+        return _first(self._cards, name, lambda: _match(self.agents, "agent", name))
 
-    Raises `Misuse`, in one line ``source:line: what is wrong``, for anything that is not
-    understood: a policy is loaded whole or not at all.
-    """
-    # INVARIANT G4: unknown fields, operators, effects, kinds and decisions are refused here
-    root = read(text, source)
-    top = _fields(root, _TOP, "the policy", ("version", "rules"))
-    version = top["version"].value
-    if type(version) is not int or version != 1:
-        top["version"].refuse(f"version must be 1, not {top['version'].describe()}")
-    name = _name(top["name"], "the policy's name") if "name" in top else "policy"
-    otherwise = _decision(top["otherwise"], "otherwise") if "otherwise" in top else "deny"
-    entries = top["rules"].items("rules")
-    if len(entries) > limits.POLICY_RULES:
-        top["rules"].refuse(f"a policy has at most {limits.POLICY_RULES} rules")
-    rules: dict[str, Rule] = {}
-    for entry in entries:
-        rule = _rule(entry)
-        if rule.id in rules:
-            entry.refuse(f"rule id {rule.id!r} is taken by the rule on line {rules[rule.id].line}")
-        rules[rule.id] = rule
-    form = {
-        "version": 1,
-        "name": name,
-        "otherwise": otherwise,
-        "rules": [
-            [rule.id, rule.when, rule.then, rule.reason, rule.way, rule.approvers]
-            for rule in rules.values()
-        ],
-    }
-    digest = canon.digest(canon.encode(form))
-    return Policy(name, digest, tuple(rules.values()), otherwise, source)
+    def needs(self, proposal: Proposal) -> frozenset[str]:
+        """Which groups of facts (`holdfast.gate.facts.GROUPS`) the rules that apply to the names of
+        ``proposal`` look at. Facts of others may be left at their defaults."""
+        return self.plan(proposal).needs
+
+    def plan(self, proposal: Proposal) -> Plan:
+        """Apply the part of every rule that looks at names only, and remember the result."""
+        # INVARIANT G6: a remembered plan depends on its five names only, so it changes no verdict
+        names = (proposal.kind, proposal.tool, proposal.effect, proposal.role, proposal.agent)
+        plan = self.plans.get(names)
+        if plan is None:
+            problem = _problem(proposal, names)
+            if problem:
+                return Plan(problem)
+            plan = self.remember(proposal, _plan(proposal, self))
+        return plan
+
+    def remember(self, proposal: Proposal, plan: Plan) -> Plan:
+        """Keep ``plan`` for proposals with these names."""
+        if len(self.plans) >= limits.GATE_MEMO_ENTRIES:
+            self.plans.clear()
+        names = (proposal.kind, proposal.tool, proposal.effect, proposal.role, proposal.agent)
+        self.plans[names] = plan
+        return plan
 
 
-def _fields(
-    item: Item, known: tuple[str, ...], what: str, needed: tuple[str, ...]
-) -> Mapping[str, Item]:
-    entries = item.mapping(what)
-    for name, value in entries.items():
-        if name not in known:
-            value.refuse_key(f"unknown field {clip(name)} in {what}: {suggest(name, known)}")
-    for name in needed:
-        if name not in entries:
-            item.refuse(f"{what} has no {name!r}")
-    return entries
+def _first(found: dict[str, Any], name: str, find: Callable[[], Any]) -> Any:
+    if name not in found:
+        if len(found) >= limits.GATE_MEMO_ENTRIES:
+            found.clear()
+        found[name] = find()
+    return found[name]
 
 
-def _rule(item: Item) -> Rule:
-    label = "a rule"
-    if isinstance(item.value, Mapping) and "id" in item.value:
-        label = f"rule {clip(str(item.value['id'].value))}"
-    entries = _fields(item, _RULE, label, ("id", "when", "then"))
-    rule_id = _name(entries["id"], "a rule's id")
-    if rule_id in (OTHERWISE, MALFORMED):
-        entries["id"].refuse(f"the rule id {rule_id!r} is reserved")
-    then = _decision(entries["then"], "then")
-    when = _fields(entries["when"], _WHEN, f"'when' of {label}", ())
-    written: dict[str, Any] = {}
-    names: list[tuple[str, Names]] = []
-    for name, value in when.items():
-        if name != "args":
-            written[name] = value.texts(name)
-            names.append((name, _NAMES[name](value, name)))
-    conditions: tuple[Condition, ...] = ()
-    if "args" in when:
-        args = when["args"].mapping("args")
-        conditions = tuple(compile_condition(path, want) for path, want in args.items())
-        written["args"] = {each.path: dict(each.wants) for each in conditions}
-    approvers: tuple[str, ...] = ()
-    if "approvers" in entries:
-        approvers = entries["approvers"].texts("approvers")
-        if then != "escalate":
-            entries["approvers"].refuse_key(f"approvers need 'then: escalate', not {then!r}")
-    reason, way = (_sentence(entries.get(name), name) for name in ("reason", "way"))
-    return Rule(rule_id, then, reason, way, approvers, written, item.line, tuple(names), conditions)
+def _match(entries: tuple[Any, ...], names: str, name: str) -> Any:
+    return next((each for each in entries if names_of(getattr(each, names)).match(name)), None)
 
 
-def _decision(item: Item, what: str) -> Decision:
-    word = item.text(what)
-    if word == "verify":
-        item.refuse(f"{what}: 'verify' needs checks, which do not exist yet: use 'escalate'")
-    if word not in DECISIONS:
-        item.refuse(f"unknown decision {clip(word)}: {suggest(word, DECISIONS, _MEANT)}")
-    return cast(Decision, word)
+def _problem(proposal: Proposal, names: tuple[Any, ...]) -> str:
+    """Why ``proposal`` is not a proposal at all, or nothing."""
+    if not all(isinstance(name, str) for name in names):
+        return "agent, role, kind, tool and effect must be strings"
+    if max(map(len, names)) > limits.PATTERN_INPUT_CHARS:
+        return f"a name is longer than {limits.PATTERN_INPUT_CHARS:,} characters"
+    if proposal.kind not in KINDS:
+        return f"its kind {proposal.kind[:40]!r} is unknown"
+    if proposal.effect not in EFFECTS:
+        return f"its effect {proposal.effect[:40]!r} is unknown"
+    return ""
 
 
-def _name(item: Item, what: str) -> str:
-    text = item.text(what)
-    plain = text.isascii() and text.replace("-", "_").replace(".", "_").replace("_", "a").isalnum()
-    if not plain or text[0] in "-." or len(text) > 80:
-        item.refuse(
-            f"{what} is {clip(text)}: use 1 to 80 letters, digits, '_', '-' or '.', "
-            "starting with a letter, digit or '_'"
-        )
-    return text
+def _plan(proposal: Proposal, policy: Policy) -> Plan:
+    # INVARIANT G11: what a policy says of a tool makes its effect stricter, never milder
+    effect = max(proposal.effect, policy.tool(proposal.tool).effect or "read", key=EFFECTS.index)
+    card = policy.agent(proposal.agent) if policy.agents else None
+    role = (card.role if card else "") or proposal.role
+    seen = {
+        "agent": proposal.agent, "role": role, "kind": proposal.kind, "tool": proposal.tool,
+        "effect": effect,
+    }  # fmt: skip
+    rules = tuple(
+        rule for rule in policy.rules if all(test.match(seen[name]) for name, test in rule.names)
+    )
+    conditions = [rule.condition for rule in rules if rule.condition is not None]
+    uses = frozenset[str]().union(*(each.uses for each in conditions))
+    roots = [each.args for each in conditions]
+    needs = {_GROUP_OF[name] for name in uses if name in _GROUP_OF}
+    if policy.agents:
+        needs.add("agent")
+    return Plan(
+        role=role, effect=effect, rules=rules, uses=uses, conditional=bool(conditions),
+        standing=_standing(proposal.agent, effect, card, policy),
+        args=None if None in roots else frozenset[str]().union(*filter(None, roots)),
+        needs=_EVERYTHING if policy.risk is not None else frozenset(needs),
+    )  # fmt: skip
 
 
-def _sentence(item: Item | None, what: str) -> str:
-    if item is None:
-        return ""
-    if isinstance(item.value, str):  # a folded text may span lines in the file
-        item = Item(" ".join(item.value.split()), item.line, item.source)
-    text = item.text(what)
-    if len(text) > limits.POLICY_TEXT_CHARS:
-        item.refuse(f"{what} has {len(text)} characters, at most {limits.POLICY_TEXT_CHARS} fit")
-    return text
-
-
-def _globs(item: Item, what: str) -> Names:
-    exact: set[str] = set()
-    globs: list[Pattern] = []
-    for text in item.texts(what):
-        try:
-            pattern = compile_glob(text)
-        except BadPattern as error:
-            item.refuse(f"{what} {clip(text)}: {error}")
-        if "*" in text or "?" in text:
-            globs.append(pattern)
-        else:
-            exact.add(text)
-    return Names(frozenset(exact), tuple(globs))
-
-
-def _words(known: tuple[str, ...]) -> Callable[[Item, str], Names]:
-    def read_words(item: Item, what: str) -> Names:
-        words = item.texts(what)
-        for word in words:
-            if word not in known:
-                item.refuse(f"unknown {what} {clip(word)}: {suggest(word, known)}")
-        return Names(frozenset(words))
-
-    return read_words
-
-
-_NAMES: Final[dict[str, Callable[[Item, str], Names]]] = {
-    "tool": _globs,
-    "agent": _globs,
-    "role": _globs,
-    "kind": _words(KINDS),
-    "effect": _words(EFFECTS),
-}
+def _standing(
+    agent: str, effect: str, card: AgentCard | None, policy: Policy
+) -> tuple[str, str, str] | None:
+    # INVARIANT G12: with a list of agents, one that is not on it may only read; a stopped one
+    # nothing
+    if not policy.agents:
+        return None
+    if card is None:
+        if effect == "read":
+            return None
+        reason = f"agent {agent[:80]!r} is pending: nobody answers for it yet, so it may only read"
+        return (PENDING, reason, "ask for its registration, or only read")
+    if card.stopped:
+        return (STOPPED, f"agent {agent[:80]!r} is stopped: {card.stopped}", "")
+    return None

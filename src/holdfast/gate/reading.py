@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NoReturn, cast
 
@@ -91,6 +91,67 @@ class Item:
             self.refuse(f"{what} is an empty list")
         return tuple(found)
 
+    def number(self, what: str, low: float, high: float) -> float:
+        """A number from ``low`` to ``high``; ``what`` names it in the error."""
+        value = self.value
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            self.refuse(f"{what} must be a number, not {self.describe()}")
+        if not low <= value <= high:
+            self.refuse(f"{what} must be from {low:g} to {high:g}, not {value:g}")
+        return float(value)
+
+    def whole(self, what: str, low: int, high: int) -> int:
+        """A whole number from ``low`` to ``high``; ``what`` names it in the error."""
+        if type(self.value) is not int:
+            self.refuse(f"{what} must be a whole number, not {self.describe()}")
+        if not low <= self.value <= high:
+            self.refuse(f"{what} must be from {low} to {high}, not {self.value}")
+        return self.value
+
+    def flag(self, what: str) -> bool:
+        """True or false; ``what`` names it in the error."""
+        if not isinstance(self.value, bool):
+            self.refuse(f"{what} must be true or false, not {self.describe()}")
+        return self.value
+
+    def word(self, what: str, known: Iterable[str], meant: Mapping[str, str] | None = None) -> str:
+        """One of the ``known`` words; ``what`` names it in the error."""
+        text = self.text(what)
+        if text not in known:
+            self.refuse(f"unknown {what} {clip(text)}: {suggest(text, known, meant)}")
+        return text
+
+    def name(self, what: str) -> str:
+        """An identifier; ``what`` names it in the error."""
+        text = self.text(what)
+        bare = text.replace("-", "_").replace(".", "_").replace("_", "a")
+        if not (text.isascii() and bare.isalnum()) or text[0] in "-." or len(text) > 80:
+            self.refuse(
+                f"{what} is {clip(text)}: use 1 to 80 letters, digits, '_', '-' or '.', "
+                "starting with a letter, digit or '_'"
+            )
+        return text
+
+    def sentence(self, what: str) -> str:
+        """A text of a line or two; a folded one may span lines in the file."""
+        item = self
+        if isinstance(self.value, str):
+            item = Item(" ".join(self.value.split()), self.line, self.source)
+        text = item.text(what)
+        if len(text) > limits.POLICY_TEXT_CHARS:
+            self.refuse(
+                f"{what} has {len(text)} characters, at most {limits.POLICY_TEXT_CHARS} fit"
+            )
+        return text
+
+    def plain(self) -> Any:
+        """The value without its places: scalars, lists and dictionaries."""
+        if isinstance(self.value, tuple):
+            return [item.plain() for item in self.value]
+        if isinstance(self.value, Mapping):
+            return {name: item.plain() for name, item in self.value.items()}
+        return self.value
+
     def describe(self) -> str:
         """The value in a few words, for errors."""
         match self.value:
@@ -106,6 +167,59 @@ class Item:
                 return "a list"
             case _:
                 return "a mapping"
+
+
+Reader = Callable[[Item, str], Any]
+"""Reads the value of a field; it is given the field's name for errors."""
+
+
+def fields(
+    item: Item, known: Iterable[str], what: str, needed: tuple[str, ...] = ()
+) -> Mapping[str, Item]:
+    """The entries of a mapping that has no others than ``known``, and all of ``needed``."""
+    entries = item.mapping(what)
+    names = tuple(known)
+    for name, value in entries.items():
+        if name not in names:
+            value.refuse_key(f"unknown field {clip(name)} in {what}: {suggest(name, names)}")
+    for name in needed:
+        if name not in entries:
+            item.refuse(f"{what} has no {name!r}")
+    return entries
+
+
+def entry(
+    item: Item, readers: Mapping[str, Reader], what: str, needed: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """An entry of a section: each field read by its reader; others are refused."""
+    found = fields(item, readers, what, needed)
+    return {name: readers[name](value, name) for name, value in found.items()}
+
+
+def number(low: float, high: float) -> Reader:
+    """Reads a number of this range."""
+    return lambda item, what: item.number(what, low, high)
+
+
+def whole(low: int, high: int) -> Reader:
+    """Reads a whole number of this range."""
+    return lambda item, what: item.whole(what, low, high)
+
+
+def word(*known: str) -> Reader:
+    """Reads one of these words."""
+    return lambda item, what: item.word(what, known)
+
+
+def mapping_of(read_value: Reader) -> Reader:
+    """Reads a mapping of any keys to values of one sort."""
+
+    def read_mapping(item: Item, what: str) -> dict[str, Any]:
+        return {
+            name: read_value(value, f"{what}.{name}") for name, value in item.mapping(what).items()
+        }
+
+    return read_mapping
 
 
 def clip(text: str) -> str:

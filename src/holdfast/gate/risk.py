@@ -7,7 +7,12 @@ an expected loss, which is compared with what a review costs.
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
+
+from holdfast.gate.reading import Item, Reader, entry, mapping_of, number
+from holdfast.values import limits
 
 
 class RiskTable(msgspec.Struct, frozen=True, gc=False):
@@ -28,3 +33,18 @@ class Risk(msgspec.Struct, frozen=True, gc=False):
 
     p: float
     parts: dict[str, float]
+
+
+_READERS: Final[dict[str, Reader]] = {
+    "base": number(-20, 20),
+    "weights": mapping_of(number(0, 100)),
+    "review": number(0, limits.AMOUNT_MAX_ITEMS),
+    "check": number(0, limits.AMOUNT_MAX_ITEMS),
+    "sample": number(0, 1),
+    "version": Item.text,
+}
+
+
+def read_risk(item: Item) -> RiskTable:
+    """The section ``risk``; raises `Misuse` with its line for what is not understood."""
+    return RiskTable(**entry(item, _READERS, "'risk'"))

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Final
+
 import msgspec
+
+from holdfast.gate.reading import Item, Reader, clip, entry, mapping_of, number, whole
+from holdfast.values import limits
 
 
 class Route(msgspec.Struct, frozen=True, gc=False):
@@ -21,3 +27,44 @@ class Route(msgspec.Struct, frozen=True, gc=False):
     owner_may: bool = True
     starter_may: bool = True
     expires: float = 0.0
+
+
+_READERS: Final[dict[str, Reader]] = {
+    "name": Item.name,
+    "people": Item.texts,
+    "needs": whole(1, 100),
+    "delegates": mapping_of(Item.texts),
+    "owner_may": Item.flag,
+    "starter_may": Item.flag,
+    "expires": number(0, limits.AMOUNT_MAX_ITEMS),
+}
+
+
+def read_route(item: Item) -> Route:
+    """One entry of ``routes``; raises `Misuse` with its line for what is not understood."""
+    return Route(**entry(item, _READERS, "a route", ("name", "people")))
+
+
+def check_routes(routes: Mapping[str, Route], places: Mapping[str, Item]) -> None:
+    """Refuse cycles, and routes that need more people than they reach; ``places`` by name."""
+    reached: dict[str, frozenset[str]] = {}
+
+    def reach(name: str, above: tuple[str, ...]) -> frozenset[str]:
+        if name in above:
+            circle = " -> ".join((*above[above.index(name) :], name))
+            places[name].refuse(f"routes lead in a circle: {circle}")
+        if name not in routes:
+            return frozenset((name,))
+        if len(above) > limits.ROUTE_DEPTH:
+            places[name].refuse(f"routes lead through more than {limits.ROUTE_DEPTH} others")
+        if name not in reached:
+            inner = (reach(each, (*above, name)) for each in routes[name].people)
+            reached[name] = frozenset[str]().union(*inner)
+        return reached[name]
+
+    for name, route in routes.items():
+        people = reach(name, ())
+        if len(people) < route.needs:
+            places[name].refuse(
+                f"route {clip(name)} needs {route.needs} people and names {len(people)}"
+            )

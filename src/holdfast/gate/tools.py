@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
+from typing import Final
 
 import msgspec
 
-from holdfast.gate.labels import Label
+from holdfast.gate.labels import CONFIDENTIALITY, INTEGRITY, Label, parse_label
+from holdfast.gate.pattern import read_globs
+from holdfast.gate.proposal import EFFECTS
+from holdfast.gate.reading import (
+    Item,
+    Reader,
+    clip,
+    entry,
+    mapping_of,
+    number,
+    suggest,
+    whole,
+    word,
+)
+from holdfast.values import limits
 
 
 class ToolFacts(msgspec.Struct, frozen=True, gc=False):
@@ -48,3 +64,70 @@ class ToolFacts(msgspec.Struct, frozen=True, gc=False):
 
 UNKNOWN_TOOL = ToolFacts(("*",), output=None)
 """A tool that no entry names: everything about it is worked out or taken as unknown."""
+
+
+ARGUMENT_TYPES: Final = ("string", "number", "boolean", "list", "mapping")
+
+
+def _label(item: Item, what: str) -> Label:
+    text = item.text(what)
+    try:
+        return parse_label(text)
+    except ValueError:
+        item.refuse(
+            f"{what} is {clip(text)}: write INTEGRITY/CONFIDENTIALITY, one of "
+            f"{', '.join(INTEGRITY)} and one of {', '.join(CONFIDENTIALITY)}"
+        )
+
+
+def _names(item: Item, what: str) -> tuple[str, ...]:
+    """A list that may be empty: "none" is not the same as "work it out"."""
+    return () if item.value == () else item.texts(what)
+
+
+def _pin(item: Item, what: str) -> str:
+    text = item.text(what)
+    if not re.fullmatch(r"[0-9a-f]{64}", text):
+        item.refuse(f"{what} must be a SHA-256 in 64 small hex digits, not {clip(text)}")
+    return text
+
+
+_READERS: Final[dict[str, Reader]] = {
+    "tool": read_globs,
+    "effect": word(*EFFECTS),
+    "output": _label,
+    "endorses": Item.flag,
+    "derives": Item.flag,
+    "deciding": _names,
+    "content": _names,
+    "target": Item.text,
+    "amount": Item.text,
+    "clearance": word(*CONFIDENTIALITY),
+    "harm": number(0, limits.AMOUNT_MAX_ITEMS),
+    "harm_per": number(0, limits.AMOUNT_MAX_ITEMS),
+    "args": mapping_of(word(*ARGUMENT_TYPES)),
+    "pin": _pin,
+    "cost": number(0, limits.AMOUNT_MAX_ITEMS),
+    "tokens": whole(0, limits.AMOUNT_MAX_ITEMS),
+    "undo": Item.text,
+    "preview": Item.text,
+}
+
+
+def read_tool(item: Item) -> ToolFacts:
+    """One entry of ``tools``; raises `Misuse` with its line for what is not understood."""
+    found = ToolFacts(**entry(item, _READERS, "a tool", ("tool",)))
+    for field in ("deciding", "content"):
+        _known(item, found, field, getattr(found, field) or ())
+    for field in ("target", "amount"):
+        _known(item, found, field, filter(None, [getattr(found, field)]))
+    return found
+
+
+def _known(item: Item, tool: ToolFacts, field: str, names: Iterable[str]) -> None:
+    """Arguments that are named must be among the declared ones, if any are."""
+    for name in names:
+        if tool.args and name.partition(".")[0] not in tool.args:
+            item.mapping("a tool")[field].refuse(
+                f"{field}: {tool.tool[0]} has no argument {clip(name)}: {suggest(name, tool.args)}"
+            )

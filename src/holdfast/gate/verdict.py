@@ -10,8 +10,23 @@ STRICTNESS: Final[dict[Decision, int]] = {"allow": 0, "verify": 1, "escalate": 2
 """The order in which decisions win: the larger number is stricter."""
 
 OTHERWISE: Final = "otherwise"
-"""Rule id of a verdict for which no rule matched. No rule may have this id."""
+"""Rule id of a verdict for which no rule matched."""
 MALFORMED: Final = "malformed"
-"""Rule id of the denial of a proposal that cannot be judged at all. No rule may have this id."""
+"""Rule id of the denial of a proposal that cannot be judged at all."""
+PENDING: Final = "pending"
+"""Rule id of the denial of an agent that the policy does not know."""
+STOPPED: Final = "stopped"
+"""Rule id of the denial of an agent that the policy stops."""
+RESERVED: Final = (OTHERWISE, MALFORMED, PENDING, STOPPED)
+"""Ids that no rule may have."""
 
-__all__ = ["MALFORMED", "OTHERWISE", "STRICTNESS", "Decision", "Verdict"]
+__all__ = [
+    "MALFORMED",
+    "OTHERWISE",
+    "PENDING",
+    "RESERVED",
+    "STOPPED",
+    "STRICTNESS",
+    "Decision",
+    "Verdict",
+]

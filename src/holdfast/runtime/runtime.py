@@ -9,6 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from holdfast.adapters.opa import Opa
 from holdfast.engine.answers import answer
 from holdfast.engine.declare import Agent
 from holdfast.engine.fork import root_at
@@ -23,7 +24,7 @@ from holdfast.runtime.settings import Settings, from_environment
 from holdfast.runtime.taking import take_in
 from holdfast.stores.memory import MemoryStore
 from holdfast.stores.sqlite import SqliteStore
-from holdfast.tools import workplace
+from holdfast.tools import workplace, world
 from holdfast.tools.view import View
 from holdfast.values.errors import Misuse
 from holdfast.values.ids import new_id
@@ -63,6 +64,7 @@ class Runtime:
         self.policy = policy or DEFAULT_POLICY
         base = self.settings.directory.resolve().parent if store is None else Path.cwd()
         self.programs = Programs(base)
+        self._opa = Opa(self._clock)
         self._host: Host | None = None
         self._scratch = ""
 
@@ -91,7 +93,8 @@ class Runtime:
         self._host = Host(
             store, owner=owner, find=self.programs.find, ref_of=self.programs.ref_of,
             policy=self.policy, clock=self._clock, dice=self._dice, linger=settings.linger,
-            serve=self._serve, caches=caches, ended=self._clean,
+            serve=self._serve, caches=caches, ended=self._clean, outside=self._opa,
+            tools={one.name: one for one in (world.read, world.grep, world.list, world.run)},
         )  # fmt: skip
         await self._host.open()
         return self
@@ -104,6 +107,7 @@ class Runtime:
     ) -> None:
         if self._host is not None:
             await self._host.close()
+            self._opa.close()
             caches = self._host.caches
             await workplace.leave(caches)
             if caches == self._scratch:

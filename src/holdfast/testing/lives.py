@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 
 from holdfast.engine.answers import answer, send
 from holdfast.engine.declare import Agent
+from holdfast.engine.home import Consulted
 from holdfast.engine.host import Handle, Host
 from holdfast.engine.resident import Resident
 from holdfast.gate import Policy, parse_policy
@@ -31,7 +32,7 @@ from holdfast.stores.memory import MemoryStore
 from holdfast.testing.clock import SeededDice, VirtualClock, run_virtual
 from holdfast.testing.faults import Crashed, FaultyStore, Plan, never
 from holdfast.testing.outside import Outside
-from holdfast.tools import workplace
+from holdfast.tools import workplace, world
 from holdfast.values.errors import Conflict, HoldfastError, NotFound
 from holdfast.values.ports import Clock, SystemClock
 
@@ -116,7 +117,8 @@ class Life:
 
 class Site:
     """One store, its programs, the outside, and time. ``linger`` and ``policy`` go to its hosts.
-    With ``open_store`` every life opens the store anew, as processes do."""
+    With ``open_store`` every life opens the store anew, as processes do. ``outside``: asks policy
+    engines outside."""
 
     def __init__(
         self,
@@ -128,6 +130,7 @@ class Site:
         seed: int | str = 0,
         caches: str = "",
         virtual: bool = True,
+        outside: Consulted | None = None,
     ) -> None:
         self.programs = {one.name: one for one in programs}
         self.open_store = open_store
@@ -135,6 +138,7 @@ class Site:
         self.policy = policy
         self.linger = linger
         self.caches = caches
+        self.asks = outside
         self.clock: Clock = VirtualClock() if virtual else SystemClock()
         self.dice = SeededDice(seed)
         self.outside = Outside()
@@ -169,7 +173,8 @@ class Site:
         host = Host(
             store, owner=owner, find=self.find, ref_of=lambda program: program.name,
             policy=self.policy, clock=self.clock, dice=self.dice, linger=self.linger, serve=serve,
-            caches=self.caches,
+            caches=self.caches, outside=self.asks,
+            tools={one.name: one for one in (world.read, world.grep, world.list, world.run)},
         )  # fmt: skip
         lives.append(Life(self, store, host))
         await host.open()

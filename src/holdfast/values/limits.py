@@ -207,13 +207,40 @@ POLICY_RULES = 500
 """Rules of one policy, so that a verdict that names all of them still fits in an event body."""
 POLICY_TEXT_CHARS = 500
 """A reason or way in a policy: one or two sentences, shown in a terminal and to a model."""
+POLICY_FILES = 100
+"""Files of one policy folder: a person reads them all before it changes."""
+POLICY_ENTRIES = 2_000
+"""Entries of any other section of a policy: tools, agents, routes, budgets, checks."""
+ROUTE_DEPTH = 20
+"""Routes that lead to routes; an organisation has fewer levels."""
+OPA_SECONDS = 0.05
+"""An Open Policy Agent is waited for this long; a verdict that takes longer is deny."""
+CONDITION_CHARS = 2_000
+"""One CEL condition. A longer one is better written as two rules."""
 PATTERN_CHARS = 256
-"""A ``matches`` pattern or a name pattern as written."""
-PATTERN_POSITIONS = 512
-"""Characters of a pattern after ``{m,n}`` is written out: bounds the work per input character."""
-PATTERN_GROUPS = 20
-"""Groups inside groups of a pattern: bounds the recursion of its parser."""
+"""A name pattern as written."""
 PATTERN_INPUT_CHARS = 4_096
-"""A value that ``matches`` looks at, or an agent, role or tool name; longer is denied."""
+"""An agent, role or tool name; a longer one is denied."""
+AMOUNT_MAX_ITEMS = 1_000_000_000_000
+"""Any amount of money, tokens or calls in a policy: a typing error, not a limit, beyond."""
 GATE_MEMO_ENTRIES = 4_096
-"""Remembered partial results per policy and per pattern, so that a long process stays small."""
+"""Remembered partial results per policy, so that a long process stays small."""
+
+# Facts ----------------------------------------------------------------------------------------
+LITERALS_MAX_ITEMS = 10_000
+"""Constants of an agent's code that count as its own words; more is a table of data, not code."""
+AMOUNT_MAX = 1e15
+"""Amounts are compared up to this: the square of its logarithm still fits a meter many times."""
+AMOUNT_HISTORY_MIN = 5
+"""Amounts seen before one is called unusual: with fewer, every second one would be."""
+AMOUNT_SPREAD_MIN = 200
+"""Thousandths of a logarithm that amounts are taken to differ by at least, about a fifth: who
+always paid the same is not alarmed by the next cent."""
+RATE_WINDOW_MS = 60_000
+"""``calls_last_minute`` looks back this far from the newest event of the run."""
+CHECKED_TEXT_CHARS = 300
+"""What is kept of why a check did not pass: it stands in the verdict, inside the event's body."""
+CHANGED_PATHS = 10_000
+"""Paths that a ``fork`` check hands to its condition; a check of more than that fails."""
+OPA_ANSWER_BYTES = 256 * 1024
+"""An answer of a policy engine outside; a verdict of hundreds of rules takes a tenth of that."""
