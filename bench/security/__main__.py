@@ -12,7 +12,7 @@ from pathlib import Path
 from bench.security.replay import careful, replay, trusting
 from bench.security.scenario import cases
 from bench.security.tally import Played, as_json, markdown
-from holdfast.gate import Policy, load_policy
+from holdfast.gate import Policy, load_policy_file
 
 PACK = Path(__file__).resolve().parents[2] / "policies" / "guard"
 
@@ -55,7 +55,7 @@ def main() -> int:
     asked = parser.parse_args()
     if asked.why and asked.half != "design":
         parser.error("--why is for --half design: the other half stays aside")
-    played = asyncio.run(play(asked.half, load_policy(asked.policy)))
+    played = asyncio.run(play(asked.half, load_policy_file(asked.policy)))
     print(json.dumps(as_json(played), indent=1) if asked.json else markdown(played))
     if asked.why:
         print(why(played))
