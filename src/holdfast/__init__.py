@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         Conflict,
         Corrupt,
         Diverged,
+        Exceeded,
         HoldfastError,
         LeaseLost,
         Misuse,
@@ -70,9 +71,9 @@ _HOMES = {
     "holdfast.tools.sql": ("sql",),
     "holdfast.tools.explore": ("Candidate", "explore"),
     "holdfast.values.errors": (
-        "Conflict", "Corrupt", "Diverged", "HoldfastError", "LeaseLost", "Misuse", "NotFound",
-        "NotUndone", "OutcomeUnknown", "Outside", "Refused", "RunFailed", "Suspended", "TooLarge",
-        "ToolError",
+        "Conflict", "Corrupt", "Diverged", "Exceeded", "HoldfastError", "LeaseLost", "Misuse",
+        "NotFound", "NotUndone", "OutcomeUnknown", "Outside", "Refused", "RunFailed", "Suspended",
+        "TooLarge", "ToolError",
     ),
 }  # fmt: skip
 _WHERE = {name: home for home, names in _HOMES.items() for name in names}
@@ -87,6 +88,7 @@ __all__ = [
     "Corrupt",
     "Diverged",
     "Effect",
+    "Exceeded",
     "Handle",
     "HoldfastError",
     "LeaseLost",

@@ -14,7 +14,7 @@ import holdfast
 from holdfast.engine.fork import fork
 from holdfast.engine.held import held_by
 from holdfast.engine.publish import publishing
-from holdfast.gate import DEFAULT_POLICY
+from holdfast.gate import DEFAULT_POLICY, parse_policy
 from holdfast.journal.events import body_of
 from holdfast.journal.store import RunQuery, Store
 from holdfast.journal.views import RunRow, Wait
@@ -129,6 +129,39 @@ def retries(site: Site) -> Any:
 
     async def main(n: int) -> list[int]:
         return [await use.send(n), await use.send(n + 10)]
+
+    agent = program(site, main)
+    return lambda life: ensure(life, agent, "a", 1)
+
+
+CHECKED = parse_policy(
+    """
+version: 1
+otherwise: allow
+tools:
+  - {tool: [pay, send], target: n, amount: n}
+checks:
+  - {name: small, kind: condition, that: "args.n < 5"}
+  - {name: known, kind: tool, use: peek, give: {n: n}, that: "result == args.n * 3"}
+rules:
+  - {id: sure, when: {tool: pay}, then: verify, checks: [small, known]}
+  - {id: many, when: {tool: pay}, if: "calls > 50 || uses > 50", then: deny}
+  - {id: new, when: {tool: send}, if: "new_target && approved == 0", then: escalate}
+""",
+    "checked.yaml",
+)
+
+
+@scenario(policy=CHECKED)
+def checked(site: Site) -> Any:
+    """Facts, sums and checks: one payment passes its checks, one asks a person."""
+    use = tools(site)
+    peek = use.peek
+
+    async def main(n: int) -> list[Any]:
+        assert peek  # named, so that the check finds it
+        paid = [await use.pay(n), await use.pay(n + 10)]
+        return [*paid, await use.send(n), await use.send(n + 1)]
 
     agent = program(site, main)
     return lambda life: ensure(life, agent, "a", 1)

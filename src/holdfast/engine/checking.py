@@ -49,9 +49,11 @@ def verify(
     """Run the checks that a verdict names: it stands, with how they ended; or it becomes an
     escalation or a denial, as the strictest check that did not pass says."""
     asked = step.asked
-    if asked is not None and asked.verdict is not None and asked.verdict.checked:
-        if asked.digest == action_digest(run, pending, verdict):
-            return asked.verdict  # a person is being asked about just this
+    told = asked.verdict if asked is not None else None
+    if asked is not None and told is not None and told.checked:
+        same = asked.digest == action_digest(run, pending, verdict)
+        if same:
+            return told  # a person is being asked about just this
     checked: list[Checked] = []
     failed: list[Check] = []
     for name in verdict.checks:

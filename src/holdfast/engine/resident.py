@@ -205,7 +205,7 @@ class Resident:
             case Look():
                 return await child_news(home.store, command.run, self.run.id, home.find)
             case Sums():
-                return await home.store.meters(command.prefixes)
+                return home.store.meters(command.prefixes)
             case Above():
                 return await above(home.store, command.run)
             case Find():

@@ -7,41 +7,267 @@ was found best, and the join of all labels. See docs/information-flow.md.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
 
-from holdfast.gate.labels import PLAIN, Label
+from holdfast.gate.asked import asked_in, is_asked
+from holdfast.gate.content import Marked, new_links, secrets_in
+from holdfast.gate.deciding import Leaf, amount_of, is_address, leaves, name_words, target_of
+from holdfast.gate.facts import ORIGINS
+from holdfast.gate.folding import plain, seen
+from holdfast.gate.labels import CONFIDENTIALITY, PLAIN, Label, join, leaks
+from holdfast.gate.origins import (
+    NOWHERE,
+    PERSON,
+    PROGRAM,
+    REFERRED,
+    TRUSTED,
+    UNTRUSTED,
+    Origin,
+    Origins,
+)
 from holdfast.gate.tools import ToolFacts
+from holdfast.gate.values_in import Seen, decoded, host_of, link_of
+from holdfast.gate.words import STOP
+from holdfast.values import limits
+
+__all__ = ["Context", "amount_of", "flow", "target_of"]
+
+_RANKS: Final = {"person": PERSON, "trusted": TRUSTED, "untrusted": UNTRUSTED}
+_MONTH: Final = (
+    r"(?:jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|mai|okt|dez|avr|juin|juil|aou|ene|abr|ago"
+    r"|dic|gen|mag|giu|lug|set|ott|fev|out)[^\W\d_]{0,8}"
+)
+_MOMENT: Final = re.compile(
+    rf"\b{_MONTH}\.? \d{{1,2}}\b|\b\d{{1,2}}(?:st|nd|rd|th|\.)? (?:of |de )?{_MONTH}\b"
+    r"|\b\d{1,4} ?(?:sec|min|hour|day|week|month|year|stund|tag|woch|monat|jahr|heure|jour|semain"
+    r"|mois|an[nsi]|hora|dia|seman|mes|or[ae]|giorn|settiman)[^\W\d_]{0,6}\b"
+)
+"""Days of months and spans of time: their numbers are no amounts."""
+_NARROW: Final = re.compile(r"[\w .:+-]{0,40}")
 
 
 class Context:
     """What one run has seen. Incremental, not safe for threads; never raises for odd values."""
 
-    label: Label = PLAIN
-    """Join of the labels of all that was read so far."""
+    __slots__ = ("_asked", "_marked", "_origins", "_read", "_spoke", "_written")
+
+    def __init__(self) -> None:
+        self._origins = Origins()
+        self._marked = Marked()
+        self._asked: set[str] = set()
+        self._written: set[str] = set()
+        self._read: Label | None = None
+        self._spoke = False
+
+    @property
+    def label(self) -> Label:
+        """Join of the labels of all that was read so far."""
+        return self._read or PLAIN
 
     def person(self, where: str, words: Any) -> None:
         """A person's words: the input of a run, an answer, a signal. ``where``: RUN@STEP."""
+        self._add(where, _spoken(words), Label("person"))
 
     def program(self, literals: Iterable[str | int | float]) -> None:
         """Constants of the agent's own code, and its own instructions to models."""
+        found = Seen(list(literals))
+        self._origins.add(found.atoms, PROGRAM, "program")
 
     def given(self, where: str, value: Any, label: Label) -> None:
         """The input of a child run, with the label its parent had."""
+        self._add(where, _spoken(value) if label.integrity == "person" else Seen(value), label)
 
     def result(
         self, where: str, tool: ToolFacts, args: Mapping[str, Any], value: Any, effect: str
     ) -> Label:
-        """The outcome of a step (a value, or the text of an error); returns the outcome's label."""
-        return PLAIN
+        """The outcome of a step (a value, or the text of an error); returns the outcome's label.
+
+        ``tool``: what the policy says of the tool; ``args``: as they were given to it.
+        """
+        if tool.derives:
+            # INVARIANT G24: what is made from what was seen grounds nothing and hides nothing
+            label = join(self.label, tool.output or PLAIN)
+            self._join(label)
+            return label
+        given = Seen(args)
+        every = leaves(args, tool)
+        deciding = [self.origin(leaf) for leaf in every if leaf.decides]
+        label = self._label_of(tool, every, given)
+        rank = _RANKS[label.integrity]
+        if rank == UNTRUSTED and deciding and max(deciding)[0] == PERSON:
+            rank = REFERRED
+        found = Seen(value)
+        # INVARIANT G27: a value that an argument brought in is not made better by coming back, from
+        # this result or, if the step could store it, from a later one
+        found.atoms -= given.atoms
+        found.alike -= given.atoms
+        if effect != "read":
+            self._written.update(
+                atom
+                for atom in given.atoms
+                if atom not in STOP and self._origins.find(atom)[0] > TRUSTED
+            )
+        if rank <= TRUSTED:
+            found.atoms -= self._written
+        self._add_seen(where, found, rank, label)
+        return label
 
     def narrow(self, where: str, value: Any, label: Label) -> Label:
         """A child's result of a narrow type (number, choice, date, yes or no); returns its label:
         trusted, as confidential as ``label`` says; ``label`` itself if the value is not narrow."""
-        return label
+        if not _is_narrow(value):
+            self._add(where, Seen(value), label)
+            return label
+        trusted = Label("trusted", label.confidentiality)
+        self._add(where, Seen(value), trusted)
+        return trusted
 
     def approve(self, args: Mapping[str, Any]) -> None:
         """A person approved an action with these arguments: its values are a person's from now."""
+        for leaf in leaves(args, _ANY):
+            found = Seen(leaf.value, small=True)
+            if leaf.carries and not leaf.decides:
+                # single words of a long text were approved as that text only
+                found.atoms = {atom for atom in found.atoms if not atom.isalpha()}
+            if isinstance(leaf.value, bool):
+                found.atoms = {_switch(leaf)}
+            self._origins.add(found.atoms, PERSON, "approved")
+
+    def origin(self, leaf: Leaf) -> Origin:
+        """The origin of one deciding value."""
+        if isinstance(leaf.value, bool):
+            known = self._origins.find(_switch(leaf))
+            if known[0] != NOWHERE:
+                return known
+            words = [self._origins.find(word) for word in name_words(leaf.name) - STOP]
+            best = min(words, default=(NOWHERE, ""))
+            return best if best[0] == PERSON else (NOWHERE, "")
+        return self._origins.of(leaf.text)
+
+    def asks(self, name: str, effect: str, kind: str) -> bool:
+        """Whether persons' words ask for this kind of action."""
+        return is_asked(self._asked, self._spoke, name, effect, kind)
+
+    def leaving(
+        self, content: Sequence[str], linked: Sequence[str], clearance: str, effect: str
+    ) -> dict[str, Any]:
+        """The facts of what leaves: ``content``, and links that decide where to go."""
+        carries, new, secrets, out = CONFIDENTIALITY[0], 0, 0, CONFIDENTIALITY[0]
+        if content or linked:
+            made = [_data_of(link, self._origins) for link in linked]
+            raw, whole = decoded("\n".join((*content, *made))[: limits.FLOW_VALUE_CHARS + 1])
+            folded = [plain(text) for text in raw]
+            if content:
+                new = new_links(folded, self._origins.find)
+            secrets = secrets_in(raw)
+            whole = whole and len(raw[0]) <= limits.FLOW_VALUE_CHARS
+            if not whole:
+                # INVARIANT G29: content that was not looked at to its end carries all that was read
+                carries, new = self.label.confidentiality, new + 1
+            elif self._marked:
+                carries = self._marked.carried(Seen([*content, *made]), self._origins.find)
+            # a world stays here: what it holds leaves only through a link
+            if effect != "world" or linked or any("://" in text for text in folded):
+                out = carries
+        return {
+            "carries": carries,
+            "clearance": clearance,
+            "leaks": leaks(out, clearance),
+            "new_links": new,
+            "secrets": secrets,
+        }
+
+    # ---- inside ------------------------------------------------------------------------------
+
+    def _add(self, where: str, found: Seen, label: Label) -> None:
+        if label.integrity == "person":
+            self._spoke = True
+            for text in found.texts:
+                self._asked |= asked_in(text)
+        self._add_seen(where, found, _RANKS[label.integrity], label)
+
+    def _add_seen(self, where: str, found: Seen, rank: int, label: Label) -> None:
+        self._origins.add(found.atoms, rank, where)
+        if found.alike:
+            # INVARIANT G22: letters that only look alike ground words, never addresses
+            good = rank < NOWHERE
+            alike = filter(str.isalpha, found.alike) if good else found.alike
+            self._origins.add(alike, rank, where)
+        if not found.whole and rank > TRUSTED:
+            self._origins.cut = self._origins.cut or where
+        if rank > PROGRAM:
+            self._marked.add(found, label.confidentiality)
+        self._join(label)
+
+    def _join(self, label: Label) -> None:
+        self._read = label if self._read is None else join(self._read, label)
+
+    def _label_of(self, tool: ToolFacts, every: Sequence[Leaf], given: Seen) -> Label:
+        """The label of what a tool returned: its own, joined with those of its arguments."""
+        own = tool.output
+        if own is None:
+            links = any("://" in leaf.text for leaf in every if leaf.decides)
+            own = Label("untrusted", "public" if links else "internal")
+        if tool.endorses and tool.output is not None:
+            return own
+        parts = [own, Label("trusted", self._marked.carried(given, self._origins.find))]
+        for atom in given.atoms:
+            if atom not in STOP and len(atom) > 2 and self._origins.find(atom)[0] in _SUSPECT:
+                parts.append(Label("untrusted"))
+                break
+        else:
+            if any(leaf.carries and leaf.text for leaf in every):
+                made = any(self._origins.of(leaf.text)[0] >= NOWHERE for leaf in every)
+                parts.append(Label(self.label.integrity if made else "trusted"))
+        return join(*parts)
+
+
+_SUSPECT: Final = (REFERRED, UNTRUSTED)
+_ANY: Final = ToolFacts(("*",))
+
+
+def _spoken(words: Any) -> Seen:
+    """A person's words: small numbers count, but not those of dates and spans of time."""
+    found = Seen(words, small=True)
+    for text in found.texts:
+        if _MOMENT.search(text):
+            bare = Seen(_MOMENT.sub(" ", text), small=True)
+            small = {atom for atom in found.atoms if atom[0] == "#" and len(atom) < 4}
+            found.atoms -= small - bare.atoms
+            found.atoms -= {atom for atom in found.atoms if atom.isdigit() and len(atom) < 3}
+    return found
+
+
+def _data_of(link: str, origins: Origins) -> str:
+    """What a link tells its host beyond what somebody gave: "" for one that was seen whole."""
+    one = link_of(plain(seen(link).strip()))
+    if origins.find(one)[0] != NOWHERE:
+        return ""
+    if origins.find(host_of(one))[0] != NOWHERE:
+        rest = link.partition("://")[2]
+        return " ".join(re.split(r"[/?#&=]", rest)[1:])
+    return link
+
+
+def _switch(leaf: Leaf) -> str:
+    return f"?{leaf.name.lower()}={leaf.text}"
+
+
+def _is_narrow(value: Any) -> bool:
+    if value is None or isinstance(value, bool | float):
+        return True
+    if isinstance(value, int):
+        return abs(value) < 10**12
+    if not isinstance(value, str) or not _NARROW.fullmatch(value):
+        return False
+    folded = plain(value)
+    digits = sum(map(str.isdigit, folded))
+    return "." not in folded.strip(".0123456789") and digits < 15 and not is_address(folded)
+
+
+# ---- facts -----------------------------------------------------------------------------------
 
 
 def flow(
@@ -49,14 +275,23 @@ def flow(
 ) -> dict[str, Any]:
     """The facts of the group ``flow`` (`gate.facts.GROUPS`), all twelve, by name: for
     ``Facts(**flow(...))``. ``name``, ``effect`` and ``kind`` are the proposal's."""
-    return {}
-
-
-def target_of(args: Mapping[str, Any], tool: ToolFacts) -> str:
-    """To whom or what: the canonical form of the target, "" without one. For meters only."""
-    return ""
-
-
-def amount_of(args: Mapping[str, Any], tool: ToolFacts) -> float | None:
-    """How much: the amount of the action, None without one (or if it is no finite number)."""
-    return None
+    every = leaves(args, tool)
+    worst: dict[str, Origin] = {}
+    for leaf in every:
+        if leaf.decides:
+            origin = context.origin(leaf)
+            if leaf.arg not in worst or origin[0] > worst[leaf.arg][0]:
+                worst[leaf.arg] = origin
+    ranks = [rank for rank, _ in worst.values()]
+    content = [leaf.text for leaf in every if leaf.carries and leaf.text]
+    linked = [leaf.text for leaf in every if leaf.decides and "://" in leaf.text]
+    return {
+        "integrity": context.label.integrity,
+        "confidentiality": context.label.confidentiality,
+        "origin": {arg: ORIGINS[rank] for arg, (rank, _) in worst.items()},
+        "via": {arg: where for arg, (_, where) in worst.items() if where},
+        "worst": ORIGINS[max(ranks)] if ranks else "",
+        "grounded": sum(rank <= TRUSTED for rank in ranks) / len(ranks) if ranks else 1.0,
+        "asked": context.asks(name, effect, kind),
+        **context.leaving(content, linked, tool.clearance, effect),
+    }

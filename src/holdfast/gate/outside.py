@@ -154,4 +154,5 @@ def schemas() -> dict[str, dict[str, Any]]:
     draft = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
     facts = found["input"]["$defs"]["Facts"]
     facts["required"] = list(Facts.__struct_fields__)  # told in full, defaults too
-    return {f"{name}.schema.json": draft | schema for name, schema in found.items()}
+    plain: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(found))
+    return {f"{name}.schema.json": draft | schema for name, schema in plain.items()}

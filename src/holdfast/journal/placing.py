@@ -21,6 +21,7 @@ from holdfast.journal.events import (
     kind_of,
     seal,
 )
+from holdfast.journal.meters import add_up, charged_by, charges_of, check_name, raised
 from holdfast.journal.store import Batch
 from holdfast.journal.views import RunRow, fold_run
 from holdfast.values import limits
@@ -52,11 +53,13 @@ class Slot(msgspec.Struct, frozen=True, gc=False):
 
 
 class Placed(msgspec.Struct, gc=False):
-    """Events to write, in order, and the new slot of each run touched; ``changed`` rows differ."""
+    """Events to write, in order, and the new slot of each run touched; ``changed`` rows differ.
+    ``meters``: new values of those that were charged."""
 
     events: list[Event]
     slots: dict[str, Slot]
     changed: set[str]
+    meters: dict[str, int] = {}
 
 
 def place(
@@ -64,13 +67,16 @@ def place(
     slot_of: Callable[[str], Slot | None],
     head_at: Callable[[str, int], Head],
     seq: int,
+    value_of: Callable[[str], int],
 ) -> Placed:
     """Seal the drafts of ``batches`` onto their runs' heads, starting at global place ``seq``.
 
-    ``slot_of`` returns the slot of a run or None; ``head_at`` the event of a run at a position.
-    Raises `Conflict`, `LeaseLost`, `NotFound` or `Misuse`; then nothing must be written.
+    ``slot_of`` returns the slot of a run or None; ``head_at`` the event of a run at a position;
+    ``value_of`` the value of a meter. Raises `Conflict`, `Exceeded`, `LeaseLost`, `NotFound` or
+    `Misuse`; then nothing must be written.
     """
     placed = Placed([], {}, set())
+    charges: dict[str, int] = {}
 
     def slot_now(run: str) -> Slot | None:
         return placed.slots.get(run) or slot_of(run)
@@ -84,6 +90,9 @@ def place(
                 raise Misuse(f"run {batch.run}: {draft.world!r} is not the root of a world")
             if not 0 <= draft.at < 1 << 53:
                 raise Misuse(f"run {batch.run}: {draft.at} is not a time in ms since 1970")
+            if getattr(draft.body, "charges", None):
+                # INVARIANT J40: what an event charges is added once, in the append that commits it
+                add_up(charges, charges_of(draft.body))
             event = seal(draft, batch.run, head, seq)
             if len(event.body) > limits.BODY_MAX_BYTES:
                 raise TooLarge(
@@ -99,7 +108,33 @@ def place(
             raise Misuse(f"run {batch.run}: its first event must be run.started")
         serial = batch.serial or (slot.serial if slot else 0)
         placed.slots[batch.run] = Slot(head, row, serial)
+    caps = _caps(batches)
+    if charges or caps:
+        placed.meters = raised(charges, caps, value_of)
     return placed
+
+
+def _caps(batches: Sequence[Batch]) -> dict[str, int]:
+    """What meters may come to, by all batches: the lowest of what each says."""
+    caps: dict[str, int] = {}
+    for batch in batches:
+        for name, cap in batch.caps.items():
+            check_name(name)
+            caps[name] = min(cap, caps.get(name, cap))
+    return caps
+
+
+def refused(batches: Sequence[Batch], slot_of: Callable[[str], Slot | None]) -> dict[str, Slot]:
+    """The slots after an append that was refused for a cap: its serials are used up.
+
+    INVARIANT J42: what was delivered after a refused append is not out of order.
+    """
+    slots: dict[str, Slot] = {}
+    for batch in batches:
+        slot = slot_of(batch.run)
+        if slot is not None and batch.serial:
+            slots[batch.run] = Slot(slot.head, slot.row, batch.serial)
+    return slots
 
 
 def _check(batch: Batch, slot: Slot | None) -> None:
@@ -172,6 +207,7 @@ def graft(
     slot_of: Callable[[str], Slot | None],
     head_at: Callable[[str, int], Head],
     seq: int,
+    value_of: Callable[[str], int],
 ) -> Placed:
     """Place sealed events of one run, oldest first, as they are: with their ids, at ``seq`` on.
 
@@ -195,7 +231,10 @@ def graft(
         _check(batch, None)
         head, row = _first(batch, Placed([], {}, set()), slot_of, head_at)
     placed = Placed([], {}, {run})
+    charges: dict[str, int] = {}
     for event in events:
+        if charged_by(event.kind, event.body):
+            add_up(charges, charges_of(body_of(event)))
         if event.parent != head.id or event.pos != head.pos + 1:
             raise Conflict(f"event {run}#{event.pos} does not follow #{head.pos} of this store")
         placed.events.append(msgspec.structs.replace(event, seq=seq + len(placed.events)))
@@ -203,6 +242,7 @@ def graft(
         row = fold_run(row, event)
     assert row is not None
     placed.slots[run] = Slot(head, row)
+    placed.meters = raised(charges, {}, value_of)
     return placed
 
 

@@ -23,7 +23,9 @@ class Batch(msgspec.Struct, frozen=True, gc=False):
     must not exist). ``epoch``: the lease under which its owner writes; 0 for anybody else (only
     signals, approvals and findings are written so). ``lease``: owner that is to hold a new run.
     ``serial``: how many-th append of its owner this is under this lease (0: not said); one that is
-    delivered twice, or out of order, is refused.
+    delivered twice, or out of order, is refused. ``caps``: what meters may come to at most by the
+    append that this is part of (`holdfast.journal.meters`); an append that is refused for them has
+    used up its ``serial``, so that those delivered after it are not out of order.
     """
 
     run: str
@@ -32,6 +34,7 @@ class Batch(msgspec.Struct, frozen=True, gc=False):
     epoch: int = 0
     lease: str = ""
     serial: int = 0
+    caps: dict[str, int] = {}
 
 
 class RunQuery(msgspec.Struct, frozen=True):
@@ -49,8 +52,8 @@ class Store(Protocol):
 
     def append(self, batches: Sequence[Batch], blobs: Blobs) -> Awaitable[list[Event]]:
         """Commit all or nothing, in the order called. Raises `Conflict` if a head is not as
-        expected, `LeaseLost` if an epoch is over, `NotFound` for an unknown run, `Outside` if the
-        disk refuses."""
+        expected, `Exceeded` if a meter would pass a cap, `LeaseLost` if an epoch is over,
+        `NotFound` for an unknown run, `Outside` if the disk refuses."""
         ...
 
     def append_now(self, batches: Sequence[Batch], blobs: Blobs) -> list[Event]:
@@ -67,6 +70,11 @@ class Store(Protocol):
 
     def get(self, name: str) -> bytes:
         """A blob by its SHA-256, verified; `Corrupt` if it is absent or damaged."""
+        ...
+
+    def meters(self, names: Sequence[str]) -> dict[str, int]:
+        """Values of meters, by exact name or, for ``start*``, of all whose names start so. Those
+        that are 0 are left out."""
         ...
 
     async def head(self, run: str) -> Head:

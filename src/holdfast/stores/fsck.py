@@ -17,9 +17,11 @@ from typing import Any
 import msgspec
 
 from holdfast.journal.events import KINDS, Head, body_decoder, other_roots
+from holdfast.journal.meters import add_up, charged_by
 from holdfast.journal.proof import Chain, Named, Problem, Raw
 from holdfast.journal.views import RunRow
 from holdfast.stores.blobs import COLUMNS, counter, read_blob, stored_at
+from holdfast.stores.metering import differing
 from holdfast.stores.pack import Moved, Place, head_line, open_pack, pack_path
 from holdfast.stores.reading import decode_row
 from holdfast.stores.still import journal_path, reading_file
@@ -122,6 +124,7 @@ class Check:
         self._numbers: dict[str, int] = {}
         self._rows: dict[int, tuple[Any, ...]] = {}
         self._roots: dict[str, str] = {}
+        self._sums: dict[str, int] = {}
 
     def run(self) -> Report:
         """Do everything; a part that cannot be read is a problem, and the next part is tried."""
@@ -285,6 +288,8 @@ class Check:
         if wrong is not None:
             self.report.add(wrong[0], f"{chain.run}#{pos}", wrong[1])
             self.sound_to.setdefault(chain.run, min(expected, pos))
+        elif b'"charges":' in body:
+            add_up(self._sums, charged_by(KINDS[code], body))
         if not needed:
             return
         if world is not None and world.hex() not in self._roots:
@@ -342,7 +347,7 @@ class Check:
     # Rows ----------------------------------------------------------------------------------------
 
     def folds(self) -> None:
-        """Compare the rows of runs with what their events say: a row is a view of these."""
+        """Compare rows of runs, and meters, with what events say: these are views of them."""
         for number, columns in self._rows.items():
             name = columns[1].decode()
             try:
@@ -357,6 +362,8 @@ class Check:
             said = msgspec.structs.replace(folded, owner=row.owner, epoch=row.epoch, number=number)
             if row != said or columns[2:9] != _columns(said):
                 self.report.add("row", name, f"differs from its events: {_difference(row, said)}")
+        for meter, value, due in differing(self.conn, self._sums):
+            self.report.add("meter", meter, f"is {value:,}, its events say {due:,}")
 
     # Contents ------------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ from holdfast.journal.views import RunRow
 from holdfast.stores import reading
 from holdfast.stores.blobs import count, counter, read_blob
 from holdfast.stores.fsck import Check, Progress
+from holdfast.stores.metering import keep
 from holdfast.stores.pack import PackEnd, Place
 from holdfast.stores.schema import connect, explain
 from holdfast.stores.sqlite import SqliteStore
@@ -199,6 +200,7 @@ class _Sweep:
                 raise Conflict(f"run {doomed[number]} was to be deleted, but went on: try again")
         for name, floor in (("seq", reading.last_seq(conn)), ("run", self._highest_run(conn))):
             conn.execute("INSERT OR REPLACE INTO counter VALUES(?,?)", (name, floor))
+        keep(conn, doomed)
         events = 0
         for number in doomed:
             events += conn.execute("DELETE FROM event WHERE n=?", (number,)).rowcount

@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
 
 from holdfast.journal.events import KINDS, Event, Head
-from holdfast.journal.placing import Slot, graft, lineage, place
+from holdfast.journal.placing import Slot, graft, lineage, place, refused
 from holdfast.journal.store import Batch
 from holdfast.journal.views import RunRow
 from holdfast.stores import reading
 from holdfast.stores.bells import Bell
 from holdfast.stores.blobs import counter
+from holdfast.stores.metering import Metering
 from holdfast.stores.terse import terse
 from holdfast.values import limits
-from holdfast.values.errors import LeaseLost, NotFound
+from holdfast.values.errors import Exceeded, LeaseLost, NotFound
 from holdfast.values.ports import Clock
 
 _CODES = {kind: code for code, kind in enumerate(KINDS)}
@@ -39,6 +41,7 @@ class Ledger:
         self._seq = 0
         self._number = 0
         self._slots: dict[str, Slot] = {}
+        self._meters = Metering()
         self._inserts: list[tuple[Any, ...]] = []
         self._news = False
         self._renew_at = 0
@@ -51,6 +54,7 @@ class Ledger:
         if moved or len(self._slots) > _REMEMBERED:
             self._version = version
             self._slots.clear()
+            self._meters.forget()
             self._seq = reading.last_seq(conn)
             newest = conn.execute("SELECT coalesce(max(n),0) FROM run").fetchone()[0]
             self._number = max(newest, counter(conn, "run"))
@@ -67,6 +71,7 @@ class Ledger:
                 "VALUES(?,?,?,?,?,?,?,?,?,?)",
                 inserts,
             )
+        self._meters.flush(conn)
 
     def settled(self, ok: bool) -> None:
         """The transaction ended; ring the others if it brought events."""
@@ -75,6 +80,7 @@ class Ledger:
         if not ok:
             self._version = -1
             self._slots.clear()
+            self._meters.forget()
             self._inserts.clear()
             self._renew_at = 0  # the renewal may have been in it
         self._news = False
@@ -83,22 +89,28 @@ class Ledger:
         """Rows were deleted: nothing that is remembered here counts any more."""
         self._version = -1
         self._slots.clear()
+        self._meters.forget()
 
     def append(self, conn: sqlite3.Connection, batches: Sequence[Batch]) -> list[Event]:
         """Place batches; the events are written by `flush`. Raises before anything is changed."""
         if not self.leased and any(batch.lease == self._bell.name for batch in batches):
             self.hold(conn)
-        placed = place(
-            batches,
-            lambda run: self.slot_of(conn, run),
-            lambda run, pos: self._head_at(conn, run, pos),
-            self._seq + 1,
-        )
+        slot_of = partial(self.slot_of, conn)
+        try:
+            placed = place(
+                batches, slot_of, partial(self._head_at, conn), self._seq + 1,
+                partial(self._meters.value_of, conn),
+            )  # fmt: skip
+        except Exceeded:
+            self._slots.update(refused(batches, slot_of))
+            raise
         for run, slot in placed.slots.items():
             changed = run in placed.changed
             row = self._write_row(conn, slot.row) if changed else slot.row
             self._slots[run] = Slot(slot.head, row, slot.serial) if changed else slot
         self._insert(placed.events)
+        if placed.meters:
+            self._meters.take(placed.meters)
         return placed.events
 
     def adopt(self, conn: sqlite3.Connection, events: Sequence[Event]) -> int:
@@ -107,11 +119,9 @@ class Ledger:
         See `graft`; `LeaseLost` if the run would grow while a process is running it.
         """
         placed = graft(
-            events,
-            lambda run: self.slot_of(conn, run),
-            lambda run, pos: self._head_at(conn, run, pos),
-            self._seq + 1,
-        )
+            events, partial(self.slot_of, conn), partial(self._head_at, conn), self._seq + 1,
+            partial(self._meters.value_of, conn),
+        )  # fmt: skip
         for run, slot in placed.slots.items():
             owner = slot.row.owner
             if owner and self.alive(conn, owner):
@@ -119,6 +129,7 @@ class Ledger:
             row = msgspec.structs.replace(slot.row, owner="")
             self._slots[run] = Slot(slot.head, self._write_row(conn, row))
         self._insert(placed.events)
+        self._meters.take(placed.meters)
         return len(placed.events)
 
     def _insert(self, events: Sequence[Event]) -> None:

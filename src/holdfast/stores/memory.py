@@ -3,68 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 
 import msgspec
 
 from holdfast.journal.events import Event, Head
-from holdfast.journal.placing import Placed, Slot, graft, lineage, place
+from holdfast.journal.meters import parts
+from holdfast.journal.placing import Placed, Slot, graft, lineage, place, refused
 from holdfast.journal.store import Batch, RunQuery
 from holdfast.journal.views import RunRow
 from holdfast.values.canon import Blobs, digest
-from holdfast.values.errors import Corrupt, LeaseLost, NotFound
+from holdfast.values.errors import Corrupt, Exceeded, LeaseLost, NotFound
 
 
-class MemoryStore:
-    """Implements `holdfast.journal.store.Store` in dicts. Every append is final at once."""
+class _Contents:
+    """Content by its hash."""
 
     def __init__(self) -> None:
         self.blobs: Blobs = {}
-        self.events: list[Event] = []
-        self.chains: dict[str, list[Event]] = {}
-        self.slots: dict[str, Slot] = {}
-        self._bells: list[Callable[[], None]] = []
-        self._dead: set[str] = set()
-        self._heard: dict[str, int] = {}
-
-    def append(self, batches: Sequence[Batch], blobs: Blobs) -> asyncio.Future[list[Event]]:
-        """See `Store.append`."""
-        future: asyncio.Future[list[Event]] = asyncio.get_running_loop().create_future()
-        try:
-            future.set_result(self.append_now(batches, blobs))
-        except Exception as error:  # noqa: BLE001 # whatever it is, it is the future's
-            future.set_exception(error)
-        return future
-
-    def append_now(self, batches: Sequence[Batch], blobs: Blobs) -> list[Event]:
-        """See `Store.append_now`."""
-        placed = place(batches, self.slots.get, partial(_head_at, self), len(self.events) + 1)
-        self.put_now(blobs)
-        self._take(placed)
-        return placed.events
-
-    def adopt(self, events: Sequence[Event]) -> int:
-        """Take in sealed events of one run from another store; see `SqliteStore.adopt`."""
-        placed = graft(events, self.slots.get, partial(_head_at, self), len(self.events) + 1)
-        for run, slot in placed.slots.items():
-            owner = slot.row.owner
-            if owner and owner not in self._dead:
-                raise LeaseLost(f"run {run}: {owner} is running it")
-        self._take(placed)
-        return len(placed.events)
-
-    def _take(self, placed: Placed) -> None:
-        self.events.extend(placed.events)
-        for event in placed.events:
-            self.chains.setdefault(event.run, []).append(event)
-        for run, slot in placed.slots.items():
-            row = slot.row
-            if run not in self.slots:
-                row = msgspec.structs.replace(row, number=len(self.slots) + 1)
-            self.slots[run] = Slot(slot.head, row, slot.serial)
-        for bell in self._bells:
-            bell()
 
     async def put(self, blobs: Blobs) -> None:
         """See `Store.put`."""
@@ -80,6 +38,78 @@ class MemoryStore:
         if content is None or digest(content) != name:
             raise Corrupt(f"blob {name} is {'absent' if content is None else 'damaged'}")
         return content
+
+
+class MemoryStore(_Contents):
+    """Implements `holdfast.journal.store.Store` in dicts. Every append is final at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.events: list[Event] = []
+        self.chains: dict[str, list[Event]] = {}
+        self.slots: dict[str, Slot] = {}
+        self._meters: Counter[str] = Counter()
+        self._bells: list[Callable[[], None]] = []
+        self._dead: set[str] = set()
+        self._heard: dict[str, int] = {}
+
+    def append(self, batches: Sequence[Batch], blobs: Blobs) -> asyncio.Future[list[Event]]:
+        """See `Store.append`."""
+        future: asyncio.Future[list[Event]] = asyncio.get_running_loop().create_future()
+        try:
+            future.set_result(self.append_now(batches, blobs))
+        except Exception as error:  # noqa: BLE001 # whatever it is, it is the future's
+            future.set_exception(error)
+        return future
+
+    def append_now(self, batches: Sequence[Batch], blobs: Blobs) -> list[Event]:
+        """See `Store.append_now`."""
+        head_at, seq = partial(_head_at, self), len(self.events) + 1
+        try:
+            placed = place(batches, self.slots.get, head_at, seq, self._meters.__getitem__)
+        except Exceeded:
+            self.slots.update(refused(batches, self.slots.get))
+            raise
+        self.put_now(blobs)
+        self._take(placed)
+        return placed.events
+
+    def adopt(self, events: Sequence[Event]) -> int:
+        """Take in sealed events of one run from another store; see `SqliteStore.adopt`."""
+        head_at, seq = partial(_head_at, self), len(self.events) + 1
+        placed = graft(events, self.slots.get, head_at, seq, self._meters.__getitem__)
+        for run, slot in placed.slots.items():
+            owner = slot.row.owner
+            if owner and owner not in self._dead:
+                raise LeaseLost(f"run {run}: {owner} is running it")
+        self._take(placed)
+        return len(placed.events)
+
+    def _take(self, placed: Placed) -> None:
+        self.events.extend(placed.events)
+        for name, value in placed.meters.items():
+            if value:
+                self._meters[name] = value
+            else:
+                self._meters.pop(name, None)
+        for event in placed.events:
+            self.chains.setdefault(event.run, []).append(event)
+        for run, slot in placed.slots.items():
+            row = slot.row
+            if run not in self.slots:
+                row = msgspec.structs.replace(row, number=len(self.slots) + 1)
+            self.slots[run] = Slot(slot.head, row, slot.serial)
+        for bell in self._bells:
+            bell()
+
+    def meters(self, names: Sequence[str]) -> dict[str, int]:
+        """See `Store.meters`."""
+        exact, starts = parts(names)
+        found = {name: self._meters[name] for name in exact if name in self._meters}
+        if starts:
+            known = list(self._meters.items())  # another thread may append meanwhile
+            found.update((name, n) for name, n in known if name.startswith(tuple(starts)))
+        return found
 
     async def head(self, run: str) -> Head:
         """See `Store.head`."""

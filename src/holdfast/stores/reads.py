@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,6 +13,7 @@ from holdfast.journal.store import RunQuery
 from holdfast.journal.views import RunRow
 from holdfast.stores import reading
 from holdfast.stores.blobs import read_blob
+from holdfast.stores.metering import read_meters
 from holdfast.stores.schema import Connection, connect, explain
 from holdfast.values.errors import Misuse
 
@@ -54,6 +55,10 @@ class Reads:
             conn = self._readers.conn = connect(self.path)
             self._open_readers.append(conn)
         return conn
+
+    def meters(self, names: Sequence[str]) -> dict[str, int]:
+        """See `Store.meters`."""
+        return self.ask(lambda conn: read_meters(conn, names))
 
     async def head(self, run: str) -> Head:
         """See `Store.head`."""

@@ -84,6 +84,13 @@ CREATE TABLE counter(                   -- numbers that outlive the rows they we
 ) WITHOUT ROWID;
 """
 
+METER_TABLE = """
+CREATE TABLE IF NOT EXISTS meter(       -- sums of what events charge, made with the first of them
+  name  TEXT PRIMARY KEY,
+  value INTEGER NOT NULL,               -- of all events, also of those that were deleted
+  gone  INTEGER NOT NULL DEFAULT 0      -- of these alone
+) WITHOUT ROWID;
+"""
 
 _gate = threading.Lock()
 _open: Counter[tuple[int, int]] = Counter()

@@ -10,7 +10,7 @@ closes the store. A store that keeps things overrides `reopen` too.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from typing import Any
 
 import pytest
@@ -30,48 +30,13 @@ from holdfast.journal.events import (
 from holdfast.journal.store import Batch, RunQuery, Store
 from holdfast.journal.views import CANCEL
 from holdfast.testing.drafts import PLAN, begin, draft, settled, signal, sound, started
+from holdfast.testing.meters import Meters
+from holdfast.testing.suite import Suite, scenario
 from holdfast.values.canon import Blobs, digest, pack, unpack
 from holdfast.values.errors import Conflict, Corrupt, LeaseLost, Misuse, NotFound, TooLarge
 
 
-def scenario(test: Callable[[Any, Store], Awaitable[None]]) -> Callable[[Any], None]:
-    """Make a synchronous test of an asynchronous one that is given a fresh store."""
-
-    def played(self: Any) -> None:
-        async def play() -> None:
-            store = await self.open_store()
-            try:
-                await test(self, store)
-            finally:
-                await store.close()
-
-        asyncio.run(play())
-
-    played.__name__ = test.__name__
-    played.__doc__ = test.__doc__
-    return played
-
-
-class _Suite:
-    """What the subclass provides. ``owner``: who the suite is, as a lease holder."""
-
-    async def open_store(self) -> Store:
-        """A fresh, empty store."""
-        raise NotImplementedError
-
-    async def reopen(self, store: Store) -> Store | None:
-        """Close ``store`` and open what it kept; None if it keeps nothing."""
-        return None
-
-    def owner(self, store: Store) -> str:
-        """The name under which this process holds leases in ``store``."""
-        return getattr(store, "name", "tester")
-
-    def bury(self, store: Store, owner: str) -> None:
-        """Make lease holder ``owner``, who never lived, count as dead."""
-
-
-class _Appends(_Suite):
+class _Appends(Suite):
     """Appending: conditions, atomicity, order."""
 
     @scenario
@@ -205,7 +170,7 @@ class _Appends(_Suite):
         assert unpack(event.args or b"", store.get) == value
 
 
-class _Leases(_Suite):
+class _Leases(Suite):
     """Leases: who may append what, claiming, releasing, waking."""
 
     @scenario
@@ -315,7 +280,7 @@ class _Leases(_Suite):
         assert await store.wakeable(1 << 50, 10) == ([], 0)
 
 
-class _Reads(_Suite):
+class _Reads(Suite):
     """Reading: chains through forks, the tail, listings."""
 
     @scenario
@@ -426,7 +391,7 @@ class _Reads(_Suite):
         assert paged == newest_first
 
 
-class _Contents(_Suite):
+class _Contents(Suite):
     """Blobs, and what survives."""
 
     @scenario
@@ -495,5 +460,5 @@ class _Contents(_Suite):
         assert [len(events) for events in await asyncio.gather(*waiting)] == [1] * 20
 
 
-class StoreConformance(_Appends, _Leases, _Reads, _Contents):
+class StoreConformance(_Appends, _Leases, _Reads, _Contents, Meters):
     """Everything that every store must do. Subclass it and override `open_store`."""

@@ -92,6 +92,11 @@ class Mortal:
         """See `Store.get`."""
         return self.inner.get(name)
 
+    def meters(self, names: Sequence[str]) -> dict[str, int]:
+        """See `Store.meters`."""
+        self._alive()
+        return self.inner.meters(names)
+
     async def head(self, run: str) -> Head:
         """See `Store.head`."""
         return await self._ask(lambda: self.inner.head(run))

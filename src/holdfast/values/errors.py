@@ -7,6 +7,7 @@
     │   └── TooLarge      a documented limit was exceeded
     ├── Refused       policy or a person said no
     ├── Conflict      somebody else moved first: read the new head and try again
+    │   ├── Exceeded      a meter would have gone over its cap
     │   └── LeaseLost     another process runs this run now
     ├── Outside       a provider, tool or disk failed; ``retryable`` says whether trying again helps
     │   ├── ToolError     a tool raised; also an instance of the builtin error that it raised
@@ -74,6 +75,18 @@ class Conflict(HoldfastError):
     """The head moved: nothing was written; read again and retry."""
 
     exit_code = 4
+
+
+class Exceeded(Conflict):
+    """An append would have taken a meter over its cap: nothing was written. ``meter``, its ``cap``
+    and the ``value`` that it would have had. Repeating helps only after something was given back.
+    """
+
+    def __init__(self, message: str, *, meter: str = "", cap: int = 0, value: int = 0) -> None:
+        super().__init__(message)
+        self.meter = meter
+        self.cap = cap
+        self.value = value
 
 
 class LeaseLost(Conflict):

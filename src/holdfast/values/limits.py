@@ -78,6 +78,15 @@ BLOB_COMPRESS_MIN_BYTES = 128
 STAGE_FLUSH_BYTES = 16 * 1024 * 1024
 """World content is written to the store early, in pieces of about this size, never all in memory.
 """
+METER_NAME_BYTES = 200
+"""Name of a meter in UTF-8: it is a key of the store and stands in every event that charges it."""
+CHARGES_MAX_ITEMS = 64
+"""Meters that one event charges: each is a row that its append writes."""
+CHARGE_MAX_UNITS = 2**53
+"""What one event adds to a meter, up or down: JSON readers elsewhere keep whole numbers up to it.
+"""
+METER_MAX_UNITS = 2**62
+"""A meter's value, up or down: half of what SQLite's integers hold."""
 READ_PAGE_EVENTS = 2_000
 """Events fetched from a store at once while reading a run."""
 
@@ -244,3 +253,17 @@ CHANGED_PATHS = 10_000
 """Paths that a ``fork`` check hands to its condition; a check of more than that fails."""
 OPA_ANSWER_BYTES = 256 * 1024
 """An answer of a policy engine outside; a verdict of hundreds of rules takes a tenth of that."""
+"""Remembered partial results per policy and per pattern, so that a long process stays small."""
+
+# Information flow ------------------------------------------------------------------------------
+FLOW_VALUE_CHARS = 256 * 1024
+"""Characters of one value, decoded forms included, in which values are looked for: some 20 ms of
+work. What lies beyond counts as seen but unknown."""
+FLOW_VALUE_ENTRIES = 50_000
+"""Entries of one nested value that are looked at; beyond, as above."""
+FLOW_DECODE_LEVELS = 4
+"""Encodings inside encodings that are undone: people use one, hiding uses two or three."""
+FLOW_CONTEXT_ENTRIES = 2_000_000
+"""Values remembered for one run, about 200 MB at most; beyond, as above."""
+FLOW_LINE_CHARS = 200
+"""Lines and fields up to this length are remembered whole; longer ones by their parts."""

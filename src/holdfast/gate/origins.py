@@ -1,0 +1,187 @@
+"""Origins: where a value was seen best, looked up atom by atom.
+
+The best source of each atom counts, and the worst atom of a value. docs/information-flow.md has the
+table of what grounds what.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterable
+from typing import Final
+
+from holdfast.gate.facts import ORIGINS
+from holdfast.gate.folding import bare, plain, squeezed
+from holdfast.gate.values_in import (
+    LINK,
+    MAIL,
+    WORD,
+    decoded,
+    host_of,
+    link_of,
+    path_of,
+    readings,
+)
+from holdfast.gate.words import STOP
+from holdfast.values import limits
+
+PERSON, PROGRAM, TRUSTED, REFERRED, NOWHERE, UNTRUSTED = range(len(ORIGINS))
+
+Origin = tuple[int, str]
+"""Place in `ORIGINS`, and where it was found ("" for nowhere)."""
+
+_NOT_FOUND: Final[Origin] = (NOWHERE, "")
+
+
+class Origins:
+    """The atoms that one run has seen, by how far their source is to be believed."""
+
+    __slots__ = ("_count", "_found", "cut")
+
+    def __init__(self) -> None:
+        self._found: tuple[dict[str, str], ...] = tuple({} for _ in ORIGINS)
+        self._count = 0
+        self.cut = ""
+        """Where something untrusted was seen of which a part was not looked at."""
+
+    def add(self, atoms: Iterable[str], rank: int, where: str) -> None:
+        """These were seen at ``where``; the first place is kept."""
+        found = self._found[rank]
+        if self._count > limits.FLOW_CONTEXT_ENTRIES:
+            if rank > TRUSTED:
+                self.cut = self.cut or where
+            return
+        before = len(found)
+        for atom in atoms:
+            if atom not in found:
+                found[atom] = where
+        self._count += len(found) - before
+
+    def find(self, *atoms: str) -> Origin:
+        """The best origin of several spellings of one value."""
+        for rank, found in enumerate(self._found):
+            for atom in atoms:
+                if atom in found:
+                    return rank, found[atom]
+        return _NOT_FOUND
+
+    def of(self, text: str) -> Origin:
+        """The origin of a text that decides something."""
+        # INVARIANT G20: the origin of a value is the worst over its atoms of the best source of each
+        folded = plain(text).strip()
+        origin = self._of_plain(folded)
+        if origin[0] != NOWHERE:
+            return origin
+        if not folded.isascii() and (alike := bare(folded)) != folded:
+            # INVARIANT G22: what only looks like something that was seen is untrusted
+            rank, where = self._of_plain(alike)
+            if rank != NOWHERE:
+                return UNTRUSTED, where
+        forms = decoded(text)[0][1:]
+        if forms:
+            origin = max((self._of_plain(plain(form).strip()) for form in forms), key=_rank)
+            if origin[0] != NOWHERE:
+                return origin
+        # INVARIANT G23: beside a source that was not looked at to its end, nothing is from nowhere
+        return (UNTRUSTED, self.cut) if self.cut else _NOT_FOUND
+
+    def _of_plain(self, text: str) -> Origin:
+        whole = self.find("=" + squeezed(text), text) if len(text) <= 400 else _NOT_FOUND
+        if whole[0] <= TRUSTED or not text:
+            return whole
+        parts = self._of_shape(text)
+        return min(whole, parts, key=_rank) if whole[0] != NOWHERE else parts
+
+    def _of_shape(self, text: str) -> Origin:
+        """By the parts that a text of this shape has."""
+        if " " not in text and "\n" not in text:
+            return self._of_token(text)
+        if numbers := readings(text):
+            return self.find(*("#" + number for number in numbers))
+        tokens = text.split()
+        exact = [one for token in tokens if not (one := token.strip(_EDGES)).isalpha() and one]
+        if len(text) > limits.FLOW_LINE_CHARS or len(tokens) > 12:
+            tokens = [one for one in exact if any(char in one for char in "@/\\.")] or tokens
+        return self._worst(token.strip(_EDGES) for token in tokens)
+
+    def _worst(self, tokens: Iterable[str]) -> Origin:
+        worst, common = None, None
+        for token in tokens:
+            if not token:
+                continue
+            if token in STOP or len(token) == 1:
+                common = common or self.find(token)
+                continue
+            origin = self._of_token(token)
+            if worst is None or origin[0] > worst[0]:
+                worst = origin
+        return worst or common or _NOT_FOUND
+
+    def _of_token(self, token: str) -> Origin:
+        if token.isalpha():
+            return self._of_word(token)
+        if MAIL.fullmatch(token):
+            return self._exact_or_made(token)
+        if LINK.fullmatch(token) or token.startswith("//"):
+            link = link_of(token)
+            return self._below(link, ("//" + host_of(link), host_of(link)))
+        if path := path_of(token):
+            folders: list[str] = []
+            folder = posixpath.dirname(path)
+            while folder.count("/") > (1 if folder.startswith("/") else 0) or (
+                "." in folder and len(folder) > 2
+            ):
+                folders.append(folder)
+                folder = posixpath.dirname(folder)
+            if path.count("/") > 1 or not path.startswith("/"):
+                folders += [folder] if len(folder) > 2 else []
+            return self._below(path, folders)
+        if numbers := readings(token):
+            found = self.find(*("#" + number for number in numbers), "=" + squeezed(token))
+            return found
+        if "=" in token or "," in token or ";" in token:
+            return self._worst(token.replace("=", " ").replace(",", " ").replace(";", " ").split())
+        return self._exact_or_made(token)
+
+    def _of_word(self, word: str) -> Origin:
+        found = self.find(word)
+        if found[0] != NOWHERE or len(word) < 4:
+            return found
+        found = self.find(word + "s", word.removesuffix("s"))
+        if found[0] != NOWHERE or word.isascii():
+            return found
+        pairs = [word[at : at + 2] for at in range(len(word) - 1)]
+        return max(map(self.find, pairs), key=_rank)
+
+    def _below(self, whole: str, above: Iterable[str]) -> Origin:
+        """A link or path: itself, or below a place that was named, which is a reference to it."""
+        found = self.find(whole, "=" + squeezed(whole))
+        if found[0] <= REFERRED:
+            return found
+        if ".." not in whole:
+            for place in above:
+                rank, where = self.find(place)
+                if rank <= REFERRED:
+                    return REFERRED, where
+        return found if found[0] != NOWHERE else self._made(whole)
+
+    def _exact_or_made(self, token: str) -> Origin:
+        found = self.find(token, "=" + squeezed(token))
+        return found if found[0] != NOWHERE else self._made(token)
+
+    def _made(self, token: str) -> Origin:
+        """Put together from parts: nowhere at best, whoever named the parts."""
+        # INVARIANT G21: an address, link, path or id made of known parts is not known
+        for word in WORD.findall(token):
+            if len(word) > 3 and word not in STOP:
+                origin = self.find(word)
+                if origin[0] == UNTRUSTED:
+                    return origin
+        return _NOT_FOUND
+
+
+_EDGES: Final = ".,:;!?*()[]{}<>\"'`"
+
+
+def _rank(origin: Origin) -> int:
+    return origin[0]

@@ -1,0 +1,109 @@
+"""Tables of words, as data: common ones, names of arguments, and verbs of asking by language."""
+
+from __future__ import annotations
+
+from typing import Final
+
+STOP: Final = frozenset(
+    """
+    a an and are as at be by can com de do for from has have he her his http https i if in is it its
+    me my net no not of on or org our out please she so that the their them then there they this to
+    up us was we were what which who will with www you your der die das und ist im den dem ein eine
+    mit von zu fur auf bitte ich sie wir le la les des du un une et est pour dans sur avec que il el
+    los las y en es por para con una lo gli e di da che per o os as um uma em se com au aux re fw
+    """.split()
+)
+"""Words that say nothing by themselves (English, German, French, Spanish, Italian, Portuguese)."""
+
+CONTENT: Final = frozenset(
+    """
+    body text content contents message msg subject description note notes comment comments summary
+    title caption html markdown document prompt question query q search keywords details reason
+    reply answer signature attachment attachments payload
+    """.split()
+)
+"""Arguments of these names carry something out, whatever they hold."""
+
+COMMAND: Final = frozenset("command cmd code script sql shell expression stdin argv".split())
+"""Arguments of these names carry and decide."""
+
+HOW: Final = frozenset(
+    """
+    limit page offset size sort order format lang language locale timezone tz encoding unit units
+    verbose fields columns depth timeout currency style width height top
+    """.split()
+)
+"""Arguments of these names say how, not what: neither deciding nor content, unless an address."""
+
+AMOUNT: Final = ("amount", "price", "total", "sum", "cost", "fee", "budget", "quantity", "qty")
+TARGET: Final = (
+    "recipient", "recipients", "to", "target", "payee", "beneficiary", "iban", "account",
+    "destination", "address", "email", "emails", "user", "username", "channel", "participants",
+    "attendees", "url", "uri", "link", "host", "path", "file", "filename", "folder", "directory",
+    "resource", "id", "name",
+)  # fmt: skip
+WIDENING: Final = frozenset(
+    """
+    public visibility permission permissions role access scope force recursive overwrite admin
+    anyone everyone external share shared owner privilege sudo allow all
+    """.split()
+)
+"""Switches of these names widen what happens when they are on."""
+GUARDING: Final = frozenset("dry confirm confirmed verify check safe private preview".split())
+"""Switches of these names widen what happens when they are off."""
+
+# Families of verbs: beginnings of words; a word belongs to those that it begins with.
+FAMILIES: Final[dict[str, str]] = {
+    "send": """
+        send sent sends sending mail email e-mail message messag reply repl respond forward notify
+        inform tell write invite contact dm send schick sende antwort weiterleit benachricht
+        informier schreib mitteil nachricht envoy envoie repond reponse transfer transmet prevenir
+        ecri message envi mand respond reenvi avis escrib inviar invia rispond inoltr avvis scriv
+        encaminh avise escrev""",
+    "pay": """
+        pay paid transfer wire refund reimburse remit settle donat money payment transaction fund
+        zahl bezahl uberweis erstatt begleich spend pague pag transf reembols abon pagar
+        paie payer paye vire virement rembours verser paga bonific rimbors versa iban""",
+    "delete": """
+        delete remov erase drop cancel purge trash wipe unsubscribe losch entfern stornier absag
+        supprim efface annul enlev borr elimin cancel quit rimuov elimina cancell apag remov
+        exclu""",
+    "share": """
+        share invit grant permit give access add collaborat teil einlad freigeb gewahr hinzufug
+        partag inviter donn accord compart conced condivid concedi convid compartilh""",
+    "publish": """
+        publish post upload announce tweet broadcast deploy veroffentlich poste hochlad publi
+        televers subir publica pubblic carica""",
+    "book": """
+        book reserv buy purchas order checkout rent buch reservier kauf bestell achet command
+        compr pedir alquil prenot acquist ordin encomend alug""",
+    "create": """
+        create creat add make schedul plan new set-up setup register open draft save append insert
+        erstell anleg hinzufug termin planen eintrag neu cree ajout planifi crea agreg anad program
+        aggiung pianific cria adicion agend write schreib ecri escrib scriv escrev generat""",
+    "change": """
+        change updat edit modif set renam mov replac fix correct adjust reschedul convert ander
+        aktualisier bearbeit setz verschieb umbenenn ersetz korrigier modifi chang met-a deplac
+        renomm corrig cambi actualiz edit muev modific aggiorn spost sostitu mud alter atualiz""",
+    "run": """
+        run instal execut start launch build test compil restart stop call invoke ausfuhr starte
+        installier execut lance demarr ejecut instal inici esegu avvi execut rod inici""",
+    "read": """
+        read search list summar get find show fetch look check open browse view download query
+        retriev lookup count analy compar review what who when where which how les suche find zeig
+        zusammenfass hol pruf lis lire cherch montr resum trouv lee busc muestr list leg cerc
+        mostr riassum trov ler busqu mostr verific""",
+}
+
+NOT: Final = frozenset(
+    """
+    not don't dont never without no nicht kein keine keinen niemals ohne pas jamais sans nunca sin
+    non mai senza nao nunca sem
+    """.split()
+)
+NOT_AFTER: Final = frozenset("nicht nichts kein keine keinen nothing rien nada niente".split())
+BUT: Final = (
+    "forget", "hesitat", "fail", "only", "vergiss", "vergess", "oubli", "olvid", "dimentic",
+    "esque",
+)  # fmt: skip
+"""After one of these a negation asks all the same: do not forget to send."""

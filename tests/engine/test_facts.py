@@ -1,0 +1,339 @@
+"""Facts: computed from the journal, stored with the verdict, the same whenever computed."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import holdfast
+from holdfast.engine.dealings import asked_for, charges, dealing, past
+from holdfast.engine.fork import fork
+from holdfast.engine.history import History
+from holdfast.engine.knowing import of_run
+from holdfast.gate import parse_policy
+from holdfast.gate.facts import Facts
+from holdfast.gate.tools import ToolFacts
+from holdfast.journal.events import Verdict, body_of
+from holdfast.journal.meters import fold_meters
+from holdfast.journal.store import RunQuery
+from holdfast.testing.lives import ALLOW_ALL, Life, Site
+from holdfast.values.canon import decode
+from tests.engine import support
+
+WATCHED = parse_policy(
+    """
+version: 1
+name: watched
+otherwise: allow
+tools:
+  - {tool: pay, target: to, amount: amount, harm: 5, harm_per: 0.5}
+rules:
+  - id: too-often
+    if: "calls > 1000 || calls_of_tool > 1000 || calls_last_minute > 1000 || depth > 100"
+    then: deny
+  - id: too-much
+    if: "spent > 1e9 || tokens > 1000000000"
+    then: deny
+  - id: small-only
+    when: {tool: pay}
+    if: "amount > 900.0"
+    then: deny
+    way: pay less
+  - id: odd
+    when: {tool: pay}
+    if: "uses > 100000 || target_uses > 100000 || amount_z > 1e9 || harm > 1e9 || approved > 99"
+    then: deny
+""",
+    "watched.yaml",
+)
+
+
+@holdfast.tool(effect="once")
+async def pay(to: str, amount: float) -> str:
+    return f"paid {to}"
+
+
+@holdfast.tool(effect="read")
+async def look(n: int) -> int:
+    await asyncio.sleep(0.5)
+    return n
+
+
+@holdfast.agent
+async def spends(orders: list[list[Any]]) -> int:
+    done = 0
+    for to, amount in orders:
+        try:
+            if amount:
+                await pay(to, amount)
+            else:
+                await look(len(to))
+            done += 1
+        except holdfast.Refused:
+            pass
+    return done
+
+
+def verdicts(events: list[Any]) -> list[tuple[Any, str, Verdict]]:
+    """Every verdict that was recorded, with its event and step."""
+    found: list[tuple[Any, str, Verdict]] = []
+    for event in events:
+        if event.kind in ("step.planned", "step.settled", "approval.asked"):
+            body = body_of(event)
+            if body.verdict is not None:
+                found.append((event, body.key, body.verdict))
+    return found
+
+
+def again(events: list[Any], before: Any, key: str, all_events: list[Any], agent: str) -> Facts:
+    """The facts of a step, from nothing but the journal before its verdict."""
+    history = History()
+    history.extend(one for one in events if one.seq < before.seq)
+    whole = History()
+    whole.extend(events)
+    step = whole.steps[key]
+    assert step.plan is not None
+    assert step.args is not None
+    name, skeleton, args = step.plan.name, step.args, decode(step.args)
+    found = of_run(history, key, name)
+    if name == "pay":
+        facts = WATCHED.tool("pay")
+        one = dealing(agent, name, args, skeleton, facts, pay.definition)
+        sums = fold_meters(e for e in all_events if e.seq < before.seq)
+        found.update(past(one, sums, facts), harm=5 + 0.5 * args["amount"])
+    return Facts(**found)
+
+
+ORDERS = st.lists(
+    st.tuples(st.sampled_from(["ann", "bob", "cy"]), st.sampled_from([0, 0, 1.0, 20.0, 21.5, 950])),
+    max_size=9,
+)
+
+
+@pytest.mark.hypothesis
+@given(orders=ORDERS, cut=st.integers(1, 9))
+def test_facts_are_a_function_of_the_journal(orders: list[Any], cut: int):
+    """E53: computed again from the journal up to a verdict, they are those that were stored with
+    it; also in a fork."""
+    site = Site(spends, policy=WATCHED)
+
+    async def main(life: Life) -> None:
+        await (await life.start(spends, [list(one) for one in orders], name="a")).result()
+        if cut <= len(orders):
+            await fork(site.inner, "a", str(cut), name="b", now_ms=site.clock.now_ms(), live=True)
+            await (await life.host.resume("b")).result()
+
+    support.drive(site, main, spends)
+    everything = asyncio.run(site.inner.tail(0, 10_000))
+    runs = ["a", "b"] if cut <= len(orders) else ["a"]
+    for run in runs:
+        events = asyncio.run(site.inner.read(run))
+        found = verdicts(events)
+        assert len(found) == len(orders)
+        for event, key, verdict in found:
+            if event.run == run:
+                told = again(events, event, key, everything, "spends")
+                assert verdict.facts == msgspec.to_builtins(told)
+
+
+def test_what_a_policy_does_not_look_at_is_not_stored():
+    site = Site(policy=ALLOW_ALL)
+    support.run(site, spends, [["ann", 5.0], ["bob", 0]])
+    for _, _, verdict in verdicts(support.events(site)):
+        assert verdict.facts == {}
+    assert all(not one.charges and not one.label for one in support.bodies(site, "step.settled"))
+
+
+def facts_of(site: Site, run: str = "a") -> list[dict[str, Any]]:
+    return [verdict.facts for _, _, verdict in verdicts(support.events(site, run))]
+
+
+def test_counts_rates_and_refusals():
+    site = Site(policy=WATCHED)
+    orders = [["ann", 0], ["ann", 0], ["ann", 950.0], ["ann", 960.0], ["bob", 10.0]]
+    assert support.run(site, spends, orders) == 3
+    found = [Facts(**one) for one in facts_of(site)]
+    assert [one.calls for one in found] == [0, 1, 2, 3, 4]
+    assert [one.calls_of_tool for one in found] == [0, 1, 0, 1, 2]
+    assert [one.denials for one in found] == [0, 0, 0, 1, 2]
+    assert [one.harm for one in found] == [0, 0, 480, 485, 10]
+    assert [one.new_target for one in found] == [False, False, True, True, True]
+
+
+def test_the_rate_looks_a_minute_back():
+    site = Site(policy=WATCHED)
+
+    @holdfast.agent
+    async def slow() -> None:
+        for n in range(4):
+            await look(n)
+            await holdfast.sleep(25)
+        await look(9)
+
+    support.run(site, slow)
+    found = [Facts(**one) for one in facts_of(site) if one]
+    assert [one.calls_last_minute for one in found if one.calls_of_tool] == [1, 2, 2, 2]
+
+
+def test_sums_go_over_all_runs():
+    site = Site(policy=WATCHED)
+
+    async def main(life: Life) -> None:
+        for name, amount in (("a", 10.0), ("b", 10.0), ("c", 10.0), ("d", 800.0)):
+            orders = [["ann", amount], ["bob", amount]]
+            await (await life.start(spends, orders, name=name)).result()
+
+    support.drive(site, main, spends)
+    (first, _), (_, last) = facts_of(site, "a"), facts_of(site, "d")
+    assert Facts(**first).uses == 0
+    assert Facts(**first).new_target
+    told = Facts(**last)
+    assert (told.uses, told.target_uses, told.new_target) == (7, 3, False)
+    assert told.amount == 800
+    # ten, again and again, and then eight hundred
+    assert Facts(**facts_of(site, "d")[0]).amount_z > 3
+    assert Facts(**facts_of(site, "c")[0]).amount_z == 0
+
+
+def test_how_deep_a_run_is():
+    site = Site(policy=WATCHED)
+
+    @holdfast.agent
+    async def inner() -> int:
+        return await look(1)
+
+    @holdfast.agent
+    async def middle() -> int:
+        return await (await holdfast.spawn(inner)).result()
+
+    @holdfast.agent
+    async def outer() -> int:
+        return await (await holdfast.spawn(middle)).result()
+
+    async def main(life: Life) -> Any:
+        return await (await life.start(outer, name="a")).result()
+
+    assert support.drive(site, main, outer, middle, inner) == 1
+    runs = {row.agent: row.run for row in asyncio.run(site.inner.runs(RunQuery()))}
+    assert [Facts(**one).depth for one in facts_of(site, runs["inner"])] == [2]
+    assert {Facts(**one).depth for one in facts_of(site, runs["middle"])} == {1}
+    assert {Facts(**one).depth for one in facts_of(site, "a")} == {0}
+
+
+def test_a_blocking_tool_is_judged_by_the_same_facts():
+    site = Site(policy=WATCHED)
+
+    @holdfast.tool(effect="once", name="pay")
+    def pay_now(to: str, amount: float) -> str:
+        return to
+
+    @holdfast.agent
+    def blocks() -> int:
+        pay_now("ann", 10.0)
+        pay_now("ann", 10.0)
+        return 2
+
+    assert support.run(site, blocks) == 2
+    found = [Facts(**one) for one in facts_of(site)]
+    assert [one.uses for one in found] == [0, 1]
+    assert [one.target_uses for one in found] == [0, 1]
+
+
+def test_a_refusal_and_an_approval_are_remembered():
+    site = Site(policy=parse_policy(
+        """
+version: 1
+rules:
+  - {id: ask, when: {tool: pay}, if: "approved_like < 2 && refused_like < 9", then: escalate}
+tools:
+  - {tool: pay, target: to, amount: amount}
+otherwise: allow
+""",
+        "asks.yaml",
+    ))  # fmt: skip
+    said = iter(["approve", "deny", "approve"])
+
+    async def main(life: Life) -> Any:
+        handle = await life.start(spends, [["ann", 1.0]] * 4, name="a")
+        while True:
+            await support.until(lambda: life.host.store.run("a"))
+            row = await life.host.store.run("a")
+            if row.ended:
+                return await handle.result()
+            await life.answer_all(lambda _, wait: (next(said), None))
+            life.host.ring()
+            await asyncio.sleep(0.1)
+
+    assert support.drive(site, main, spends) == 3
+    found = {key: Facts(**verdict.facts) for _, key, verdict in verdicts(support.events(site))}
+    assert [(one.approved_like, one.refused_like) for one in found.values()] == [
+        (0, 0), (1, 0), (1, 1), (2, 1),
+    ]  # fmt: skip
+    assert [one.approved for one in found.values()] == [0, 1, 1, 2]
+
+
+def test_a_tool_that_changed_is_seen_until_it_is_approved_or_used():
+    site = Site(policy=parse_policy(
+        """
+version: 1
+rules:
+  - {id: changed, when: {tool: pay}, if: schema_changed, then: escalate}
+otherwise: allow
+""",
+        "pins.yaml",
+    ))  # fmt: skip
+
+    @holdfast.tool(effect="once", name="pay")
+    async def other(to: str, amount: float, memo: str = "") -> str:
+        """Pays, and tells somebody else of it."""
+        return to
+
+    @holdfast.agent
+    async def first() -> str:
+        return await pay("ann", 1.0)
+
+    @holdfast.agent
+    async def second() -> str:
+        return await other("ann", 1.0)
+
+    support.run(site, first)
+
+    async def main(life: Life) -> Any:
+        handle = await life.start(second, name="b")
+        await support.waits(site, "b")
+        await life.answer_all(lambda _, wait: ("approve", None))
+        life.host.ring()
+        await handle.result()
+        return await (await life.start(second, name="c")).result()
+
+    assert support.drive(site, main, second) == "ann"
+    assert Facts(**facts_of(site, "b")[0]).schema_changed
+    assert not Facts(**facts_of(site, "c")[0]).schema_changed
+
+
+@pytest.mark.hypothesis
+@given(amounts=st.lists(st.floats(0, 1e9), min_size=0, max_size=30), now=st.floats(-1e18, 1e18))
+def test_meters_of_a_past_are_whole_and_small(amounts: list[float], now: float):
+    """E52: what an outcome adds is what the next one is told, whatever the amounts."""
+    sums: dict[str, int] = {}
+    facts = ToolFacts(("pay",), target="to", amount="amount")
+    for amount in amounts:
+        one = dealing("a", "pay", {"to": "x", "amount": amount}, b"{}", facts, "d" * 64)
+        for name, much in charges(one, well=True, approved=False, refused=False).items():
+            assert type(much) is int
+            sums[name] = sums.get(name, 0) + much
+    one = dealing("a", "pay", {"to": "x", "amount": now}, b"[]", facts, "d" * 64)
+    asked = [name for name in asked_for(one) if not name.endswith("*")]
+    found = past(one, {name: sums.get(name, 0) for name in asked}, facts)
+    assert found["uses"] == found["target_uses"] == len(amounts)
+    assert found["new_target"] == (not amounts)
+    assert not found["schema_changed"]
+    assert not found["approved"]
+    assert abs(found["amount_z"]) < 1000
+    if len(amounts) < 5:
+        assert found["amount_z"] == 0
