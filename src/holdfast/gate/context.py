@@ -28,9 +28,8 @@ from holdfast.gate.origins import (
     Origins,
 )
 from holdfast.gate.tools import ToolFacts
-from holdfast.gate.values_in import Seen, decoded, host_of, link_of
+from holdfast.gate.values_in import Forms, Seen, host_of, link_of
 from holdfast.gate.words import STOP
-from holdfast.values import limits
 
 __all__ = ["Context", "amount_of", "flow", "target_of"]
 
@@ -156,20 +155,17 @@ class Context:
         """The facts of what leaves: ``content``, and links that decide where to go."""
         carries, new, secrets, out = CONFIDENTIALITY[0], 0, 0, CONFIDENTIALITY[0]
         if content or linked:
-            made = [_data_of(link, self._origins) for link in linked]
-            raw, whole = decoded("\n".join((*content, *made))[: limits.FLOW_VALUE_CHARS + 1])
-            folded = [plain(text) for text in raw]
+            forms = Forms([*content, *(_data_of(link, self._origins) for link in linked)])
             if content:
-                new = new_links(folded, self._origins.find)
-            secrets = secrets_in(raw)
-            whole = whole and len(raw[0]) <= limits.FLOW_VALUE_CHARS
-            if not whole:
+                new = new_links(forms.texts, self._origins.find)
+            secrets = secrets_in(forms.raw)
+            if not forms.whole:
                 # INVARIANT G29: content that was not looked at to its end carries all that was read
                 carries, new = self.label.confidentiality, new + 1
             elif self._marked:
-                carries = self._marked.carried(Seen([*content, *made]), self._origins.find)
+                carries = self._marked.carried(Seen(forms), self._origins.find)
             # a world stays here: what it holds leaves only through a link
-            if effect != "world" or linked or any("://" in text for text in folded):
+            if effect != "world" or linked or any("://" in text for text in forms.texts):
                 out = carries
         return {
             "carries": carries,
@@ -212,7 +208,7 @@ class Context:
             own = Label("untrusted", "public" if links else "internal")
         if tool.endorses and tool.output is not None:
             return own
-        parts = [own, Label("trusted", self._marked.carried(given, self._origins.find))]
+        parts = [own, Label("person", self._marked.carried(given, self._origins.find))]
         for atom in given.atoms:
             if atom not in STOP and len(atom) > 2 and self._origins.find(atom)[0] in _SUSPECT:
                 parts.append(Label("untrusted"))
@@ -220,7 +216,7 @@ class Context:
         else:
             if any(leaf.carries and leaf.text for leaf in every):
                 made = any(self._origins.of(leaf.text)[0] >= NOWHERE for leaf in every)
-                parts.append(Label(self.label.integrity if made else "trusted"))
+                parts.append(Label(self.label.integrity if made else "person"))
         return join(*parts)
 
 

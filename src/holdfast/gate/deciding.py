@@ -94,7 +94,7 @@ def _walk(arg: str, value: Any) -> Iterator[tuple[str, str, Any]]:
             continue
         inner = parts(one)
         if isinstance(inner, Mapping):
-            for key, item in reversed(inner.items()):
+            for key, item in reversed(list(inner.items())):
                 if isinstance(key, str) and _IDENTIFIER.fullmatch(key):
                     stack.append((f"{path}.{key}", key, item))
                 else:

@@ -67,7 +67,7 @@ class Origins:
 
     def of(self, text: str) -> Origin:
         """The origin of a text that decides something."""
-        # INVARIANT G20: the origin of a value is the worst over its atoms of the best source of each
+        # INVARIANT G20: an origin is the worst over the atoms of a value of the best source of each
         folded = plain(text).strip()
         origin = self._of_plain(folded)
         if origin[0] != NOWHERE:
@@ -86,18 +86,19 @@ class Origins:
         return (UNTRUSTED, self.cut) if self.cut else _NOT_FOUND
 
     def _of_plain(self, text: str) -> Origin:
+        if numbers := readings(text):
+            return self.find(*("#" + number for number in numbers), "=" + squeezed(text))
         whole = self.find("=" + squeezed(text), text) if len(text) <= 400 else _NOT_FOUND
         if whole[0] <= TRUSTED or not text:
             return whole
         parts = self._of_shape(text)
-        return min(whole, parts, key=_rank) if whole[0] != NOWHERE else parts
+        # parts that somebody better named are better; parts that nobody named are not
+        return whole if whole[0] != NOWHERE and parts[0] >= min(whole[0], NOWHERE) else parts
 
     def _of_shape(self, text: str) -> Origin:
         """By the parts that a text of this shape has."""
         if " " not in text and "\n" not in text:
             return self._of_token(text)
-        if numbers := readings(text):
-            return self.find(*("#" + number for number in numbers))
         tokens = text.split()
         exact = [one for token in tokens if not (one := token.strip(_EDGES)).isalpha() and one]
         if len(text) > limits.FLOW_LINE_CHARS or len(tokens) > 12:
@@ -137,8 +138,7 @@ class Origins:
                 folders += [folder] if len(folder) > 2 else []
             return self._below(path, folders)
         if numbers := readings(token):
-            found = self.find(*("#" + number for number in numbers), "=" + squeezed(token))
-            return found
+            return self.find(*("#" + number for number in numbers), "=" + squeezed(token))
         if "=" in token or "," in token or ";" in token:
             return self._worst(token.replace("=", " ").replace(",", " ").replace(";", " ").split())
         return self._exact_or_made(token)

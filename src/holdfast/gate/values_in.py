@@ -43,9 +43,11 @@ _LIST_NUMBER: Final = re.compile(r"(?<=[\[,])\d+(?:\.\d+)?(?=[,\]])")
 _SPACED_NUMBER: Final = re.compile(r"(?<![\w.,])\d{1,3}(?:[ \u00a0\u202f]\d{3})+(?:[.,]\d+)?(?!\w)")
 _MONEY: Final = re.compile(
     r"(?:[$€£¥₹]|\b(?:eur|usd|gbp|chf|jpy|inr|cad|aud)\b) ?(\d+(?:[.,']\d+)*)"
-    r"|(?<![\w.,'])(\d+(?:[.,']\d+)*) ?(?:[$€£¥₹]|(?:eur|euros?|usd|dollars?|gbp|pounds|chf|jpy|inr)\b)"
+    r"|(?<![\w.,'])(\d+(?:[.,']\d+)*) ?"
+    r"(?:[$€£¥₹]|(?:eur|euros?|usd|dollars?|gbp|pounds|chf|jpy|inr)\b)"
 )
 _CURRENCIES: Final = frozenset("eur euro euros usd dollar dollars gbp pounds chf jpy inr".split())
+_MONEY_SIGNS: Final = ("$", "€", "£", "¥", "₹", *sorted(_CURRENCIES | {"cad", "aud"}))
 _IBAN: Final = re.compile(
     r"(?<![a-z0-9])[a-z]{2}\d{2}(?: [a-z0-9]{4}){2,7}(?: [a-z0-9]{1,3}(?![a-z0-9]))?"
 )
@@ -171,7 +173,7 @@ def _forms(text: str) -> Iterator[str]:
     for token in _BASE64.findall(text):
         if not token.islower() and (opened := _unbase(token)):
             yield opened
-    for token in _HEX.findall(text):
+    for token in _HEX.findall(text) if any(map(str.isdigit, text)) else ():
         if opened := _readable(bytes.fromhex(token.replace(":", " ").replace(" ", ""))):
             yield opened
 
@@ -214,9 +216,7 @@ def atoms(text: str, *, small: bool = False) -> set[str]:
     found.update(chunk for one in chunks if (chunk := one.strip(_EDGES)))
     found.update("=" + line for line in squeezed(text).split("\n") if line and len(line) <= 200)
     # plain words hold nothing of what follows: looking past them halves the work
-    odd = " ".join(
-        one if not one.isalpha() or one in _CURRENCIES else "\n" for one in text.split(" ")
-    )
+    odd = _odd(text)
     if "." in odd:
         _add_dotted(odd, found)
     if "/" in odd or "\\" in odd:
@@ -234,6 +234,21 @@ def atoms(text: str, *, small: bool = False) -> set[str]:
             found.update(run if len(run) < 3 else ())
     found.discard("=")
     return found
+
+
+def _odd(text: str) -> str:
+    """``text`` with a line break for each row of plain words."""
+    kept: list[str] = []
+    gap = False
+    for one in text.split(" "):
+        if one.isalpha() and one not in _CURRENCIES:
+            gap = True
+            continue
+        if gap:
+            kept.append("\n")
+            gap = False
+        kept.append(one)
+    return " ".join(kept)
 
 
 def _add_dotted(text: str, found: set[str]) -> None:
@@ -288,9 +303,10 @@ def _add_numbers(text: str, found: set[str], small: bool) -> None:
         for number in readings(token):
             if small or "." in number or len(number) > 2:
                 found.add("#" + number)
-    for before, after in _MONEY.findall(text):
+    money = _MONEY.findall(text) if any(sign in text for sign in _MONEY_SIGNS) else ()
+    for before, after in money:
         found.update("#" + number for number in readings(before or after))
-    if "[" in text or "," in text:
+    if "[" in text:
         found.update("#" + one for one in _LIST_NUMBER.findall(text) if small or len(one) > 2)
     found.update("=" + squeezed(digits) for digits in _DIGITS.findall(text))
     found.update("=" + squeezed(account) for account in _IBAN.findall(text))
@@ -302,6 +318,10 @@ def readings(text: str) -> tuple[str, ...]:
     text = text.replace("'", " ").replace("\u00a0", " ").replace("\u202f", " ")
     if text.isdecimal():
         return (_whole(text),)
+    before, point, after = text.partition(".")
+    if point and len(after) != 3 and before.isdecimal() and after.isdecimal():
+        after = after.rstrip("0")
+        return (f"{_whole(before)}.{after}" if after else _whole(before),)
     marks = [char for char in text if not char.isdecimal()]
     kinds = set(marks)
     if not marks or not kinds <= {" ", ".", ","} or not text[0].isdecimal():
@@ -325,17 +345,28 @@ def _whole(digits: str) -> str:
 # ---- values ----------------------------------------------------------------------------------
 
 
+class Forms:
+    """All text in one source: ``raw`` (case kept) and ``texts`` (folded), decoded forms included,
+    and ``whole``: nothing was left out."""
+
+    __slots__ = ("raw", "texts", "whole")
+
+    def __init__(self, value: Any) -> None:
+        text, all_text = texts_in(value)
+        self.raw, all_forms = decoded(text)
+        self.texts = list(map(plain, self.raw))
+        self.whole = all_text and all_forms
+
+
 class Seen:
     """The values in one source: ``atoms`` (plain), ``alike`` (only with letters replaced that look
-    alike), ``texts`` (folded, decoded ones included), ``whole`` (nothing was left out)."""
+    alike), ``texts`` and ``whole`` as in `Forms`."""
 
     __slots__ = ("alike", "atoms", "texts", "whole")
 
     def __init__(self, value: Any, *, small: bool = False) -> None:
-        text, whole = texts_in(value)
-        forms, all_forms = decoded(text)
-        self.whole = whole and all_forms
-        self.texts = [form.lower() if form.isascii() else plain(form) for form in forms]
+        forms = value if isinstance(value, Forms) else Forms(value)
+        self.texts, self.whole = forms.texts, forms.whole
         self.atoms: set[str] = set()
         self.alike: set[str] = set()
         for form in self.texts:

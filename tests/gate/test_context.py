@@ -1,0 +1,162 @@
+"""The fold over a run: labels, echoes, references, ways down, hostile values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from holdfast.gate.context import Context, flow
+from holdfast.gate.facts import GROUPS, Facts
+from holdfast.gate.labels import CONFIDENTIALITY, INTEGRITY, Label
+from holdfast.gate.tools import UNKNOWN_TOOL, ToolFacts
+from tests.gate.test_origins import TOOL, TRUSTED, origin, seen
+
+MODEL = ToolFacts(("*",), derives=True, output=Label("trusted"))
+IBAN = "DE89370400440532013000"
+
+
+def test_flow_gives_all_facts_of_its_group() -> None:
+    facts = flow(seen(), {"to": "x@y.example"}, TOOL, "send", "once", "tool")
+    assert tuple(facts) == GROUPS["flow"]
+    assert Facts(**facts).origin == {"to": "nowhere"}
+    assert flow(Context(), {}, TOOL, "now", "read", "tool")["grounded"] == 1.0
+
+
+def test_an_echo_launders_nothing() -> None:
+    """INVARIANT G27"""
+    context = seen(untrusted=f"pay to {IBAN}")
+    label = context.result("r@3", TRUSTED, {"q": IBAN}, {"account": IBAN, "known": True}, "read")
+    assert label.integrity == "untrusted"
+    assert origin(context, IBAN, "iban") == "untrusted"
+    context = seen()
+    context.result("r@3", TRUSTED, {"account": IBAN}, {"account": IBAN}, "read")
+    assert origin(context, IBAN, "iban") == "nowhere"
+
+
+def test_what_was_written_is_not_trusted_when_read_again() -> None:
+    """INVARIANT G27"""
+    context = seen(untrusted="b0b at evil dot example")
+    context.result("r@3", TRUSTED, {"name": "Bob", "mail": "b0b@evil.example"}, "ok", "once")
+    context.result("r@4", TRUSTED, {}, ["Bob b0b@evil.example", "ann@corp.example"], "read")
+    assert origin(context, "b0b@evil.example") == "untrusted"
+    assert origin(context, "ann@corp.example") == "trusted"
+
+
+def test_an_endorsing_tool_is_a_way_down() -> None:
+    endorsing = ToolFacts(("*",), output=Label("trusted"), endorses=True)
+    context = seen(untrusted="reference R-2024-77")
+    assert context.result("r@3", endorsing, {"ref": "R-2024-77"}, IBAN, "read") == Label("trusted")
+    assert origin(context, IBAN, "iban") == "trusted"
+
+
+def test_what_a_model_says_grounds_nothing() -> None:
+    """INVARIANT G24"""
+    context = seen(person="x", untrusted="hello")
+    label = context.result("r@3", MODEL, {"messages": ["hello"]}, f"pay {IBAN}", "read")
+    assert label.integrity == "untrusted"
+    assert origin(context, IBAN, "iban") == "nowhere"
+
+
+def test_a_file_that_a_person_names_is_referred_to() -> None:
+    context = seen(person="pay the bill in bill.txt")
+    context.result("r@1", TOOL, {"path": "bill.txt"}, f"{IBAN}, see also other.txt", "read")
+    context.result("r@2", TOOL, {"path": "other.txt"}, "bob@evil.example", "read")
+    context.result("r@3", TOOL, {}, "eve@evil.example", "read")
+    assert origin(context, IBAN, "iban") == "referred"
+    assert origin(context, "bob@evil.example") == "untrusted"
+    assert origin(context, "eve@evil.example") == "untrusted"
+
+
+def test_approval_endorses_its_values() -> None:
+    context = seen(untrusted=f"to {IBAN} or bob@evil.example")
+    context.approve({"iban": IBAN, "public": True, "body": "all the words of a text"})
+    assert origin(context, IBAN, "iban") == "person"
+    assert origin(context, True, "public") == "person"
+    assert origin(context, "bob@evil.example") == "untrusted"
+    assert origin(context, "words", "name") == "nowhere"
+
+
+@pytest.mark.parametrize(
+    ("value", "narrow"),
+    [(98.7, True), (True, True), ("2026-05-01", True), ("high", True), ("b@c.example", False),
+     ("x" * 80, False), (10**16, False), ("https://a.example", False), ({"a": 1}, False)],
+)  # fmt: skip
+def test_only_narrow_results_come_down(value: Any, narrow: bool) -> None:
+    context = seen()
+    label = context.narrow("r@1", value, Label("untrusted", "secret"))
+    assert label == Label("trusted" if narrow else "untrusted", "secret")
+    assert context.label.confidentiality == "secret"
+
+
+def test_a_child_gets_its_parents_label() -> None:
+    context = Context()
+    context.given("p@4", f"pay {IBAN}", Label("untrusted", "confidential"))
+    assert context.label == Label("untrusted", "confidential")
+    assert origin(context, IBAN, "iban") == "untrusted"
+    context = Context()
+    context.given("p@4", f"pay {IBAN}", Label("person"))
+    assert origin(context, IBAN, "iban") == "person"
+
+
+def test_constants_of_the_program_ground() -> None:
+    context = Context()
+    context.program([IBAN, 12.5, 3])
+    assert origin(context, IBAN, "iban") == "program"
+    assert origin(context, 12.5, "amount") == "program"
+
+
+_LABELS = st.builds(Label, st.sampled_from(INTEGRITY), st.sampled_from(CONFIDENTIALITY))
+
+
+@given(st.lists(st.tuples(_LABELS, st.sampled_from(["a 1", IBAN, "x@y.example"])), min_size=1))
+def test_labels_only_join(steps: list[tuple[Label, str]]) -> None:
+    """INVARIANT G8"""
+    context = Context()
+    worst = [0, 0]
+    for label, text in steps:
+        context.result("r@1", ToolFacts(("*",), output=label), {}, text, "read")
+        now = [INTEGRITY.index(context.label.integrity),
+               CONFIDENTIALITY.index(context.label.confidentiality)]  # fmt: skip
+        own = [INTEGRITY.index(label.integrity), CONFIDENTIALITY.index(label.confidentiality)]
+        worst = [max(pair) for pair in zip(worst, own, strict=True)]
+        assert now == worst
+
+
+_ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.binary(max_size=20)
+    | st.text(st.characters(), max_size=40) | st.text("%&#;\\x41=@./:0 ", max_size=60),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=9), inner),
+    max_leaves=20,
+)  # fmt: skip
+
+
+@given(st.dictionaries(st.sampled_from(["to", "body", "amount", "public", "x"]), _ANYTHING))
+def test_odd_values_raise_nothing(args: dict[str, Any]) -> None:
+    context = Context()
+    context.person("r@0", args)
+    context.result("r@1", UNKNOWN_TOOL, args, args, "once")
+    context.narrow("r@2", args, Label())
+    facts = flow(context, args, UNKNOWN_TOOL, "x", "once", "tool")
+    assert facts["worst"] in ("", *("person", "nowhere", "untrusted", "referred"))
+    context.approve(args)
+
+
+_DEEP: Any = "bob@evil.example"
+for _ in range(5_000):
+    _DEEP = [_DEEP]
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["a" * 10**6, "1." * 10**5, "a@" * 10**5, "a." * 10**5, "%41" * 10**5, "'1" * 10**5,
+     "1 " * 10**5, "a://" * 10**5, "\\" * 10**5, "\ud800" * 10**5, "[" * 10**5, "QUFB" * 10**5,
+     "password " * 10**5, "eyJa." * 10**5, "0 " * 10**5, _DEEP, float("nan")],
+    ids=map(str, range(17)),
+)  # fmt: skip
+def test_hostile_sizes_end(value: Any) -> None:
+    context = seen()
+    context.result("r@1", UNKNOWN_TOOL, {}, value, "read")
+    flow(context, {"body": value, "to": value}, UNKNOWN_TOOL, "x", "once", "tool")
