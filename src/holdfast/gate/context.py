@@ -11,12 +11,13 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from holdfast.gate.asked import asked_in, is_asked
+from holdfast.gate.asked import asked_in, is_asked, subject_of
 from holdfast.gate.content import Marked, new_links, secrets_in
 from holdfast.gate.deciding import Leaf, amount_of, is_address, leaves, name_words, target_of
 from holdfast.gate.facts import ORIGINS
-from holdfast.gate.folding import plain, seen
+from holdfast.gate.folding import plain, seen, squeezed
 from holdfast.gate.labels import CONFIDENTIALITY, PLAIN, Label, join, leaks
+from holdfast.gate.naming import fields_in, kind_of, named_ids
 from holdfast.gate.origins import (
     NOWHERE,
     PERSON,
@@ -50,12 +51,16 @@ _NARROW: Final = re.compile(r"[\w .:+-]{0,40}")
 class Context:
     """What one run has seen. Incremental, not safe for threads; never raises for odd values."""
 
-    __slots__ = ("_asked", "_marked", "_origins", "_read", "_spoke", "_written")
+    __slots__ = (
+        "_asked", "_fields", "_kinds", "_marked", "_origins", "_read", "_spoke", "_written",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self._origins = Origins()
         self._marked = Marked()
         self._asked: set[str] = set()
+        self._fields: set[str] = set()
+        self._kinds: set[str] = set()
         self._written: set[str] = set()
         self._read: Label | None = None
         self._spoke = False
@@ -79,11 +84,13 @@ class Context:
         self._add(where, _spoken(value) if label.integrity == "person" else Seen(value), label)
 
     def result(
-        self, where: str, tool: ToolFacts, args: Mapping[str, Any], value: Any, effect: str
-    ) -> Label:
+        self, where: str, tool: ToolFacts, args: Mapping[str, Any], value: Any, effect: str,
+        name: str = "",
+    ) -> Label:  # fmt: skip
         """The outcome of a step (a value, or the text of an error); returns the outcome's label.
 
-        ``tool``: what the policy says of the tool; ``args``: as they were given to it.
+        ``tool``: what the policy says of the tool; ``args``: as they were given to it; ``name``:
+        the tool's.
         """
         if tool.derives:
             # INVARIANT G24: what is made from what was seen grounds nothing and hides nothing
@@ -92,10 +99,11 @@ class Context:
             return label
         given = Seen(args)
         every = leaves(args, tool)
-        deciding = [self.origin(leaf) for leaf in every if leaf.decides]
+        deciding = [self._pointer(leaf) for leaf in every if leaf.decides]
         label = self._label_of(tool, every, given)
         rank = _RANKS[label.integrity]
-        if rank == UNTRUSTED and deciding and max(deciding)[0] == PERSON:
+        pointed = self._pointed(deciding, name)
+        if rank == UNTRUSTED and pointed:
             rank = REFERRED
         found = Seen(value)
         # INVARIANT G27: a value that an argument brought in is not made better by coming back, from
@@ -111,6 +119,16 @@ class Context:
         if rank <= TRUSTED:
             found.atoms -= self._written
         self._add_seen(where, found, rank, label)
+        if rank > TRUSTED:
+            fields = list(fields_in(value))
+            self._fields.update(squeezed(plain(one)) for one in fields)
+            if rank == UNTRUSTED and not deciding and effect == "read":
+                # a list that is always the same: nobody chose what it shows, but its fields do not
+                # say what to do either
+                self._origins.add(Seen(fields).atoms - given.atoms, REFERRED, where)
+            ids = named_ids(value, lambda word: self._origins.find(word)[0] == PERSON)
+            # what an argument brought in does not get better here either (G27)
+            self._origins.add(ids - given.atoms - self._written, TRUSTED, where)
         return label
 
     def narrow(self, where: str, value: Any, label: Label) -> Label:
@@ -143,7 +161,13 @@ class Context:
             words = [self._origins.find(word) for word in name_words(leaf.name) - STOP]
             best = min(words, default=(NOWHERE, ""))
             return best if best[0] == PERSON else (NOWHERE, "")
-        return self._origins.of(leaf.text)
+        rank, where = self._origins.of(leaf.text)
+        if rank == REFERRED and self._displaced(leaf.text):
+            return UNTRUSTED, where
+        if rank == NOWHERE and self.label.integrity == "untrusted" and kind_of(plain(leaf.text)):
+            # an address is not thought up: who reads what anybody wrote may have put it together
+            return UNTRUSTED, where
+        return rank, where
 
     def asks(self, name: str, effect: str, kind: str) -> bool:
         """Whether persons' words ask for this kind of action."""
@@ -177,11 +201,36 @@ class Context:
 
     # ---- inside ------------------------------------------------------------------------------
 
+    def _pointer(self, leaf: Leaf) -> int:
+        """How far a deciding value points for a person: what stands in a text that they pointed to
+        does not point on, but a field does."""
+        rank = self.origin(leaf)[0]
+        if rank == REFERRED and squeezed(plain(leaf.text)) not in self._fields:
+            return UNTRUSTED
+        return rank
+
+    def _pointed(self, ranks: Sequence[int], name: str) -> bool:
+        """Whether a person pointed to a result: named it, named something that it was found by, or
+        named what the tool that takes no arguments is called after."""
+        if not ranks:
+            words = subject_of(name)
+            return bool(words) and all(f"={word}" in self._asked for word in words)
+        known = [rank for rank in ranks if rank != NOWHERE]
+        return bool(known) and max(known) <= REFERRED
+
+    def _displaced(self, text: str) -> bool:
+        """Whether a person gave an address of this kind themselves, so that another one which only
+        stands in a text is not what they pointed to."""
+        folded = plain(text).strip()
+        kind = kind_of(folded)
+        return bool(kind) and kind in self._kinds and squeezed(folded) not in self._fields
+
     def _add(self, where: str, found: Seen, label: Label) -> None:
         if label.integrity == "person":
             self._spoke = True
             for text in found.texts:
                 self._asked |= asked_in(text)
+            self._kinds.update(filter(None, map(kind_of, found.atoms)))
         self._add_seen(where, found, _RANKS[label.integrity], label)
 
     def _add_seen(self, where: str, found: Seen, rank: int, label: Label) -> None:
