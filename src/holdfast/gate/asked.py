@@ -13,7 +13,18 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from holdfast.gate.folding import bare, plain
-from holdfast.gate.words import AFTER, ALIKE, BUT, FAMILIES, LEADS, MAKES, NOT, NOUNS, STOP
+from holdfast.gate.words import (
+    AFTER,
+    ALIKE,
+    BUT,
+    FAMILIES,
+    LEADS,
+    MAKES,
+    NOT,
+    NOUNS,
+    STOP,
+    STRONG,
+)
 
 _STEMS: Final[dict[str, frozenset[str]]] = {
     stem: frozenset(family for family, stems in FAMILIES.items() if stem in stems.split())
@@ -38,7 +49,7 @@ _DELEGATES: Final = re.compile(
     r"|act on|go through)\b.{0,80}\b(?:asks?|asked|says?|said|tells?|told|wants?|instruct\w*|tasks?"
     r"|actions?|steps?|runbook|playbook|to-?dos?|requests?|requested|checklist|procedure|guide"
     r"|everything|whatever|described|specified|needed|necessary)\b"
-    r"|\b(?:as|like|what|whatever)\b.{0,40}\b(?:instructed|described|specified|requested|listed"
+    r"|\b(?:as|like|what|whatever)\b.{0,40}\b(?:instructed|described|specified|requested"
     r"|it says|they say|asks for|tells? you|is needed)\b"
     r"|\b(?:tu|mach|mache|erledige|befolge|folge|arbeite)\b.{0,80}\b(?:was|anweisung\w*|anleitung"
     r"|aufgaben?|schritte?n?|liste|bittet|verlangt|steht|ab)\b"
@@ -87,7 +98,7 @@ def asked_in(text: str) -> set[str]:
     """The families of action that a person's words ask for, and the words that may name an action
     of no known family; negated ones and what is only asked about are left out."""
     folded = _folded(text)
-    if _ONLY_TELL.search(folded):
+    if is_only_told(text):
         return set()
     found: set[str] = set()
     if _DELEGATES.search(folded):
@@ -97,6 +108,11 @@ def asked_in(text: str) -> set[str]:
             continue
         found.update(_asked_by(_TOKEN.findall(sentence)))
     return found
+
+
+def is_only_told(text: str) -> bool:
+    """Whether a person says that nothing shall be done: what they name, they then only mention."""
+    return bool(_ONLY_TELL.search(_folded(text)))
 
 
 def _folded(text: str) -> str:
@@ -135,6 +151,9 @@ def families_of_tool(name: str) -> tuple[frozenset[str], tuple[str, ...]]:
     found = frozenset[str]().union(*map(families_of, verbs)) or every
     if "pay" in every and not found.isdisjoint(MAKES):
         found = (found - MAKES) | {"pay"}
+    if "access" in every:
+        # who may do what is not just created or changed
+        found = (found & STRONG) | {"access"}
     return found, tuple(words)
 
 

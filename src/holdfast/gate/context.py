@@ -11,13 +11,13 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from holdfast.gate.asked import asked_in, is_asked, subject_of
+from holdfast.gate.asked import asked_in, is_asked, is_only_told, subject_of
 from holdfast.gate.content import Marked, new_links, secrets_in
 from holdfast.gate.deciding import Leaf, amount_of, is_address, leaves, name_words, target_of
 from holdfast.gate.facts import ORIGINS
 from holdfast.gate.folding import plain, seen, squeezed
 from holdfast.gate.labels import CONFIDENTIALITY, PLAIN, Label, join, leaks
-from holdfast.gate.naming import fields_in, kind_of, named_ids
+from holdfast.gate.naming import fields_in, kind_of, named_ids, shape_of
 from holdfast.gate.origins import (
     NOWHERE,
     PERSON,
@@ -222,7 +222,7 @@ class Context:
         """Whether a person gave an address of this kind themselves, so that another one which only
         stands in a text is not what they pointed to."""
         folded = plain(text).strip()
-        kind = kind_of(folded)
+        kind = kind_of(folded) or shape_of(folded)
         return bool(kind) and kind in self._kinds and squeezed(folded) not in self._fields
 
     def _add(self, where: str, found: Seen, label: Label) -> None:
@@ -230,8 +230,12 @@ class Context:
             self._spoke = True
             for text in found.texts:
                 self._asked |= asked_in(text)
-            self._kinds.update(filter(None, map(kind_of, found.atoms)))
-        self._add_seen(where, found, _RANKS[label.integrity], label)
+            for atom in found.atoms:
+                self._kinds.update(filter(None, (kind_of(atom), shape_of(atom))))
+        rank = _RANKS[label.integrity]
+        if rank == PERSON and any(map(is_only_told, found.texts)):
+            rank = REFERRED
+        self._add_seen(where, found, rank, label)
 
     def _add_seen(self, where: str, found: Seen, rank: int, label: Label) -> None:
         self._origins.add(found.atoms, rank, where)

@@ -20,6 +20,8 @@ _ID_WORDS: Final = frozenset("id ids nr no num number key ref uid uuid code inde
 _KEY: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _TOKEN: Final = re.compile(r"(?=[^\s]*\d)(?=[^\s]*[a-z])[\w#.:+-]{2,40}")
 _ACCOUNT: Final = re.compile(r"=?(?:[a-z]{2}\d{2}[a-z0-9]{10,30}|\d{8,30})")
+_DIGITS: Final = re.compile(r"\d+")
+_LETTERS: Final = re.compile(r"[a-z]+")
 _NAME_WORDS: Final = 8
 """A field of more words than this is a text, not a name."""
 
@@ -31,6 +33,13 @@ def kind_of(folded: str) -> str:
     if LINK.fullmatch(folded) or folded.startswith("//"):
         return "link"
     return "account" if _ACCOUNT.fullmatch(squeezed(folded)) else ""
+
+
+def shape_of(folded: str) -> str:
+    """How an id is built (``hb-2088`` as ``a-0``), "" for what is none."""
+    if len(folded) > 40 or not _TOKEN.fullmatch(folded) or not folded[-1].isdigit():
+        return ""
+    return _DIGITS.sub("0", _LETTERS.sub("a", folded)) if "-" in folded or "_" in folded else ""
 
 
 def fields_in(value: Any) -> Iterator[str]:

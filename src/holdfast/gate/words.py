@@ -96,6 +96,11 @@ FAMILIES: Final[dict[str, str]] = {
     "finish": """
         close clos resolv solv complet archiv finish merg schliess abschliess beend cierr ferm
         resou chiud conclu fech""",
+    "access": """
+        password passwor passwd passwort kennwort contrasena credential secret token apikey role
+        permission berechtig admin owner collaborat member mitglied user webhook forwarding
+        weiterleitung rule regel filter profile profil firewall whitelist allowlist relay
+        config setting limit guest gast""",
     "prescribe": "prescri rezept verschreib recet ordonn",
     "run": """
         run instal execut start launch build test compil restart stop call invoke ausfuhr starte
@@ -142,5 +147,7 @@ LEADS: Final = frozenset(
 """Words before which a verb stands."""
 MAKES: Final = frozenset(("send", "create"))
 """Families of verbs that say only with their object what they do."""
-ALIKE: Final[dict[str, tuple[str, ...]]] = {"publish": ("send",), "share": ()}
+STRONG: Final = frozenset(("share", "lock", "delete", "send", "run"))
+"""Families that say what they do also of what is of the family access."""
+ALIKE: Final[dict[str, tuple[str, ...]]] = {"publish": ("send",)}
 """Families that one asks for in the words of others too."""
