@@ -33,6 +33,8 @@ _STEMS: Final[dict[str, frozenset[str]]] = {
 }
 _TOKEN: Final = re.compile(r"[^\W_]+(?:'t)?|[$€£¥,]")
 _SENTENCE: Final = re.compile(r"(?<=[.!?;:])\s+|\n")
+_APART: Final = re.compile(r"\bset[ -]up\b|\blet (?:[\w.@-]+ ){1,4}know\b")
+"""Verbs of several words."""
 _UMLAUT: Final = re.compile(r"([aou])e")
 _SHORTEST: Final = 3
 _LONGEST: Final = max(map(len, _STEMS))
@@ -116,7 +118,11 @@ def is_only_told(text: str) -> bool:
 
 
 def _folded(text: str) -> str:
-    return bare(plain(text)).replace("set up", "setup").replace("set-up", "setup")
+    return _APART.sub(_together, bare(plain(text)))
+
+
+def _together(found: re.Match[str]) -> str:
+    return "setup" if found[0].startswith("set") else "notify"
 
 
 def _asked_by(words: Sequence[str]) -> Iterator[str]:
@@ -183,13 +189,13 @@ def is_asked(wanted: set[str], spoke: bool, name: str, effect: str, kind: str) -
         return True
     if any(not wanted.isdisjoint(ALIKE.get(family, ())) for family in families):
         return True
-    known = families - {"read"}
-    return not known and any(_named(word, wanted) for word in words)
+    own = words[:1] if families - {"read"} else words
+    return any(_named(word, wanted) for word in own if not families_of(word))
 
 
 def _named(word: str, wanted: set[str]) -> bool:
     """Whether a word of a tool's name begins as one of the person's words does."""
     if len(word) <= _SHORTEST:
         return False
-    stem = word[: max(_SHORTEST + 1, len(word) - 3)]
-    return any(one.startswith("=" + stem) for one in wanted)
+    stem = "=" + word[: max(_SHORTEST + 1, len(word) - 3)]
+    return any(one.startswith(stem) or (len(one) > 4 and word.startswith(one[1:])) for one in wanted)

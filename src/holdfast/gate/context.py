@@ -279,6 +279,8 @@ _ANY: Final = ToolFacts(("*",))
 
 def _spoken(words: Any) -> Seen:
     """A person's words: small numbers count, but not those of dates and spans of time."""
+    if isinstance(words, Mapping):
+        words = list(words.values())  # names of arguments are the program's words
     found = Seen(words, small=True)
     for text in found.texts:
         if _MOMENT.search(text):

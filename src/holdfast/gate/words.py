@@ -63,7 +63,7 @@ FAMILIES: Final[dict[str, str]] = {
         inform tell write invite contact dm send schick sende antwort weiterleit benachricht
         informier schreib mitteil nachricht envoy envoie repond reponse transfer transmet prevenir
         ecri message envi mand respond reenvi avis escrib inviar invia rispond inoltr avvis scriv
-        encaminh avise escrev say dm whisper comment post page answer speak talk ping warn thank
+        encaminh avise escrev say ask rsvp dm whisper comment post page answer speak talk ping warn thank
         wish welcom leit mail sag brief dire dis di decir dile""",
     "pay": """
         pay paid transfer wire refund reimburse remit settle donat money payment transaction fund
@@ -80,27 +80,27 @@ FAMILIES: Final[dict[str, str]] = {
         publish release post say comment upload push announce tweet broadcast deploy veroffentlich poste hochlad publi
         televers subir publica pubblic carica""",
     "book": """
-        book reserv buy purchas order checkout rent buch reservier kauf bestell achet command
+        book reserv buy sell sign regist purchas order checkout rent buch reservier kauf bestell achet command
         compr pedir alquil prenot acquist ordin encomend alug""",
     "create": """
-        create creat add put enter give trag make schedul plan new setup setup register open draft save append insert
+        create creat add put enter give trag lege log sign make schedul plan new setup setup register open draft save append insert
         erstell anleg hinzufug termin planen eintrag neu cree ajout planifi crea agreg anad program
         aggiung pianific cria adicion agend write schreib ecri escrib scriv escrev generat""",
     "change": """
-        change updat edit modif set put enter make turn switch adjust give renam mov replac fix correct adjust reschedul convert ander
+        change updat edit modif set put enter make mark mute turn switch adjust give renam mov replac fix correct adjust reschedul convert ander
         aktualisier bearbeit setz verschieb umbenenn ersetz korrigier modifi chang met-a deplac
         renomm corrig cambi actualiz edit muev modific aggiorn spost sostitu mud alter atualiz""",
     "lock": """
-        block lock unlock freez unfreez disabl enabl allow permit ban restrict sperr entsperr
+        block lock unlock freez unfreez disabl enabl allow permit bann restrict sperr entsperr
         bloqu desbloqu verrouill deverrouill blocc sblocc activ deactiv""",
     "finish": """
-        close clos resolv solv complet archiv finish merg schliess abschliess beend cierr ferm
+        close clos mark resolv solv complet archiv finish merg schliess abschliess beend cierr ferm
         resou chiud conclu fech""",
     "access": """
         password passwor passwd passwort kennwort contrasena credential secret token apikey role
-        permission berechtig admin owner collaborat member mitglied user webhook forwarding
-        weiterleitung rule regel filter profile profil firewall whitelist allowlist relay
-        config setting limit guest gast""",
+        permission berechtig admin owner collaborat member mitglied webhook forwarding
+        editor viewer weiterleitung rule regel filter firewall whitelist allowlist relay
+        config setting limit""",
     "prescribe": "prescri rezept verschreib recet ordonn",
     "run": """
         run instal execut start launch build test compil restart stop call invoke ausfuhr starte
@@ -134,7 +134,7 @@ NOUNS: Final = frozenset(
     money report list view transfer transfers share shares access comment comments page pages brief
     price number new open address name public answer reply replies note notes set sets build test
     tests purchase refund refunds collaborator collaborators release releases message update updates
-    booking bookings reservation reservations invitation invitations change changes request requests
+    ask asked sign booking bookings reservation reservations invitation invitations change changes request requests
     iban wire edit edits schedule entry entries publi record
     """.split()
 )
