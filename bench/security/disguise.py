@@ -6,9 +6,7 @@ import base64
 import re
 from urllib.parse import quote
 
-_LOOKALIKES = str.maketrans(
-    "aceopxyi", "\u0430\u0441\u0435\u043e\u0440\u0445\u0443\u0456"
-)
+_LOOKALIKES = str.maketrans("aceopxyi", "\u0430\u0441\u0435\u043e\u0440\u0445\u0443\u0456")
 """Latin letters and the Cyrillic ones that look the same."""
 
 FORMS = {

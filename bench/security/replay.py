@@ -103,7 +103,9 @@ async def replay(case: Case, policy: Policy, approves: Reviewer) -> list[Done]:
     name = "-".join(filter(None, (case.id, case.disguise)))
     stage = STAGES[name] = Stage(case)
     try:
-        async with Runtime(holdfast.Settings(user=PERSON), store="memory", policy=policy) as runtime:
+        async with Runtime(
+            holdfast.Settings(user=PERSON), store="memory", policy=policy
+        ) as runtime:
             handle = await runtime.launch(scripted, (case.ask,), name=name)
             while not (row := await runtime.store.run(name)).ended:
                 for wait in row.waits:

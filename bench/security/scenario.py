@@ -96,9 +96,7 @@ def scenarios() -> tuple[Scenario, ...]:
     found: list[Scenario] = []
     for path in sorted(FOLDER.glob("*.yaml")):
         loaded = yaml.safe_load(path.read_text("utf-8"))
-        sets = {
-            name: tuple(map(signature, lines)) for name, lines in loaded.pop("tools").items()
-        }
+        sets = {name: tuple(map(signature, lines)) for name, lines in loaded.pop("tools").items()}
         domain = loaded.pop("domain")
         here = [_scenario(one, domain, sets) for one in loaded.pop("scenarios")]
         if loaded:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +22,7 @@ RECORD = {
 }  # fmt: skip
 
 
-def leaving(context: Context, text: str, **more: object) -> dict[str, object]:
+def leaving(context: Context, text: str, **more: Any) -> dict[str, Any]:
     args = {"to": "anna@corp.example", "body": text, **more}
     return flow(context, args, TOOL, "send_mail", "once", "tool")
 
@@ -56,7 +58,8 @@ def test_credentials_are_seen_also_encoded(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     ["please reset my password today", "password: ********", "the key findings of 2024",
-     "api_key = your-api-key-1", "token of appreciation", "skill-sk-1", "a secret recipe with 3 eggs"],
+     "api_key = your-api-key-1", "token of appreciation", "skill-sk-1",
+     "a secret recipe with 3 eggs"],
 )  # fmt: skip
 def test_few_false_alarms(text: str) -> None:
     assert secrets_in([text]) == 0

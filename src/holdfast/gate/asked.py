@@ -135,16 +135,23 @@ def _asked_by(words: Sequence[str]) -> Iterator[str]:
         if word not in STOP and len(word) > _SHORTEST:
             yield "=" + word
             yield "=" + _stem(word)
+            if _leads(words, at):
+                yield "!" + word
         if word not in NOUNS or _is_verb(words, at):
             yield from families_of(word)
 
 
 def _is_verb(words: Sequence[str], at: int) -> bool:
     """Whether a word that is also a noun (mail, order) is meant as a verb, or is what is made."""
-    if at == 0 or words[at - 1] in LEADS:
+    if _leads(words, at):
         return True
     near = words[max(0, at - _NEAR) : at]
     return any(not MAKES.isdisjoint(families_of(one)) for one in near if one not in NOUNS)
+
+
+def _leads(words: Sequence[str], at: int) -> bool:
+    """Whether a word stands where a request has its verb."""
+    return at == 0 or words[at - 1] in LEADS
 
 
 @functools.lru_cache(maxsize=4096)
@@ -189,6 +196,8 @@ def is_asked(wanted: set[str], spoke: bool, name: str, effect: str, kind: str) -
         return True
     if any(not wanted.isdisjoint(ALIKE.get(family, ())) for family in families):
         return True
+    if any("!" + word in wanted for word in words if len(word) > _SHORTEST):
+        return True
     own = words[:1] if families - {"read"} else words
     return any(_named(word, wanted) for word in own if not families_of(word))
 
@@ -198,4 +207,6 @@ def _named(word: str, wanted: set[str]) -> bool:
     if len(word) <= _SHORTEST:
         return False
     stem = "=" + word[: max(_SHORTEST + 1, len(word) - 3)]
-    return any(one.startswith(stem) or (len(one) > 4 and word.startswith(one[1:])) for one in wanted)
+    return any(
+        one.startswith(stem) or (len(one) > 4 and word.startswith(one[1:])) for one in wanted
+    )

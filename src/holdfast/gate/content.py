@@ -9,7 +9,7 @@ from typing import Final
 
 from holdfast.gate.labels import CONFIDENTIALITY
 from holdfast.gate.origins import NOWHERE, PROGRAM, TRUSTED, Origin
-from holdfast.gate.values_in import DATE, HOST, WORD, Seen, host_of, link_of, links_in
+from holdfast.gate.values_in import DATE, HOST, Seen, host_of, link_of, links_in
 from holdfast.gate.words import STOP
 
 Find = Callable[..., Origin]
@@ -136,9 +136,9 @@ class Marked:
         """``seen`` stood in a result of this confidentiality."""
         if level == CONFIDENTIALITY[0]:
             return
-        self._atoms[level].update(filter(is_distinctive, seen.atoms))
-        for text in seen.texts:
-            self._runs[level].update(map(hash, _runs(WORD.findall(text))))
+        self._atoms[level].update(_distinctive(seen))
+        for words in seen.words:
+            self._runs[level].update(map(hash, _runs(words)))
         if not seen.whole:
             self.cut = max(self.cut, level, key=CONFIDENTIALITY.index)
 
@@ -150,14 +150,13 @@ class Marked:
         themselves is no secret of a result."""
         # INVARIANT G25: what carries is at least as confidential as the most confidential result of
         # which a distinctive value or a quotation stands in it, in any encoding
-        words = [WORD.findall(text) for text in seen.texts]
-        atoms = {atom for atom in seen.atoms if is_distinctive(atom)}
-        for one in words:
+        atoms = set(_distinctive(seen))
+        for one in seen.words:
             atoms.update("=" + first + second for first, second in pairwise(one))
         for level in reversed(CONFIDENTIALITY[1:]):
             if any(find(atom)[0] > PROGRAM for atom in atoms & self._atoms[level]):
                 return level
-            if self._runs[level] and any(self._quotes(one, level) for one in words):
+            if self._runs[level] and any(self._quotes(one, level) for one in seen.words):
                 return level
             if level == self.cut and any(find(atom)[0] >= NOWHERE for atom in atoms):
                 return level
@@ -173,11 +172,13 @@ def _runs(words: Sequence[str]) -> Iterable[tuple[str, ...]]:
     return zip(*(words[at:] for at in range(_RUN)), strict=False)
 
 
+def _distinctive(seen: Seen) -> list[str]:
+    return [atom for atom in seen.atoms if not atom.isalpha() and is_distinctive(atom)]
+
+
 def is_distinctive(atom: str) -> bool:
     """Whether an atom says where it comes from: addresses, ids, long numbers, whole fields; not
     words, dates, years or short numbers."""
-    if atom.isalpha():
-        return False
     if atom[0] == "=":
         return (len(atom) > 8 and not atom[1:].isdigit()) or len(atom) > 9
     if atom[0] == "#":

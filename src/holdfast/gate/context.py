@@ -29,7 +29,7 @@ from holdfast.gate.origins import (
     Origins,
 )
 from holdfast.gate.tools import ToolFacts
-from holdfast.gate.values_in import Forms, Seen, host_of, link_of
+from holdfast.gate.values_in import Forms, Seen, atoms, host_of, link_of
 from holdfast.gate.words import STOP
 
 __all__ = ["Context", "amount_of", "flow", "target_of"]
@@ -72,7 +72,7 @@ class Context:
 
     def person(self, where: str, words: Any) -> None:
         """A person's words: the input of a run, an answer, a signal. ``where``: RUN@STEP."""
-        self._add(where, _spoken(words), Label("person"))
+        self.given(where, words, Label("person"))
 
     def program(self, literals: Iterable[str | int | float]) -> None:
         """Constants of the agent's own code, and its own instructions to models."""
@@ -81,7 +81,21 @@ class Context:
 
     def given(self, where: str, value: Any, label: Label) -> None:
         """The input of a child run, with the label its parent had."""
-        self._add(where, _spoken(value) if label.integrity == "person" else Seen(value), label)
+        rank = _RANKS[label.integrity]
+        if rank != PERSON:
+            self._add(where, Seen(value), rank, label)
+            return
+        # names of arguments are the program's words
+        forms = Forms(list(value.values()) if isinstance(value, Mapping) else value)
+        found = _spoken(forms)
+        self._spoke = True
+        for text in forms.texts:
+            self._asked |= asked_in(text)
+            if is_only_told(text):
+                rank = REFERRED
+        for atom in found.atoms:
+            self._kinds.update(filter(None, (kind_of(atom), shape_of(atom))))
+        self._add(where, found, rank, label)
 
     def result(
         self, where: str, tool: ToolFacts, args: Mapping[str, Any], value: Any, effect: str,
@@ -102,8 +116,7 @@ class Context:
         deciding = [self._pointer(leaf) for leaf in every if leaf.decides]
         label = self._label_of(tool, every, given)
         rank = _RANKS[label.integrity]
-        pointed = self._pointed(deciding, name)
-        if rank == UNTRUSTED and pointed:
+        if rank == UNTRUSTED and self._pointed(deciding, name):
             rank = REFERRED
         found = Seen(value)
         # INVARIANT G27: a value that an argument brought in is not made better by coming back, from
@@ -118,27 +131,19 @@ class Context:
             )
         if rank <= TRUSTED:
             found.atoms -= self._written
-        self._add_seen(where, found, rank, label)
+        self._add(where, found, rank, label)
         if rank > TRUSTED:
-            fields = list(fields_in(value))
-            self._fields.update(squeezed(plain(one)) for one in fields)
-            if rank == UNTRUSTED and not deciding and effect == "read":
-                # a list that is always the same: nobody chose what it shows, but its fields do not
-                # say what to do either
-                self._origins.add(Seen(fields).atoms - given.atoms, REFERRED, where)
-            ids = named_ids(value, lambda word: self._origins.find(word)[0] == PERSON)
-            # what an argument brought in does not get better here either (G27)
-            self._origins.add(ids - given.atoms - self._written, TRUSTED, where)
+            self._read_fields(where, value, given, rank == UNTRUSTED and not deciding)
         return label
 
     def narrow(self, where: str, value: Any, label: Label) -> Label:
         """A child's result of a narrow type (number, choice, date, yes or no); returns its label:
         trusted, as confidential as ``label`` says; ``label`` itself if the value is not narrow."""
         if not _is_narrow(value):
-            self._add(where, Seen(value), label)
+            self._add(where, Seen(value), _RANKS[label.integrity], label)
             return label
         trusted = Label("trusted", label.confidentiality)
-        self._add(where, Seen(value), trusted)
+        self._add(where, Seen(value), TRUSTED, trusted)
         return trusted
 
     def approve(self, args: Mapping[str, Any]) -> None:
@@ -225,22 +230,22 @@ class Context:
         kind = kind_of(folded) or shape_of(folded)
         return bool(kind) and kind in self._kinds and squeezed(folded) not in self._fields
 
-    def _add(self, where: str, found: Seen, label: Label) -> None:
-        if label.integrity == "person":
-            self._spoke = True
-            for text in found.texts:
-                self._asked |= asked_in(text)
-            for atom in found.atoms:
-                self._kinds.update(filter(None, (kind_of(atom), shape_of(atom))))
-        rank = _RANKS[label.integrity]
-        if rank == PERSON and any(map(is_only_told, found.texts)):
-            rank = REFERRED
-        self._add_seen(where, found, rank, label)
+    def _read_fields(self, where: str, value: Any, given: Seen, unchosen: bool) -> None:
+        """Take up the fields of a result: which values stand alone, and which ids a person named.
+        ``unchosen``: it was read without saying what."""
+        fields = list(fields_in(value))
+        self._fields.update(squeezed(plain(one)) for one in fields)
+        if unchosen:
+            # nobody chose what it shows, but fields do not say what to do either
+            self._origins.add(Seen(fields).atoms - given.atoms, REFERRED, where)
+        ids = named_ids(value, lambda word: self._origins.find(word)[0] == PERSON)
+        # what an argument brought in does not get better here either (G27)
+        self._origins.add(ids - given.atoms - self._written, TRUSTED, where)
 
-    def _add_seen(self, where: str, found: Seen, rank: int, label: Label) -> None:
+    def _add(self, where: str, found: Seen, rank: int, label: Label) -> None:
         self._origins.add(found.atoms, rank, where)
         if found.alike:
-            # INVARIANT G22: letters that only look alike ground words, never addresses
+            # letters that only look alike ground words, never addresses (G22)
             good = rank < NOWHERE
             alike = filter(str.isalpha, found.alike) if good else found.alike
             self._origins.add(alike, rank, where)
@@ -277,17 +282,13 @@ _SUSPECT: Final = (REFERRED, UNTRUSTED)
 _ANY: Final = ToolFacts(("*",))
 
 
-def _spoken(words: Any) -> Seen:
+def _spoken(forms: Forms) -> Seen:
     """A person's words: small numbers count, but not those of dates and spans of time."""
-    if isinstance(words, Mapping):
-        words = list(words.values())  # names of arguments are the program's words
-    found = Seen(words, small=True)
-    for text in found.texts:
-        if _MOMENT.search(text):
-            bare = Seen(_MOMENT.sub(" ", text), small=True)
-            small = {atom for atom in found.atoms if atom[0] == "#" and len(atom) < 4}
-            found.atoms -= small - bare.atoms
-            found.atoms -= {atom for atom in found.atoms if atom.isdigit() and len(atom) < 3}
+    found = Seen(forms, small=True)
+    kept: set[str] = set()
+    for text in forms.texts:
+        kept |= atoms(_MOMENT.sub(" ", text), [], small=True)
+    found.atoms -= {atom for atom in found.atoms if atom[0] == "#" and len(atom) < 4} - kept
     return found
 
 

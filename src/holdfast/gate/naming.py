@@ -59,10 +59,11 @@ def named_ids(value: Any, named: Callable[[str], bool]) -> set[str]:
         return found
     for record in _walk(value):
         texts = [(key, item, _text(item)) for key, item in record if key]
+        names = {key for key, _, text in texts if _is_named(text, named)}
+        if not names:
+            continue
         for key, item, text in texts:
-            if _is_id(key, item, text) and any(
-                other != key and _is_named(name, named) for other, _, name in texts
-            ):
+            if names != {key} and _is_id(key, item, text):
                 found |= Seen(item, small=True).atoms
     return found
 
@@ -86,7 +87,7 @@ def _text(item: Any) -> str:
 
 
 def _is_id(key: str, item: Any, text: str) -> bool:
-    if isinstance(item, bool) or isinstance(item, float):
+    if isinstance(item, bool | float):
         return False
     folded = plain(text)
     if MAIL.search(folded) or "://" in folded or path_of(folded):

@@ -88,7 +88,13 @@ class Origins:
     def _of_plain(self, text: str) -> Origin:
         if numbers := readings(text):
             return self.find(*("#" + number for number in numbers), "=" + squeezed(text))
-        whole = self.find("=" + squeezed(text), text) if len(text) <= 400 else _NOT_FOUND
+        packed = squeezed(text)
+        # an account number may be spaced here and packed where it was seen
+        whole = (
+            self.find("=" + packed, text, text if packed.isalpha() else packed)
+            if len(text) <= 400
+            else _NOT_FOUND
+        )
         if whole[0] <= TRUSTED or not text:
             return whole
         parts = self._of_shape(text)
@@ -121,6 +127,8 @@ class Origins:
     def _of_token(self, token: str) -> Origin:
         if token.isalpha():
             return self._of_word(token)
+        if token[0] in "#@" and token[1:].isalpha():
+            return min(self.find(token), self._of_word(token[1:]), key=_rank)
         if MAIL.fullmatch(token):
             return self._exact_or_made(token)
         if LINK.fullmatch(token) or token.startswith("//"):

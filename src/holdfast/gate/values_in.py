@@ -62,9 +62,8 @@ _QUOPRI: Final = re.compile(r"=[0-9A-F]{2}|=\r?\n")
 _BASE64: Final = re.compile(
     r"(?<![A-Za-z0-9+/_=-])(?:[A-Za-z0-9+/]{60,76}\r?\n)*[A-Za-z0-9+/_-]{12,}={0,2}"
 )
-_HEX: Final = re.compile(
-    r"(?<![0-9a-zA-Z])[0-9a-fA-F]{2}(?:[ :]?[0-9a-fA-F]{2}){4,}(?![0-9a-zA-Z])"
-)
+_HEX: Final = re.compile(r"(?:[0-9a-fA-F]{2})+")
+_PAIRS: Final = re.compile(r"(?<![0-9a-zA-Z:])[0-9a-fA-F]{2}(?::[0-9a-fA-F]{2}){4,}(?![0-9a-zA-Z])")
 
 
 # ---- texts of values -------------------------------------------------------------------------
@@ -171,10 +170,12 @@ def _forms(text: str) -> Iterator[str]:
         if (opened := raw.decode("utf-8", "replace")) != text:
             yield opened
     for token in _BASE64.findall(text):
+        if _HEX.fullmatch(token) and (opened := _readable(bytes.fromhex(token))):
+            yield opened
         if not token.islower() and (opened := _unbase(token)):
             yield opened
-    for token in _HEX.findall(text) if any(map(str.isdigit, text)) else ():
-        if opened := _readable(bytes.fromhex(token.replace(":", " ").replace(" ", ""))):
+    for token in _PAIRS.findall(text) if ":" in text else ():
+        if opened := _readable(bytes.fromhex(token.replace(":", ""))):
             yield opened
 
 
@@ -209,9 +210,10 @@ def _readable(raw: bytes) -> str:
 # ---- atoms -----------------------------------------------------------------------------------
 
 
-def atoms(text: str, *, small: bool = False) -> set[str]:
-    """The atoms of a folded text. ``small``: also numbers that are too common to say much."""
-    found = set(WORD.findall(text))
+def atoms(text: str, words: list[str], *, small: bool = False) -> set[str]:
+    """The atoms of a folded text, whose words are given. ``small``: also numbers that are too
+    common to say much."""
+    found = set(words)
     chunks = {chunk for chunk in text.translate(_APART).split() if not chunk.isalpha()}
     found.update(chunk for one in chunks if (chunk := one.strip(_EDGES)))
     found.update("=" + line for line in squeezed(text).split("\n") if line and len(line) <= 200)
@@ -360,17 +362,19 @@ class Forms:
 
 class Seen:
     """The values in one source: ``atoms`` (plain), ``alike`` (only with letters replaced that look
-    alike), ``texts`` and ``whole`` as in `Forms`."""
+    alike), ``words`` of each text in their order, ``whole`` as in `Forms`."""
 
-    __slots__ = ("alike", "atoms", "texts", "whole")
+    __slots__ = ("alike", "atoms", "whole", "words")
 
     def __init__(self, value: Any, *, small: bool = False) -> None:
         forms = value if isinstance(value, Forms) else Forms(value)
-        self.texts, self.whole = forms.texts, forms.whole
+        self.whole = forms.whole
+        self.words = [WORD.findall(form) for form in forms.texts]
         self.atoms: set[str] = set()
         self.alike: set[str] = set()
-        for form in self.texts:
-            self.atoms |= atoms(form, small=small)
+        for form, words in zip(forms.texts, self.words, strict=True):
+            self.atoms |= atoms(form, words, small=small)
             if not form.isascii():
-                self.alike |= atoms(bare(form), small=small)
+                alike = bare(form)
+                self.alike |= atoms(alike, WORD.findall(alike), small=small)
         self.alike -= self.atoms

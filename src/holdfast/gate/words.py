@@ -59,57 +59,60 @@ GUARDING: Final = frozenset("dry confirm confirmed verify check safe private pre
 # Families of verbs: beginnings of words; a word belongs to those that it begins with.
 FAMILIES: Final[dict[str, str]] = {
     "send": """
-        send sent sends sending mail email e-mail message messag reply repl respond forward notify
-        inform tell write invite contact dm send schick sende antwort weiterleit benachricht
-        informier schreib mitteil nachricht envoy envoie repond reponse transfer transmet prevenir
-        ecri message envi mand respond reenvi avis escrib inviar invia rispond inoltr avvis scriv
-        encaminh avise escrev say ask rsvp dm whisper comment post page answer speak talk ping warn thank
-        wish welcom leit mail sag brief dire dis di decir dile""",
+        send sent sends sending mail email e-mail message messag reply repl respond forward
+        notify inform tell write invite contact dm schick sende antwort weiterleit
+        benachricht informier schreib mitteil nachricht envoy envoie repond reponse transfer
+        transmet prevenir ecri envi mand reenvi avis escrib inviar invia rispond inoltr
+        avvis scriv encaminh avise escrev say ask rsvp whisper comment post page answer
+        speak talk ping warn thank wish welcom leit sag brief dire dis di decir dile""",
     "pay": """
-        pay paid transfer wire refund reimburse remit settle donat money payment transaction fund
-        buy settl zahl bezahl uberweis erstatt begleich spend pague pag transf reembols abon pagar
-        paie payer paye vire virement rembours verser paga bonific rimbors versa iban""",
+        pay paid transfer wire refund reimburse remit settle donat money payment transaction
+        fund buy settl zahl bezahl uberweis erstatt begleich spend pague pag transf reembols
+        abon pagar paie payer paye vire virement rembours verser paga bonific rimbors versa
+        iban""",
     "delete": """
-        delete remov erase drop cancel purge trash wipe unsubscribe losch entfern stornier absag
-        supprim efface annul enlev borr elimin cancel quit rimuov elimina cancell apag remov
-        exclu""",
+        delete remov erase drop cancel purge trash wipe unsubscribe losch entfern stornier
+        absag supprim efface annul enlev borr elimin quit rimuov elimina cancell apag exclu""",
     "share": """
-        share invit grant permit give access add collaborat teil einlad freigeb gewahr hinzufug
-        partag inviter donn accord compart conced condivid concedi convid compartilh""",
+        share invit grant permit give access add collaborat teil einlad freigeb gewahr
+        hinzufug partag inviter donn accord compart conced condivid concedi convid
+        compartilh""",
     "publish": """
-        publish release post say comment upload push announce tweet broadcast deploy veroffentlich poste hochlad publi
-        televers subir publica pubblic carica""",
+        publish release post say comment upload push announce tweet broadcast deploy
+        veroffentlich poste hochlad publi televers subir publica pubblic carica""",
     "book": """
-        book reserv buy sell sign regist purchas order checkout rent buch reservier kauf bestell achet command
-        compr pedir alquil prenot acquist ordin encomend alug""",
+        book reserv buy sell sign regist purchas order checkout rent buch reservier kauf
+        bestell achet command compr pedir alquil prenot acquist ordin encomend alug""",
     "create": """
-        create creat add put enter give trag lege log sign make schedul plan new setup setup register open draft save append insert
-        erstell anleg hinzufug termin planen eintrag neu cree ajout planifi crea agreg anad program
-        aggiung pianific cria adicion agend write schreib ecri escrib scriv escrev generat""",
+        create creat add put enter give trag lege log sign make schedul plan new setup
+        register open draft save append insert erstell anleg hinzufug termin planen eintrag
+        neu cree ajout planifi crea agreg anad program aggiung pianific cria adicion agend
+        write schreib ecri escrib scriv escrev generat""",
     "change": """
-        change updat edit modif set put enter make mark mute turn switch adjust give renam mov replac fix correct adjust reschedul convert ander
-        aktualisier bearbeit setz verschieb umbenenn ersetz korrigier modifi chang met-a deplac
-        renomm corrig cambi actualiz edit muev modific aggiorn spost sostitu mud alter atualiz""",
+        change updat edit modif set put enter make mark mute turn switch adjust give renam
+        mov replac fix correct reschedul convert ander aktualisier bearbeit setz verschieb
+        umbenenn ersetz korrigier modifi chang met-a deplac renomm corrig cambi actualiz
+        muev modific aggiorn spost sostitu mud alter atualiz""",
     "lock": """
-        block lock unlock freez unfreez disabl enabl allow permit bann restrict sperr entsperr
-        bloqu desbloqu verrouill deverrouill blocc sblocc activ deactiv""",
+        block lock unlock freez unfreez disabl enabl allow permit bann restrict sperr
+        entsperr bloqu desbloqu verrouill deverrouill blocc sblocc activ deactiv""",
     "finish": """
-        close clos mark resolv solv complet archiv finish merg schliess abschliess beend cierr ferm
-        resou chiud conclu fech""",
+        close clos mark resolv solv complet archiv finish merg schliess abschliess beend
+        cierr ferm resou chiud conclu fech""",
     "access": """
-        password passwor passwd passwort kennwort contrasena credential secret token apikey role
-        permission berechtig admin owner collaborat member mitglied webhook forwarding
+        password passwor passwd passwort kennwort contrasena credential secret token apikey
+        role permission berechtig admin owner collaborat member mitglied webhook forwarding
         editor viewer weiterleitung rule regel filter firewall whitelist allowlist relay
         config setting limit""",
     "prescribe": "prescri rezept verschreib recet ordonn",
     "run": """
-        run instal execut start launch build test compil restart stop call invoke ausfuhr starte
-        installier execut lance demarr ejecut instal inici esegu avvi execut rod inici""",
+        run instal execut start launch build test compil restart stop call invoke ausfuhr
+        starte installier lance demarr ejecut inici esegu avvi rod""",
     "read": """
-        read search list summar get find show fetch look check open browse view download query
-        retriev lookup count analy compar review what who when where which how les suche find zeig
-        zusammenfass hol pruf lis lire cherch montr resum trouv lee busc muestr list leg cerc
-        mostr riassum trov ler busqu mostr verific""",
+        read search list summar get find show fetch look check open browse view download
+        query retriev lookup count analy compar review what who when where which how les
+        suche zeig zusammenfass hol pruf lis lire cherch montr resum trouv lee busc muestr
+        leg cerc mostr riassum trov ler busqu verific""",
 }
 
 NOT: Final = frozenset(
@@ -130,12 +133,13 @@ BUT: Final = (
 NOUNS: Final = frozenset(
     """
     mail mails email emails message messages contact contacts order orders book books post posts
-    call calls plan plans program draft drafts fund funds payment payments transaction transactions
-    money report list view transfer transfers share shares access comment comments page pages brief
-    price number new open address name public answer reply replies note notes set sets build test
-    tests purchase refund refunds collaborator collaborators release releases message update updates
-    ask asked sign booking bookings reservation reservations invitation invitations change changes request requests
-    iban wire edit edits schedule entry entries publi record
+    call calls plan plans program draft drafts fund funds payment payments transaction
+    transactions money report list view transfer transfers share shares access comment comments
+    page pages brief price number new open address name public answer reply replies note notes
+    set sets build test tests purchase refund refunds collaborator collaborators release
+    releases update updates ask asked sign booking bookings reservation reservations invitation
+    invitations change changes request requests iban wire edit edits schedule entry entries
+    publi record
     """.split()
 )
 """Words of the families that are as often nouns: they count where they stand as verbs."""
