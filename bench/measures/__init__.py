@@ -3,5 +3,5 @@
 NAMES = (
     "sequential", "once", "together", "onestep", "replay", "fork", "signal", "parked",
     "conversation", "listing", "imports", "worlds", "openworlds", "databases", "merging",
-    "flowing",
+    "consulting", "flowing",
 )  # fmt: skip

@@ -2,7 +2,7 @@
 #
 #   opa run --server --addr localhost:8181 policies/opa/payments.rego
 #
-# Every rule that matches stands in `rules`; the strictest gives the outcome. The default is to deny:
+# Every rule that matches stands in `rules`; the strictest decides. The default is to deny:
 # what no rule covers, and what a rule cannot evaluate, does not happen. A rule that allows names all
 # facts that other rules stop at: in Rego a rule over a misspelt fact silently never matches, and then
 # the one that allows must not match either.
@@ -12,13 +12,13 @@ import rego.v1
 
 # ---- the document that Holdfast asks for -------------------------------------------------------
 
-default verdict := {"outcome": "deny", "rules": []}
+default verdict := {"decision": "deny", "rules": ["otherwise"], "reason": "no rule allows this"}
 
-verdict := {"outcome": strictest, "rules": matched} if count(matched) > 0
+verdict := object.union(strictest, {"rules": [rule.id | some rule in ranked]}) if count(ranked) > 0
 
-order := ["deny", "escalate", "allow"]
+strictest := object.remove(ranked[0], ["id"])
 
-strictest := [word | some word in order; some rule in matched; rule.outcome == word][0]
+ranked := [rule | some word in ["deny", "escalate", "allow"]; some rule in matched; rule.decision == word]
 
 matched contains rule if some rule in allowed
 matched contains rule if some rule in escalated
@@ -27,18 +27,18 @@ matched contains rule if some rule in denied
 # ---- what counts as a payment ------------------------------------------------------------------
 
 payment if {
-	input.action.kind == "tool"
-	regex.match(`(?i)(pay|transfer|refund|payout|invoice)`, input.action.tool)
-	input.action.effect in {"idempotent", "once"}
+	input.kind == "tool"
+	regex.match(`(?i)(pay|transfer|refund|payout|invoice)`, input.tool)
+	input.effect in {"idempotent", "once"}
 }
 
 limit := 1000
 
 # ---- allow -------------------------------------------------------------------------------------
 
-allowed contains {"id": "reads", "outcome": "allow"} if input.action.effect in {"read", "world"}
+allowed contains {"id": "reads", "decision": "allow"} if input.effect in {"read", "world"}
 
-allowed contains {"id": "known-payee", "outcome": "allow"} if {
+allowed contains {"id": "known-payee", "decision": "allow"} if {
 	payment
 	input.facts.worst in {"person", "program", "trusted"}
 	input.facts.target_uses > 0
@@ -56,7 +56,7 @@ escalated contains rule if {
 	input.facts.new_target
 	rule := {
 		"id": "new-payee",
-		"outcome": "escalate",
+		"decision": "escalate",
 		"reason": "nobody was paid there before",
 		"way": "pay somebody who was paid before",
 		"approvers": ["finance"],
@@ -68,7 +68,7 @@ escalated contains rule if {
 	input.facts.amount > limit
 	rule := {
 		"id": "large",
-		"outcome": "escalate",
+		"decision": "escalate",
 		"reason": sprintf("more than %d", [limit]),
 		"way": sprintf("stay at or below %d", [limit]),
 		"approvers": ["finance"],
@@ -80,7 +80,7 @@ escalated contains rule if {
 	input.facts.amount_z >= 3
 	rule := {
 		"id": "unusual",
-		"outcome": "escalate",
+		"decision": "escalate",
 		"reason": "far from the amounts that were paid before",
 		"approvers": ["finance"],
 	}
@@ -93,7 +93,7 @@ denied contains rule if {
 	input.facts.worst == "untrusted"
 	rule := {
 		"id": "payee-from-untrusted-text",
-		"outcome": "deny",
+		"decision": "deny",
 		"reason": "whom or how much to pay stands only in text that anybody could have written",
 		"way": "let a person name the payee and the amount",
 	}
@@ -104,7 +104,7 @@ denied contains rule if {
 	input.facts.schema_changed
 	rule := {
 		"id": "tool-changed",
-		"outcome": "deny",
+		"decision": "deny",
 		"reason": "the tool's definition is another than the one that was used before",
 		"way": "look at what changed and pin it in the policy",
 	}
@@ -115,7 +115,7 @@ denied contains rule if {
 	input.facts.denials >= 3
 	rule := {
 		"id": "denied-in-a-row",
-		"outcome": "deny",
+		"decision": "deny",
 		"reason": "three actions in a row were refused",
 		"way": "stop, and ask the person what is wanted",
 	}

@@ -14,30 +14,32 @@ action := {
 	"agent": "clerk", "role": "", "kind": "tool", "tool": "pay_invoice", "effect": "once", "args": {},
 }
 
-outcome(changed) := found if {
-	found := holdfast.verdict.outcome with input as {
-		"action": action, "facts": object.union(facts, changed),
-	}
+decision(changed) := found if {
+	found := holdfast.verdict.decision with input as object.union(
+		action,
+		{"facts": object.union(facts, changed)},
+	)
 }
 
-test_known_payee_is_allowed if outcome({}) == "allow"
+test_known_payee_is_allowed if decision({}) == "allow"
 
-test_new_payee_is_asked_about if outcome({"new_target": true, "target_uses": 0}) == "escalate"
+test_new_payee_is_asked_about if decision({"new_target": true, "target_uses": 0}) == "escalate"
 
-test_large_is_asked_about if outcome({"amount": 1000.01}) == "escalate"
+test_large_is_asked_about if decision({"amount": 1000.01}) == "escalate"
 
-test_unusual_is_asked_about if outcome({"amount_z": 3}) == "escalate"
+test_unusual_is_asked_about if decision({"amount_z": 3}) == "escalate"
 
-test_untrusted_is_denied if outcome({"worst": "untrusted"}) == "deny"
+test_untrusted_is_denied if decision({"worst": "untrusted"}) == "deny"
 
-test_changed_tool_is_denied if outcome({"schema_changed": true}) == "deny"
+test_changed_tool_is_denied if decision({"schema_changed": true}) == "deny"
 
-test_after_three_refusals if outcome({"denials": 3}) == "deny"
+test_after_three_refusals if decision({"denials": 3}) == "deny"
 
-test_nothing_known_is_denied if holdfast.verdict.outcome == "deny" with input as {}
+test_nothing_known_is_denied if holdfast.verdict.decision == "deny" with input as {}
 
 test_reading_is_allowed if {
-	holdfast.verdict.outcome == "allow" with input as {
-		"action": object.union(action, {"effect": "read"}), "facts": facts,
-	}
+	holdfast.verdict.decision == "allow" with input as object.union(
+		action,
+		{"effect": "read", "facts": facts},
+	)
 }

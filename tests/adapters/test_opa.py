@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import shutil
 import socket
@@ -13,17 +14,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
-import regorus
 from hypothesis import given
 from hypothesis import strategies as st
 
 import holdfast
 from holdfast.adapters.opa import Opa
-from holdfast.gate import STRICTNESS, Proposal, judge, parse_policy
+from holdfast.gate import STRICTNESS, Decision, Proposal, judge, parse_policy
+from holdfast.gate.document import Output
 from holdfast.gate.facts import GROUPS, NO_FACTS, Facts
-from holdfast.gate.outside import OUTSIDE, Matched, Ruling, document, ruling, schemas, stricter
+from holdfast.gate.outside import OUTSIDE, question, ruling, stricter
 from holdfast.gate.policy import Engine
 from holdfast.testing.decider import Decider
 from holdfast.testing.lives import Site
@@ -33,10 +33,11 @@ PACK = Path(__file__).parents[2] / "policies" / "opa"
 SECONDS = 5.0
 """Given to engines in these tests where the limit is not what is tested: machines may be slow."""
 DID: list[str] = []
+REGO: Any = importlib.import_module("regorus")  # it has no types
 
 
 def allow(_: dict[str, Any]) -> Any:
-    return {"outcome": "allow", "rules": [{"id": "theirs", "outcome": "allow"}]}
+    return {"decision": "allow", "rules": ["theirs"]}
 
 
 def policy(
@@ -83,11 +84,12 @@ def test_it_is_told_of_the_action_and_its_facts(unix: bool, tmp_path: Path, opa:
         site, result = run(decider, opa)
     assert (result, DID) == ("ann", ["ann"])
     (told,) = decider.asked
-    assert told["action"] == {
+    facts = told.pop("facts")
+    assert told == {
         "agent": "pays", "role": "", "kind": "tool", "tool": "pay", "effect": "once",
         "args": {"to": "ann", "amount": 5.0},
     }  # fmt: skip
-    assert set(told["facts"]) == {name for names in GROUPS.values() for name in names}
+    assert set(facts) == {name for names in GROUPS.values() for name in names}
     assert decider.paths == ["/v1/data/holdfast/verdict"]
     (planned,) = support.bodies(site, "step.planned")
     assert planned.verdict.rules == ("theirs",)
@@ -129,16 +131,16 @@ BAD: dict[str, Callable[[dict[str, Any]], Any]] = {
     "undefined": lambda _: None,
     "a number": lambda _: 7,
     "true": lambda _: True,
-    "no outcome": lambda _: {"rules": []},
-    "another outcome": lambda _: {"outcome": "permit", "rules": []},
-    "verify": lambda _: {"outcome": "verify", "rules": []},
-    "an unknown field": lambda _: {"outcome": "allow", "rules": [], "obligations": []},
-    "a rule without id": lambda _: {"outcome": "allow", "rules": [{"outcome": "allow"}]},
-    "a reserved id": lambda _: {"outcome": "allow", "rules": [{"id": "", "outcome": "allow"}]},
-    "a stricter rule": lambda _: {"outcome": "allow", "rules": [{"id": "x", "outcome": "deny"}]},
+    "no decision": lambda _: {"rules": ["x"]},
+    "another decision": lambda _: {"decision": "permit", "rules": ["x"]},
+    "verify without checks": lambda _: {"decision": "verify", "rules": ["x"]},
+    "an unknown field": lambda _: {"decision": "allow", "rules": ["x"], "obligations": []},
+    "no rule": lambda _: {"decision": "allow", "rules": []},
+    "a rule without name": lambda _: {"decision": "allow", "rules": ["x", ""]},
+    "rules of another kind": lambda _: {"decision": "allow", "rules": [{"id": "x"}]},
     "not JSON": lambda _: b"<html>",
-    "half of it": lambda _: b'{"result": {"outcome": "allow"',
-    "too long": lambda _: b'{"result": {"outcome": "allow"}, "x": "' + b"x" * 300_000 + b'"}',
+    "half of it": lambda _: b'{"result": {"decision": "allow"',
+    "too long": lambda _: b'{"result": {}, "x": "' + b"x" * 300_000 + b'"}',
     "nothing": lambda _: b"",
 }
 
@@ -218,7 +220,7 @@ def test_too_late_denies_and_the_next_is_asked_anew(opa: Opa):
         patient = Engine(decider.address, seconds=SECONDS)
         answer = opa.ask_now(patient, {"input": {}})
     assert isinstance(answer, bytes)
-    assert isinstance(ruling(answer), Ruling)
+    assert isinstance(ruling(answer), Output)
 
 
 def test_it_hangs_up_when_the_runtime_ends(opa: Opa):
@@ -233,40 +235,34 @@ def test_it_hangs_up_when_the_runtime_ends(opa: Opa):
 # Joining ---
 
 PROPOSAL = Proposal("a", "", "tool", "pay", "once", {})
-WORDS = ("allow", "escalate", "deny")
+WORDS: tuple[Decision, ...] = ("allow", "escalate", "deny")
 
 
 @pytest.mark.hypothesis
 @given(
-    mine=st.sampled_from(WORDS), theirs=st.lists(st.sampled_from(WORDS), max_size=3),
-    outcome=st.sampled_from(WORDS), people=st.lists(st.sampled_from(["ann", "bob"]), unique=True),
-)  # fmt: skip
-def test_the_strictest_of_both_wins(mine: str, theirs: list[str], outcome: str, people: list[str]):
+    mine=st.sampled_from(WORDS),
+    theirs=st.sampled_from(WORDS),
+    people=st.lists(st.sampled_from(["ann", "bob"]), unique=True),
+)
+def test_the_strictest_of_both_wins(mine: Decision, theirs: Decision, people: list[str]):
     """E54: what an engine outside says can make a verdict stricter, never weaker."""
     approvers = ", approvers: [ann]" if mine == "escalate" else ""
     rules = f"rules:\n  - {{id: mine, when: {{tool: pay}}, then: {mine}{approvers}}}"
     both = policy("http://127.0.0.1:1", rules)
     verdict = judge(PROPOSAL, both, NO_FACTS)
-    matched = tuple(
-        Matched(f"t{n}", word, approvers=tuple(people) if word == "escalate" else ())  # type: ignore[arg-type]
-        for n, word in enumerate(theirs)
-    )
-    found = ruling(msgspec.json.encode({"result": Ruling(outcome, matched)}))  # type: ignore[arg-type]
-    joined = stricter(verdict, found, both)
-    told = max([mine, outcome], key=lambda one: STRICTNESS[one])  # type: ignore[index]
-    if isinstance(found, str):
-        assert joined.decision == "deny"
-    elif joined.decision != told:  # nobody may approve for both
-        assert (joined.decision, told) == ("deny", "escalate")
-        assert "no approver in common" in joined.reason
-    assert "mine" in joined.rules
+    answer = {"decision": theirs, "rules": ["theirs"], "approvers": people}
+    joined = stricter(verdict, ruling(json.dumps({"result": answer}).encode()), both)
+    told = max([mine, theirs], key=lambda one: STRICTNESS[one])
+    if joined.decision != told:  # nobody may approve for both
+        assert (joined.decision, mine, theirs, people) == ("deny", "escalate", "escalate", ["bob"])
+    assert set(joined.rules) == {"mine", "theirs"}
     if joined.decision == "escalate" and mine == "escalate":
         assert joined.approvers == ("ann",)
 
 
 def test_without_rules_it_decides_alone_and_stopped_agents_stay_stopped():
     alone = policy("http://127.0.0.1:1")
-    found = Ruling("allow", (Matched("x", "allow"),))
+    found = Output("allow", ("x",))
     assert stricter(judge(PROPOSAL, alone, NO_FACTS), found, alone).decision == "allow"
     listed = policy(
         "http://127.0.0.1:1", "rules: []\nagents: [{agent: a, owner: ann, stopped: lost its key}]"
@@ -275,9 +271,18 @@ def test_without_rules_it_decides_alone_and_stopped_agents_stay_stopped():
     assert (told.decision, told.rules[0]) == ("deny", "stopped")
 
 
-def test_the_published_schemas_are_those_of_today():
-    for name, schema in schemas().items():
-        assert json.loads((PACK / name).read_text()) == schema, f"write {name} again"
+def test_checks_that_it_asks_for_are_run(opa: Opa):
+    section = """rules: []
+checks: [{name: small, kind: condition, that: "args.amount < 50.0", fails: deny}]"""
+    answer = {"decision": "verify", "rules": ["theirs"], "checks": ["small"]}
+    with Decider(lambda _: answer) as decider:
+        site = Site(policy=policy(decider.address, section), outside=opa, virtual=False)
+        assert support.run(site, pays, "ann", 5.0) == "ann"
+        site = Site(policy=site.policy, outside=opa, virtual=False)
+        assert "check 'small' did not pass" in str(support.fails(site, pays, "ann", 70.0))
+        answer["checks"] = ["unknown"]
+        site = Site(policy=site.policy, outside=opa, virtual=False)
+        assert "no check of that name" in str(support.fails(site, pays, "ann", 5.0))
 
 
 # The pack ---
@@ -291,13 +296,13 @@ CASES: list[tuple[Facts, str, str]] = [
     (Facts(worst="untrusted", target_uses=4, amount=20.0), "deny", "payee-from-untrusted-text"),
     (Facts(worst="person", target_uses=4, schema_changed=True), "deny", "tool-changed"),
     (Facts(worst="person", target_uses=4, denials=3), "deny", "denied-in-a-row"),
-    (Facts(worst="nowhere", target_uses=4), "deny", OUTSIDE),
+    (Facts(worst="nowhere", target_uses=4), "deny", "otherwise"),
 ]
 
 
 def rego(told: dict[str, Any]) -> Any:
     """The pack's document, evaluated by regorus."""
-    engine = regorus.Engine()
+    engine = REGO.Engine()
     engine.add_policy_from_file(str(PACK / "payments.rego"))
     engine.set_input_json(json.dumps(told))
     return json.loads(engine.eval_rule_as_json("data.holdfast.verdict"))
@@ -309,7 +314,7 @@ def test_the_pack(facts: Facts, outcome: str, rule: str, opa: Opa):
     proposal = Proposal("a", "", "tool", "pay_invoice", "once", {})
     with Decider(rego) as decider:
         answer = opa.ask_now(
-            Engine(decider.address, seconds=SECONDS), document(proposal, facts, {})
+            Engine(decider.address, seconds=SECONDS), question(proposal, facts, {})
         )
     alone = policy(decider.address)
     told = stricter(judge(proposal, alone, NO_FACTS), ruling(answer), alone)
@@ -318,17 +323,18 @@ def test_the_pack(facts: Facts, outcome: str, rule: str, opa: Opa):
 
 def test_a_field_that_is_dropped_makes_no_answer_of_the_pack_weaker():
     for facts, _, _ in CASES:
-        told = document(Proposal("a", "", "tool", "pay_invoice", "once", {}), facts, {})["input"]
-        before = STRICTNESS[rego(told)["outcome"]]
-        for part in ("action", "facts"):
-            for name in told[part]:
-                less = {**told, part: {k: v for k, v in told[part].items() if k != name}}
-                found = rego(less)["outcome"]
-                assert STRICTNESS[found] >= before, name
+        told = question(PROPOSAL, facts, {})["input"]
+        before = STRICTNESS[rego(told)["decision"]]
+        for name in told:
+            less = {k: v for k, v in told.items() if k != name}
+            assert STRICTNESS[rego(less)["decision"]] >= before, name
+        for name in told["facts"]:
+            less = {k: v for k, v in told["facts"].items() if k != name}
+            assert STRICTNESS[rego({**told, "facts": less})["decision"]] >= before, name
 
 
 def test_the_tests_of_the_pack_itself():
-    engine = regorus.Engine()
+    engine = REGO.Engine()
     for name in ("payments.rego", "payments_test.rego"):
         engine.add_policy_from_file(str(PACK / name))
     engine.set_input_json("{}")
@@ -360,10 +366,10 @@ def test_a_real_opa(tmp_path: Path, opa: Opa):
             time.sleep(0.05)
         engine = Engine(f"unix:{place}", seconds=SECONDS)
         for facts, outcome, _ in CASES:
-            told = document(Proposal("a", "", "tool", "pay_invoice", "once", {}), facts, {})
+            told = question(PROPOSAL, facts, {})
             answer = ruling(asyncio.run(opa.ask(engine, told)))
-            assert isinstance(answer, Ruling), answer
-            assert answer.outcome == outcome
+            assert isinstance(answer, Output), answer
+            assert answer.decision == outcome
     finally:
         server.terminate()
         server.wait()

@@ -75,7 +75,7 @@ CASES: list[tuple[Prepare, str, int, str]] = [
     (_nothing, "run agents.py:add 1 --policy none.yaml", 2, "no such policy file"),
     (_bad_policy, "run agents.py:add 1 --policy policy.yaml", 2, "maybe"),
     (_bad_policy, "policy check policy.yaml", 2, "policy.yaml:2"),
-    (_nothing, "policy check .", 2, "cannot be read"),
+    (_nothing, "policy check .", 2, "no policy in this folder"),
     (_nothing, "run agents.py:odd", 1, "cannot be recorded"),
     (_nothing, "run agents.py:large", 1, "over the payload limit"),
     (_nothing, "ps", 2, "there is no store here"),

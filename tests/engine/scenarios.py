@@ -167,6 +167,44 @@ def checked(site: Site) -> Any:
     return lambda life: ensure(life, agent, "a", 1)
 
 
+FLOWING = parse_policy(
+    """
+version: 1
+otherwise: allow
+tools:
+  - {tool: look, output: untrusted/internal}
+  - {tool: pay, deciding: [n], target: n, amount: n}
+rules:
+  - {id: unseen, when: {tool: pay}, if: "worst == 'untrusted' || depth > 9", then: escalate}
+  - {id: leak, if: "leaks && secrets > 9", then: deny}
+""",
+    "flowing.yaml",
+)
+
+
+@scenario(policy=FLOWING)
+def labelled(site: Site) -> Any:
+    """Labels into a child and back, and a payment of what only it saw."""
+    use = tools(site)
+
+    async def reader(n: int) -> str:
+        return await use.look(n)
+
+    async def counter(n: int) -> int:
+        await use.look(n)
+        return n + 40_000
+
+    read, count = program(site, reader), program(site, counter)
+
+    async def main(n: int) -> list[Any]:
+        seen = await (await holdfast.spawn(read, n)).result()
+        number = await (await holdfast.spawn(count, n)).result()
+        return [await use.pay(int(seen.split()[1])), await use.pay(number)]
+
+    agent = program(site, main)
+    return lambda life: ensure(life, agent, "a", 71_113)
+
+
 @scenario()
 def gathered(site: Site) -> Any:
     use = tools(site)

@@ -102,10 +102,10 @@ class _Line:
         connection.timeout = self._left(until)
         if connection.sock is None:
             connection.connect()
-        sock = connection.sock
+        sock: socket.socket | None = connection.sock
         if isinstance(sock, _Timed):
             sock.left = lambda: self._left(until)
-        else:
+        elif sock is not None:
             sock.settimeout(self._left(until))
         connection.request("POST", self._path, body, _HEADERS)
         response = connection.getresponse()
@@ -138,15 +138,15 @@ class _Timed(socket.socket):
 
     left: Callable[[], float]
 
-    def recv_into(self, *args: Any) -> int:
+    def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         """Receive, with the time that is left."""
         self.settimeout(self.left())
-        return super().recv_into(*args)
+        return super().recv_into(buffer, nbytes, flags)
 
-    def sendall(self, *args: Any) -> None:
+    def sendall(self, data: Any, flags: int = 0, /) -> None:
         """Send, with the time that is left."""
         self.settimeout(self.left())
-        super().sendall(*args)
+        super().sendall(data, flags)
 
 
 class _Plain(http.client.HTTPConnection):

@@ -53,7 +53,7 @@ TOPICS: dict[str, dict[str, str]] = {
     },
     "Other": {
         "doctor": "Say what this host can do for sandboxes, and how to get what is missing.",
-        "policy": "Work with policy files.",
+        "policy": "Write, check and try policies.",
         "version": "Print the version.",
     },
 }

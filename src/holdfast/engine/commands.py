@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import msgspec
@@ -117,10 +117,15 @@ Path = Generator[Command, Any, None]
 
 
 class Terms(msgspec.Struct, frozen=True):
-    """The terms of every step: the policy, and how to read the clock."""
+    """The terms of every step: where the current policy comes from, and how to read the clock."""
 
-    policy: Policy
+    policies: Callable[[], Policy]
     now_ms: Any
+
+    @property
+    def policy(self) -> Policy:
+        """The policy that counts now; a running process may get a new one between two steps."""
+        return self.policies()
 
 
 def action_digest(run: Run, pending: Pending, verdict: Verdict | None) -> str:

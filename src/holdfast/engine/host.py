@@ -64,9 +64,10 @@ class Handle:
 
 class Host:
     """Runs agents on a store. ``owner``: this process's name as a lease holder; ``find`` loads
-    programs for resuming; ``serve``: also adopt runs that others started and left; ``caches``:
-    directory for checkouts; ``ended`` is told of runs that ended here; ``tools``: what checks may
-    call besides what programs name; ``outside``: asks policy engines outside."""
+    programs for resuming; ``policy``: one, or where the current one comes from; ``serve``: also
+    adopt runs that others started and left; ``caches``: directory for checkouts; ``ended`` is told
+    of runs that ended here; ``tools``: what checks may call besides what programs name;
+    ``outside``: asks policy engines outside."""
 
     def __init__(
         self,
@@ -75,7 +76,7 @@ class Host:
         owner: str,
         find: Find,
         ref_of: Callable[[Agent[..., Any]], str],
-        policy: Policy,
+        policy: Policy | Callable[[], Policy],
         clock: Clock,
         dice: Dice,
         linger: float = limits.LINGER_SECONDS,
@@ -95,7 +96,8 @@ class Host:
         self.dice = dice
         self.linger = linger
         self.serve = serve
-        self.settings = Terms(policy, clock.now_ms)
+        policies = (lambda: policy) if isinstance(policy, Policy) else policy
+        self.settings = Terms(policies, clock.now_ms)
         self.find = _with_own(find)
         self._residents: dict[str, Resident] = {}
         self._loading: set[str] = set()

@@ -32,8 +32,7 @@ from holdfast.engine.hold import hold
 from holdfast.engine.knowing import know
 from holdfast.engine.run import Pending, Run
 from holdfast.engine.seeing import handed
-from holdfast.gate import Policy, Proposal, Verdict, judge
-from holdfast.gate.outside import document, ruling, stricter
+from holdfast.gate import Policy, Proposal, Verdict, judge, outside
 from holdfast.journal.events import Draft, Failure, Plan, RunStarted, Status, StepPlanned
 from holdfast.journal.store import Batch
 from holdfast.journal.views import CHILD
@@ -98,8 +97,10 @@ def _judge(run: Run, pending: Pending, policy: Policy) -> Judged:
     if policy.engine is None:
         return verdict
     # INVARIANT E54: an engine outside can make a verdict stricter, never weaker
-    answer = yield Consult(policy.engine, document(proposal, facts, plain_args(run, pending)))
-    return stricter(verdict, ruling(answer), policy)
+    answer = yield Consult(
+        policy.engine, outside.question(proposal, facts, plain_args(run, pending))
+    )
+    return outside.stricter(verdict, outside.ruling(answer), policy)
 
 
 def abandon(run: Run, pending: Pending, settings: Terms) -> Path:

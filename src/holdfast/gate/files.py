@@ -6,6 +6,7 @@ import functools
 import os
 from pathlib import Path
 
+from holdfast.gate.cases import Case, parse_cases
 from holdfast.gate.parse import parse_files, parse_policy
 from holdfast.gate.policy import Policy
 from holdfast.values import limits
@@ -41,6 +42,16 @@ def files_of(path: str | os.PathLike[str]) -> tuple[Path, ...]:
     if wrong is not None:  # it would be left out silently
         raise Misuse(f"{wrong}: a policy's files end in .yaml: rename it")
     return files
+
+
+def load_cases(path: str | os.PathLike[str]) -> tuple[Case, ...]:
+    """The cases in the file ``path``, or in all ``*.yaml`` of the folder ``path``; none if it does
+    not exist. Raises `Misuse` for what is no case, as `load_policy_file` does."""
+    found = Path(path)
+    if not found.exists():
+        return ()
+    files = sorted(found.glob("*.yaml")) if found.is_dir() else [found]
+    return tuple(case for each in files for case in parse_cases(read_text(each), os.fspath(each)))
 
 
 def read_text(path: Path) -> str:

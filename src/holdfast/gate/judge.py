@@ -44,7 +44,7 @@ def judge(proposal: Proposal, policy: Policy, facts: Facts = NO_FACTS) -> Verdic
         args = cast(Any, proposal.args)  # nothing has checked it
         if type(args) is not dict and not isinstance(args, Mapping):
             return _malformed(policy, "its arguments are not a mapping")
-        verdict = plan.settled or _weigh(plan, look(plan, proposal, facts), policy)
+        verdict = plan.settled or weigh(plan, look(plan, proposal, facts), policy)
         if plan.settled is None and not plan.conditional:
             policy.remember(proposal, replace(plan, settled=verdict))
         if facts is NO_FACTS or not plan.needs:
@@ -59,8 +59,8 @@ Seen = list[tuple[Rule, bool | str]]
 """
 
 
-def look(plan: Plan, proposal: Proposal, facts: Facts) -> Seen:
-    """Evaluate the condition of every rule of ``plan``."""
+def look(plan: Plan, proposal: Proposal, facts: Facts, lost: str = "") -> Seen:
+    """Evaluate the condition of every rule of ``plan``; ``lost``: a fact that nobody knows."""
     if not plan.conditional:
         return [(rule, True) for rule in plan.rules]
     values: dict[str, Any] = {
@@ -68,7 +68,7 @@ def look(plan: Plan, proposal: Proposal, facts: Facts) -> Seen:
         "effect": plan.effect,
     }  # fmt: skip
     for name in plan.uses:
-        if name in FACTS:
+        if name in FACTS and name != lost:
             value = getattr(facts, name)
             values[name] = float(value) if FACTS[name] == "double" else value
     scene = Scene(RULE, values, proposal.args, plan.args)
@@ -84,7 +84,8 @@ def _malformed(policy: Policy, why: str) -> Verdict:
     )
 
 
-def _weigh(plan: Plan, seen: Seen, policy: Policy) -> Verdict:
+def weigh(plan: Plan, seen: Seen, policy: Policy) -> Verdict:
+    """The verdict that follows from what each rule says."""
     # INVARIANT G2: every rule is evaluated and the strictest match wins, in any order
     matched: list[Match] = []
     for rule, holds in seen:

@@ -84,7 +84,7 @@ def parse_files(files: Sequence[tuple[str, str]], source: str) -> Policy:
     otherwise = _otherwise(once["otherwise"]) if "otherwise" in once else "deny"
     form: dict[str, Any] = {
         "version": 1, "name": name, "otherwise": otherwise,
-        "rules": [_form(rule) for rule in rules],
+        "rules": [form_of(rule) for rule in rules],
         **_sections(tools=tools, agents=agents, routes=tuple(routes.values()), risk=risk,
                     budgets=tuple(budgets.values()), checks=tuple(checks.values()), engine=engine),
     }  # fmt: skip
@@ -94,7 +94,7 @@ def parse_files(files: Sequence[tuple[str, str]], source: str) -> Policy:
     )  # fmt: skip
 
 
-def _form(rule: Rule) -> list[Any]:
+def form_of(rule: Rule) -> list[Any]:
     """The canonical form of a rule: what its policy's hash is made of."""
     condition = rule.condition.text if rule.condition else ""
     return [

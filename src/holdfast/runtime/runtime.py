@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,8 +18,9 @@ from holdfast.engine.held import discard
 from holdfast.engine.host import Handle, Host
 from holdfast.engine.publish import Published
 from holdfast.engine.publisher import publish_run
-from holdfast.gate import DEFAULT_POLICY, Policy, load_policy_file
+from holdfast.gate import DEFAULT_POLICY, Policy
 from holdfast.journal.store import Store
+from holdfast.runtime.policies import Policies
 from holdfast.runtime.programs import Programs
 from holdfast.runtime.settings import Settings, from_environment
 from holdfast.runtime.taking import take_in
@@ -60,8 +62,10 @@ class Runtime:
         self._clock = clock or SystemClock()
         self._dice = dice or SystemDice()
         if policy is None and self.settings.policy:
-            policy = load_policy_file(Path(self.settings.policy))
-        self.policy = policy or DEFAULT_POLICY
+            self._policies: Callable[[], Policy] = Policies(self.settings.policy, self._clock)
+        else:
+            given = policy or DEFAULT_POLICY
+            self._policies = lambda: given
         base = self.settings.directory.resolve().parent if store is None else Path.cwd()
         self.programs = Programs(base)
         self._opa = Opa(self._clock)
@@ -92,7 +96,7 @@ class Runtime:
         workplace.enlist(caches, settings.sandbox)
         self._host = Host(
             store, owner=owner, find=self.programs.find, ref_of=self.programs.ref_of,
-            policy=self.policy, clock=self._clock, dice=self._dice, linger=settings.linger,
+            policy=self._policies, clock=self._clock, dice=self._dice, linger=settings.linger,
             serve=self._serve, caches=caches, ended=self._clean, outside=self._opa,
             tools={one.name: one for one in (world.read, world.grep, world.list, world.run)},
         )  # fmt: skip
@@ -120,6 +124,11 @@ class Runtime:
         """A run ended: its checkout is of no more use."""
         if self._host is not None:
             workplace.ended(self._host.caches, run)
+
+    @property
+    def policy(self) -> Policy:
+        """The policy that counts now: files of a policy are followed while they change."""
+        return self._policies()
 
     @property
     def host(self) -> Host:

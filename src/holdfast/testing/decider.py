@@ -7,7 +7,6 @@ with Decider(lambda document: {"outcome": "allow", "rules": []}) as decider:
 
 from __future__ import annotations
 
-import http.server
 import json
 import socketserver
 import threading
@@ -77,31 +76,26 @@ class _Unix(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     block_on_close = False
 
 
-def _handler(decider: Decider, *, nagle: bool) -> type[http.server.BaseHTTPRequestHandler]:
-    class Handler(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
+def _handler(decider: Decider, *, nagle: bool) -> type[socketserver.StreamRequestHandler]:
+    class Handler(socketserver.StreamRequestHandler):
         disable_nagle_algorithm = not nagle
-        wbufsize = -1
 
-        def setup(self) -> None:
+        def handle(self) -> None:
             decider.connections += 1
-            super().setup()
-
-        def do_POST(self) -> None:
-            decider.paths.append(self.path)
-            size = int(self.headers.get("Content-Length", "0"))
-            answer = decider.reply(self.rfile.read(size))
-            self.send_response(decider.status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
-            self.close_connection = decider.hangs_up
-
-        def log_message(self, format: str, *args: Any) -> None:
-            """Nothing is printed."""
-
-        def address_string(self) -> str:
-            return "somebody"
+            while (line := self.rfile.readline()).strip():
+                decider.paths.append(line.split()[1].decode())
+                size = 0
+                while field := self.rfile.readline().strip().lower():
+                    if field.startswith(b"content-length:"):
+                        size = int(field.partition(b":")[2])
+                answer = decider.reply(self.rfile.read(size))
+                head = f"HTTP/1.1 {decider.status} .\r\nContent-Type: application/json\r\n"
+                length = f"Content-Length: {len(answer)}\r\n\r\n"
+                try:
+                    self.wfile.write(head.encode() + length.encode() + answer)
+                except OSError:  # whoever asked did not wait
+                    return
+                if decider.hangs_up:
+                    return
 
     return Handler

@@ -210,6 +210,8 @@ LIST_ROWS = 50
 # Gate -----------------------------------------------------------------------------------------
 POLICY_MAX_CHARS = 256 * 1024
 """One policy file. A person must be able to read it, and it is parsed at every start."""
+POLICY_LOOK_MS = 1_000
+"""The files of a policy are looked at this often at most: a look costs 2 us a file."""
 POLICY_DEPTH = 12
 """Nesting of a policy file; the longest legal path needs 7."""
 POLICY_RULES = 500
@@ -253,7 +255,6 @@ CHANGED_PATHS = 10_000
 """Paths that a ``fork`` check hands to its condition; a check of more than that fails."""
 OPA_ANSWER_BYTES = 256 * 1024
 """An answer of a policy engine outside; a verdict of hundreds of rules takes a tenth of that."""
-"""Remembered partial results per policy and per pattern, so that a long process stays small."""
 
 # Information flow ------------------------------------------------------------------------------
 FLOW_VALUE_CHARS = 256 * 1024
