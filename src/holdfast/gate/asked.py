@@ -24,6 +24,7 @@ from holdfast.gate.words import (
     NOUNS,
     STOP,
     STRONG,
+    WEB,
 )
 
 _STEMS: Final[dict[str, frozenset[str]]] = {
@@ -189,8 +190,10 @@ def is_asked(wanted: set[str], spoke: bool, name: str, effect: str, kind: str) -
     """Whether an action is of a kind that persons' words ask for. Reading is part of whatever they
     ask for; a name of no known family must itself be among the words. ``spoke``: they said anything
     at all."""
-    if kind != "tool" or effect == "read":
+    if kind != "tool":
         return spoke
+    if effect == "read":
+        return spoke and ("web" in wanted or WEB.isdisjoint(families_of_tool(name)[1]))
     families, words = families_of_tool(name)
     if ANYTHING in wanted or not wanted.isdisjoint(families):
         return True

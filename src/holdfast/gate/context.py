@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from holdfast.gate.asked import asked_in, is_asked, is_only_told, subject_of
+from holdfast.gate.asked import ANYTHING, asked_in, is_asked, is_only_told, subject_of
 from holdfast.gate.content import Marked, new_links, secrets_in
 from holdfast.gate.deciding import Leaf, amount_of, is_address, leaves, name_words, target_of
 from holdfast.gate.facts import ORIGINS
@@ -45,6 +45,8 @@ _MOMENT: Final = re.compile(
     r"|mois|an[nsi]|hora|dia|seman|mes|or[ae]|giorn|settiman)[^\W\d_]{0,6}\b"
 )
 """Days of months and spans of time: their numbers are no amounts."""
+_FROM: Final = re.compile(r"\b(?:from|by|of|von|vom|de|del|da|par|per) +[^\s,;]+")
+"""Whom something comes from, which is not where it shall go."""
 _NARROW: Final = re.compile(r"[\w .:+-]{0,40}")
 
 
@@ -76,7 +78,8 @@ class Context:
 
     def program(self, literals: Iterable[str | int | float]) -> None:
         """Constants of the agent's own code, and its own instructions to models."""
-        found = Seen(list(literals))
+        # every program counts to two: that does not make a 1 in a request its own
+        found = Seen([one for one in literals if len(str(one)) > 2])
         self._origins.add(found.atoms, PROGRAM, "program")
 
     def given(self, where: str, value: Any, label: Label) -> None:
@@ -93,7 +96,7 @@ class Context:
             self._asked |= asked_in(text)
             if is_only_told(text):
                 rank = REFERRED
-        for atom in found.atoms:
+        for atom in Seen(Forms([_FROM.sub(" ", text) for text in forms.texts])).atoms:
             self._kinds.update(filter(None, (kind_of(atom), shape_of(atom))))
         self._add(where, found, rank, label)
 
@@ -113,10 +116,12 @@ class Context:
             return label
         given = Seen(args)
         every = leaves(args, tool)
-        deciding = [self._pointer(leaf) for leaf in every if leaf.decides]
+        reads = effect == "read"
+        ranks = [self._pointer(leaf) for leaf in every if leaf.decides or (reads and leaf.carries)]
+        pointers = [rank for rank in ranks if rank != NOWHERE]
         label = self._label_of(tool, every, given)
         rank = _RANKS[label.integrity]
-        if rank == UNTRUSTED and self._pointed(deciding, name):
+        if rank == UNTRUSTED and self._pointed(pointers, name):
             rank = REFERRED
         found = Seen(value)
         # INVARIANT G27: a value that an argument brought in is not made better by coming back, from
@@ -133,7 +138,7 @@ class Context:
             found.atoms -= self._written
         self._add(where, found, rank, label)
         if rank > TRUSTED:
-            self._read_fields(where, value, given, rank == UNTRUSTED and not deciding)
+            self._read_fields(where, value, given, rank == UNTRUSTED and reads and not pointers)
         return label
 
     def narrow(self, where: str, value: Any, label: Label) -> Label:
@@ -220,12 +225,13 @@ class Context:
         if not ranks:
             words = subject_of(name)
             return bool(words) and all(f"={word}" in self._asked for word in words)
-        known = [rank for rank in ranks if rank != NOWHERE]
-        return bool(known) and max(known) <= REFERRED
+        return max(ranks) <= REFERRED
 
     def _displaced(self, text: str) -> bool:
         """Whether a person gave an address of this kind themselves, so that another one which only
         stands in a text is not what they pointed to."""
+        if ANYTHING in self._asked:
+            return False
         folded = plain(text).strip()
         kind = kind_of(folded) or shape_of(folded)
         return bool(kind) and kind in self._kinds and squeezed(folded) not in self._fields
@@ -237,7 +243,7 @@ class Context:
         self._fields.update(squeezed(plain(one)) for one in fields)
         if unchosen:
             # nobody chose what it shows, but fields do not say what to do either
-            self._origins.add(Seen(fields).atoms - given.atoms, REFERRED, where)
+            self._origins.add(Seen(fields, small=True).atoms - given.atoms, REFERRED, where)
         ids = named_ids(value, lambda word: self._origins.find(word)[0] == PERSON)
         # what an argument brought in does not get better here either (G27)
         self._origins.add(ids - given.atoms - self._written, TRUSTED, where)

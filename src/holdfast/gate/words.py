@@ -104,6 +104,9 @@ FAMILIES: Final[dict[str, str]] = {
         role permission berechtig admin owner collaborat member mitglied webhook forwarding
         editor viewer weiterleitung rule regel filter firewall whitelist allowlist relay
         config setting limit""",
+    "web": """
+        web site seite url link http www online internet brows visit article artikel download
+        pagina search such research recherch lookup look find fetch open""",
     "prescribe": "prescri rezept verschreib recet ordonn",
     "run": """
         run instal execut start launch build test compil restart stop call invoke ausfuhr
@@ -151,6 +154,10 @@ LEADS: Final = frozenset(
 """Words before which a verb stands."""
 MAKES: Final = frozenset(("send", "create"))
 """Families of verbs that say only with their object what they do."""
+WEB: Final = frozenset(
+    "web webpage url urls site website http link links browser browse visit fetch crawl".split()
+)
+"""Words in names of tools that read from anywhere."""
 STRONG: Final = frozenset(("share", "lock", "delete", "send", "run"))
 """Families that say what they do also of what is of the family access."""
 ALIKE: Final[dict[str, tuple[str, ...]]] = {"publish": ("send",)}
