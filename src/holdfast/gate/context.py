@@ -54,7 +54,8 @@ class Context:
     """What one run has seen. Incremental, not safe for threads; never raises for odd values."""
 
     __slots__ = (
-        "_asked", "_fields", "_kinds", "_marked", "_origins", "_read", "_spoke", "_written",
+        "_asked", "_fields", "_kinds", "_marked", "_origins", "_read", "_spoke",
+        "_tried", "_written",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -63,6 +64,7 @@ class Context:
         self._asked: set[str] = set()
         self._fields: set[str] = set()
         self._kinds: set[str] = set()
+        self._tried: set[str] = set()
         self._written: set[str] = set()
         self._read: Label | None = None
         self._spoke = False
@@ -128,6 +130,7 @@ class Context:
         # this result or, if the step could store it, from a later one
         found.atoms -= given.atoms
         found.alike -= given.atoms
+        self._tried |= given.atoms
         if effect != "read":
             self._written.update(
                 atom
@@ -174,13 +177,20 @@ class Context:
         rank, where = self._origins.of(leaf.text)
         if rank == REFERRED and self._displaced(leaf.text):
             return UNTRUSTED, where
-        if rank == NOWHERE and self.label.integrity == "untrusted" and kind_of(plain(leaf.text)):
-            # an address is not thought up: who reads what anybody wrote may have put it together
-            return UNTRUSTED, where
+        if rank == NOWHERE and self.label.integrity == "untrusted":
+            folded = plain(leaf.text).strip()
+            if kind_of(folded) and folded not in self._tried:
+                # an address is not thought up: who read what anybody wrote may have put it together
+                return UNTRUSTED, where
         return rank, where
 
-    def asks(self, name: str, effect: str, kind: str) -> bool:
-        """Whether persons' words ask for this kind of action."""
+    def asks(self, name: str, effect: str, kind: str, told: Mapping[str, Any]) -> bool:
+        """Whether persons' words ask for this kind of action: to pass on a stranger's link or a
+        credential (``told``, what `leaving` found) is one that they must name."""
+        if told["new_links"] and self._asked.isdisjoint(("link", ANYTHING)):
+            return False
+        if told["secrets"] and self._asked.isdisjoint(("access", ANYTHING)):
+            return False
         return is_asked(self._asked, self._spoke, name, effect, kind)
 
     def leaving(
@@ -343,6 +353,7 @@ def flow(
     ranks = [rank for rank, _ in worst.values()]
     content = [leaf.text for leaf in every if leaf.carries and leaf.text]
     linked = [leaf.text for leaf in every if leaf.decides and "://" in leaf.text]
+    told = context.leaving(content, linked, tool.clearance, effect)
     return {
         "integrity": context.label.integrity,
         "confidentiality": context.label.confidentiality,
@@ -350,6 +361,6 @@ def flow(
         "via": {arg: where for arg, (_, where) in worst.items() if where},
         "worst": ORIGINS[max(ranks)] if ranks else "",
         "grounded": sum(rank <= TRUSTED for rank in ranks) / len(ranks) if ranks else 1.0,
-        "asked": context.asks(name, effect, kind),
-        **context.leaving(content, linked, tool.clearance, effect),
+        "asked": context.asks(name, effect, kind, told),
+        **told,
     }

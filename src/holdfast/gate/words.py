@@ -107,6 +107,9 @@ FAMILIES: Final[dict[str, str]] = {
     "web": """
         web site seite url link http www online internet brows visit article artikel download
         pagina search such research recherch lookup look find fetch open""",
+    "link": """
+        link url http www website webpage homepage site seite article artikel enlace lien sitio
+        pagina""",
     "prescribe": "prescri rezept verschreib recet ordonn",
     "run": """
         run instal execut start launch build test compil restart stop call invoke ausfuhr
