@@ -1,15 +1,16 @@
-"""One verdict of a policy engine outside: question, answer and what it means, over loopback and over
-a unix socket. The engine is a stand-in (`holdfast.testing.decider`) in a process of its own, or the
-`opa` on the PATH with the pack of policies/opa."""
+"""One verdict of a policy engine outside: question, answer and what it means, over loopback and
+over a unix socket. The engine is a stand-in (`holdfast.testing.decider`) in a process of its own,
+or the `opa` on the PATH with the pack of policies/opa."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,7 +37,7 @@ with Decider(lambda _: {"decision": "allow", "rules": ["known-payee"]}, sys.argv
 
 
 @contextmanager
-def stand_in(place: str) -> Iterator[str]:
+def stand_in(place: str) -> Generator[str]:
     """The address of a stand-in in a process of its own."""
     with subprocess.Popen(
         [sys.executable, "-c", STAND_IN, place], text=True,
@@ -48,7 +49,7 @@ def stand_in(place: str) -> Iterator[str]:
 
 
 @contextmanager
-def real(place: str) -> Iterator[str]:
+def real(place: str) -> Generator[str]:
     """The address of a real OPA with the pack."""
     address = f"unix://{place}" if place else "127.0.0.1:18181"
     process = subprocess.Popen(
@@ -68,7 +69,7 @@ async def _asked(address: str, times: int) -> list[float]:
     try:
         for _ in range(100):  # until it answers, and is warm
             if isinstance(ruling(await opa.ask(engine, question(PROPOSAL, FACTS, {}))), str):
-                time.sleep(0.1)
+                await asyncio.sleep(0.1)
         for _ in range(times):
             start = time.perf_counter()
             found = ruling(await opa.ask(engine, question(PROPOSAL, FACTS, dict(PROPOSAL.args))))

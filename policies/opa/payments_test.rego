@@ -6,19 +6,20 @@ import rego.v1
 import data.holdfast
 
 facts := {
-	"worst": "person", "target_uses": 4, "amount": 20, "amount_z": 0.1, "new_target": false,
-	"schema_changed": false, "denials": 0,
+    "worst": "person", "target_uses": 4, "amount": 20, "amount_z": 0.1, "new_target": false,
+    "schema_changed": false, "denials": 0,
 }
 
 action := {
-	"agent": "clerk", "role": "", "kind": "tool", "tool": "pay_invoice", "effect": "once", "args": {},
+    "agent": "clerk", "role": "", "kind": "tool", "tool": "pay_invoice", "effect": "once",
+    "args": {},
 }
 
 decision(changed) := found if {
-	found := holdfast.verdict.decision with input as object.union(
-		action,
-		{"facts": object.union(facts, changed)},
-	)
+    found := holdfast.verdict.decision with input as object.union(
+        action,
+        {"facts": object.union(facts, changed)},
+    )
 }
 
 test_known_payee_is_allowed if decision({}) == "allow"
@@ -38,8 +39,8 @@ test_after_three_refusals if decision({"denials": 3}) == "deny"
 test_nothing_known_is_denied if holdfast.verdict.decision == "deny" with input as {}
 
 test_reading_is_allowed if {
-	holdfast.verdict.decision == "allow" with input as object.union(
-		action,
-		{"effect": "read", "facts": facts},
-	)
+    holdfast.verdict.decision == "allow" with input as object.union(
+        action,
+        {"effect": "read", "facts": facts},
+    )
 }

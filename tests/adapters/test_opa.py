@@ -252,7 +252,7 @@ def test_the_strictest_of_both_wins(mine: Decision, theirs: Decision, people: li
     verdict = judge(PROPOSAL, both, NO_FACTS)
     answer = {"decision": theirs, "rules": ["theirs"], "approvers": people}
     joined = stricter(verdict, ruling(json.dumps({"result": answer}).encode()), both)
-    told = max([mine, theirs], key=lambda one: STRICTNESS[one])
+    told = theirs if STRICTNESS[theirs] > STRICTNESS[mine] else mine
     if joined.decision != told:  # nobody may approve for both
         assert (joined.decision, mine, theirs, people) == ("deny", "escalate", "escalate", ["bob"])
     assert set(joined.rules) == {"mine", "theirs"}

@@ -29,7 +29,7 @@ from holdfast.gate.checks import Check, passes
 from holdfast.journal.events import Checked, Plan
 from holdfast.values import limits
 from holdfast.values.canon import Blobs, unpack
-from holdfast.values.errors import HoldfastError, Misuse
+from holdfast.values.errors import HoldfastError
 from holdfast.world import EMPTY, Stage
 from holdfast.world.diff import diff
 
@@ -145,7 +145,7 @@ def _call(
     """Call a tool by name, aside."""
     tool: Tool[..., Any] | None = yield Find(name)
     if tool is None:
-        raise CannotRun(f"there is no tool {name}")
+        raise CannotRun(f"the agent's module does not name one tool {name}")
     try:
         bound = tool.bind((), args)
         blobs: Blobs = {}
@@ -177,8 +177,8 @@ def _value(run: Run, done: Done) -> Any:
 def _changes(run: Run, pending: Pending, done: Done) -> tuple[str, ...]:
     before = run.root_of(pending.branch)
     found = diff(Stage(_fetch(run, done.blobs)), before, done.world or before or EMPTY)
-    if len(found) > limits.CHANGED_PATHS:
-        raise CannotRun(f"it changes {len(found):,} paths, at most {limits.CHANGED_PATHS:,} do")
+    if len(found) > limits.CHANGED_MAX_ITEMS:
+        raise CannotRun(f"it changes {len(found):,} paths, at most {limits.CHANGED_MAX_ITEMS:,} do")
     return tuple(one.path for one in found)
 
 
@@ -205,7 +205,7 @@ def _reach(args: Any, path: str) -> Any:
 
 def tool_named(program: Any, name: str) -> Tool[..., Any] | None:
     """The tool of that name that an agent's module names, itself or through a module, a class or
-    the function's closure; None. `Misuse` if there are several."""
+    the function's closure; None if there is none, or several."""
     places = [vars_of(program.fn)]
     places += [vars(one) for one in list(places[0].values()) if _holds_names(one)]
     found = {
@@ -214,9 +214,7 @@ def tool_named(program: Any, name: str) -> Tool[..., Any] | None:
         for one in list(place.values())
         if isinstance(one, Tool) and one.name == name
     }
-    if len(found) > 1:
-        raise Misuse(f"agent {program.name}: its module names {len(found)} tools {name!r}")
-    return next(iter(found.values()), None)
+    return next(iter(found.values())) if len(found) == 1 else None
 
 
 def vars_of(fn: Callable[..., Any]) -> dict[str, Any]:

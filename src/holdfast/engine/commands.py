@@ -11,7 +11,7 @@ from holdfast.engine.dealings import Dealing, charges, dealing
 from holdfast.engine.held import LEAVES, news
 from holdfast.engine.history import Step
 from holdfast.engine.run import Pending, Run
-from holdfast.engine.seeing import groups, known_tool, label_of
+from holdfast.engine.seeing import groups, known_tool, label_of, looks
 from holdfast.gate import Policy, Verdict
 from holdfast.gate.policy import Engine
 from holdfast.journal.events import (
@@ -154,7 +154,7 @@ def settle(
     of: str = "",
 ) -> Path:
     """Commit the one outcome of a step, with the world after it."""
-    told, branch = step.args is not None, pending.branch
+    told, branch, policy = step.args is not None, pending.branch, settings.policy
     differs = pending.of is not None and pending.of.differs(done.value)
     blobs = done.blobs if told else {**pending.blobs, **done.blobs}
     body = StepSettled(
@@ -175,10 +175,10 @@ def settle(
         of=of or pending.about,
         differs=differs and not done.error,
         drops=done.drops,
-        charges=_charges(run, pending, settings.policy, step, done, status),
+        charges=_charges(run, pending, policy, step, done, status),
     )
-    label = label_of(run, settings.policy, pending.key, body, done.value, pending.args, blobs)
-    if label:
+    if looks(policy):
+        label = label_of(run, policy, pending, body, done.value, blobs)
         body = msgspec.structs.replace(body, label=label)
     world = "" if branch else done.world
     made = draft(run, pending, settings, body, args=not told, value=done.value, world=world)

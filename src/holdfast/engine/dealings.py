@@ -123,14 +123,14 @@ def _changed(one: Dealing, sums: Mapping[str, int], facts: ToolFacts) -> bool:
 
 def _size(amount: float) -> int:
     """An amount in thousandths of its logarithm: what a meter, a whole number, can sum up."""
-    return round(math.log1p(min(abs(amount), limits.AMOUNT_MAX)) * 1000)
+    return round(math.log1p(min(abs(amount), limits.AMOUNT_MAX_ITEMS)) * 1000)
 
 
 def _unusual(amount: float, moments: list[int]) -> float:
     """How many standard deviations an amount is above (or below) those before it."""
     n, total, squares = moments
-    if n < limits.AMOUNT_HISTORY_MIN:
+    if n < limits.AMOUNT_HISTORY_MIN_ITEMS:
         return 0.0
     mean = total / n
     spread = math.sqrt(max(squares / n - mean * mean, 0.0))
-    return round((_size(amount) - mean) / max(spread, limits.AMOUNT_SPREAD_MIN), 2)
+    return round((_size(amount) - mean) / max(spread, limits.AMOUNT_SPREAD_MIN_UNITS), 2)

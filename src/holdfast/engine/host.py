@@ -66,8 +66,8 @@ class Host:
     """Runs agents on a store. ``owner``: this process's name as a lease holder; ``find`` loads
     programs for resuming; ``policy``: one, or where the current one comes from; ``serve``: also
     adopt runs that others started and left; ``caches``: directory for checkouts; ``ended`` is told
-    of runs that ended here; ``tools``: what checks may call besides what programs name;
-    ``outside``: asks policy engines outside."""
+    of runs that ended here. Set before it is opened: ``tools``, what checks may call besides what
+    programs name; ``outside``, which asks policy engines outside."""
 
     def __init__(
         self,
@@ -83,14 +83,12 @@ class Host:
         serve: bool = False,
         caches: str = "",
         ended: Callable[[str], None] | None = None,
-        tools: Mapping[str, Tool[..., Any]] | None = None,
-        outside: Consulted | None = None,
     ) -> None:
         self.store = store
         self.caches = caches
         self._ended = ended
-        self.tools = tools or {}
-        self.outside: Consulted = outside or Nobody()
+        self.tools: Mapping[str, Tool[..., Any]] = {}
+        self.outside: Consulted = Nobody()
         self.owner = owner
         self.clock = clock
         self.dice = dice

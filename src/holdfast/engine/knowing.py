@@ -15,18 +15,22 @@ from holdfast.engine.run import Pending, Run
 from holdfast.engine.seeing import groups, known_tool, seen
 from holdfast.gate import Policy, Proposal
 from holdfast.gate.context import flow
-from holdfast.gate.facts import NO_FACTS, Facts
+from holdfast.gate.facts import Facts
 from holdfast.values import limits
 
 Gathered = Generator[Command, Any, Facts]
 
 
-def know(run: Run, pending: Pending, proposal: Proposal, policy: Policy) -> Gathered:
-    """The facts of a step that ``policy`` needs to judge it."""
+def needs(proposal: Proposal, policy: Policy) -> frozenset[str]:
+    """Groups of facts that have to be known to judge an action; an engine outside gets all."""
+    return policy.needs(proposal) if policy.engine is None else groups(policy)
+
+
+def know(
+    run: Run, pending: Pending, proposal: Proposal, policy: Policy, need: frozenset[str]
+) -> Gathered:
+    """The facts of a step, of the groups that ``policy`` needs to judge it."""
     # INVARIANT E53: the same journal gives the same facts, live, resumed, replayed or in a fork
-    need = policy.needs(proposal) if policy.engine is None else groups(policy)
-    if not need:
-        return NO_FACTS
     found: dict[str, Any] = {}
     if "run" in need:
         if run.depth < 0:

@@ -29,10 +29,11 @@ from holdfast.engine.commands import (
 from holdfast.engine.held import LEAVES
 from holdfast.engine.history import Step
 from holdfast.engine.hold import hold
-from holdfast.engine.knowing import know
+from holdfast.engine.knowing import know, needs
 from holdfast.engine.run import Pending, Run
 from holdfast.engine.seeing import handed
 from holdfast.gate import Policy, Proposal, Verdict, judge, outside
+from holdfast.gate.facts import NO_FACTS
 from holdfast.journal.events import Draft, Failure, Plan, RunStarted, Status, StepPlanned
 from holdfast.journal.store import Batch
 from holdfast.journal.views import CHILD
@@ -92,7 +93,9 @@ def _judge(run: Run, pending: Pending, policy: Policy) -> Judged:
     if pending.of is not None:  # it is the action of whoever asked for it
         who = (pending.of.agent, pending.of.role)
     proposal = Proposal(*who, kind, plan.name, plan.effect, pending.bound)
-    facts = yield from know(run, pending, proposal, policy)
+    facts, need = NO_FACTS, needs(proposal, policy)
+    if need:
+        facts = yield from know(run, pending, proposal, policy, need)
     verdict = judge(proposal, policy, facts)
     if policy.engine is None:
         return verdict

@@ -193,25 +193,10 @@ class Resident:
                 elif type(command) is Consult:
                     answer = await self.home.outside.ask(command.engine, command.document)
                 else:
-                    answer = await self._answer(command)
+                    answer = await _told(self.home, self.run, command)
         finally:
             if holds_world:
                 self._world.release()
-
-    async def _answer(self, command: Command) -> Any:
-        """What the store, or the program, says to a question of the path."""
-        home = self.home
-        match command:
-            case Look():
-                return await child_news(home.store, command.run, self.run.id, home.find)
-            case Sums():
-                return home.store.meters(command.prefixes)
-            case Above():
-                return await above(home.store, command.run)
-            case Find():
-                return tool_named(self.run.program, command.tool) or home.tools.get(command.tool)
-            case _:
-                raise AssertionError(f"no such command: {command}")
 
     async def _perform(self, pending: Pending, command: Perform) -> Done:
         if pending.dropped:
@@ -321,7 +306,7 @@ class Resident:
                     run.leaving = True
                     raise Suspended("waits for a person or a time")
                 else:
-                    answer = _at_once(self._answer(command))
+                    answer = _at_once(_told(home, run, command))
         return run.history.steps[pending.key]
 
     # Hearing ---
@@ -399,6 +384,21 @@ class Resident:
         for task in self.carriers:
             task.cancel()
         self.home.left(self, error, again)
+
+
+async def _told(home: Home, run: Run, command: Command) -> Any:
+    """What the store, or the program, says to a question of the path."""
+    match command:
+        case Look():
+            return await child_news(home.store, command.run, run.id, home.find)
+        case Sums():
+            return home.store.meters(command.prefixes)
+        case Above():
+            return await above(home.store, command.run)
+        case Find():
+            return tool_named(run.program, command.tool) or home.tools.get(command.tool)
+        case _:
+            raise AssertionError(f"no such command: {command}")
 
 
 def _at_once(question: Coroutine[Any, Any, Any]) -> Any:

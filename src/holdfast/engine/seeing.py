@@ -14,7 +14,7 @@ from typing import Any
 
 from holdfast.engine.declare import Agent, Declared
 from holdfast.engine.history import Step
-from holdfast.engine.run import Run
+from holdfast.engine.run import Pending, Run
 from holdfast.gate import Policy
 from holdfast.gate.context import Context, flow
 from holdfast.gate.facts import GROUPS
@@ -167,22 +167,20 @@ def groups(policy: Policy) -> frozenset[str]:
     return frozenset(found)
 
 
+@functools.lru_cache(maxsize=64)
 def looks(policy: Policy) -> bool:
     """Whether a policy can look at information flow."""
     return "flow" in groups(policy)
 
 
 def label_of(
-    run: Run, policy: Policy, key: str, settled: StepSettled, value: bytes | None,
-    args: bytes, blobs: Mapping[str, bytes],
+    run: Run, policy: Policy, pending: Pending, settled: StepSettled, value: bytes | None,
+    blobs: Mapping[str, bytes],
 ) -> str:  # fmt: skip
-    """The label of an outcome that is about to be recorded, as it is written; "" if it is plain, or
-    if nobody looks at labels."""
-    if not looks(policy):
-        return ""
-    now = seen(run, policy)
+    """The label of an outcome that is about to be recorded, as it is written; "" if it is plain."""
+    now, key = seen(run, policy), pending.key
     known = run.history.step(key)
-    step = Step(key, known.plan or settled.plan, known.args or args)
+    step = Step(key, known.plan or settled.plan, known.args or pending.args)
     step.asked, step.given = known.asked, known.given
     # told now: appends are recorded in the order in which they are made
     label = now.tell(run, policy, step, settled, value, blobs)

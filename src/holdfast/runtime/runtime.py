@@ -97,9 +97,9 @@ class Runtime:
         self._host = Host(
             store, owner=owner, find=self.programs.find, ref_of=self.programs.ref_of,
             policy=self._policies, clock=self._clock, dice=self._dice, linger=settings.linger,
-            serve=self._serve, caches=caches, ended=self._clean, outside=self._opa,
-            tools={one.name: one for one in (world.read, world.grep, world.list, world.run)},
+            serve=self._serve, caches=caches, ended=self._clean,
         )  # fmt: skip
+        self._host.tools, self._host.outside = world.CHECKING, self._opa
         await self._host.open()
         return self
 

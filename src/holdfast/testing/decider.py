@@ -29,12 +29,12 @@ class Decider:
         self.connections = 0
         self.status = 200
         self.hangs_up = False
-        handler = _handler(self, nagle=bool(place))
+        talk = _talking(self, nagle=bool(place))
         if place:
-            self._server: socketserver.BaseServer = _Unix(place, handler)
+            self._server: socketserver.BaseServer = _Unix(place, talk)
             self.address = f"unix:{place}"
         else:
-            server = _Tcp(("127.0.0.1", 0), handler)
+            server = _Tcp(("127.0.0.1", 0), talk)
             self._server = server
             self.address = f"http://127.0.0.1:{server.server_address[1]}"
         self._thread = threading.Thread(
@@ -76,8 +76,8 @@ class _Unix(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
     block_on_close = False
 
 
-def _handler(decider: Decider, *, nagle: bool) -> type[socketserver.StreamRequestHandler]:
-    class Handler(socketserver.StreamRequestHandler):
+def _talking(decider: Decider, *, nagle: bool) -> type[socketserver.StreamRequestHandler]:
+    class Talk(socketserver.StreamRequestHandler):
         disable_nagle_algorithm = not nagle
 
         def handle(self) -> None:
@@ -98,4 +98,4 @@ def _handler(decider: Decider, *, nagle: bool) -> type[socketserver.StreamReques
                 if decider.hangs_up:
                     return
 
-    return Handler
+    return Talk

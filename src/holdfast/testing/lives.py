@@ -173,9 +173,9 @@ class Site:
         host = Host(
             store, owner=owner, find=self.find, ref_of=lambda program: program.name,
             policy=self.policy, clock=self.clock, dice=self.dice, linger=self.linger, serve=serve,
-            caches=self.caches, outside=self.asks,
-            tools={one.name: one for one in (world.read, world.grep, world.list, world.run)},
+            caches=self.caches,
         )  # fmt: skip
+        host.tools, host.outside = world.CHECKING, self.asks or host.outside
         lives.append(Life(self, store, host))
         await host.open()
         return lives[0]

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.engine import scope
-from holdfast.engine.declare import tool
+from holdfast.engine.declare import Tool, tool
 from holdfast.sandbox.spec import Limits
 from holdfast.tools.command import Result, check_command, environment_of, result_of, secrets_of
 from holdfast.tools.view import Matches, View
@@ -203,3 +203,7 @@ def content(path: str) -> bytes:
     if entry_of(here.stage, here.root, path) is None:
         raise NotFound(f"{path}: is not in this world")
     return read_file(here.stage, here.root, path)
+
+
+CHECKING: dict[str, Tool[..., Any]] = {one.name: one for one in (read, list, grep, run)}
+"""What the checks of a policy may call, though no program names it."""

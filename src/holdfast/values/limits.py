@@ -240,18 +240,16 @@ GATE_MEMO_ENTRIES = 4_096
 # Facts ----------------------------------------------------------------------------------------
 LITERALS_MAX_ITEMS = 10_000
 """Constants of an agent's code that count as its own words; more is a table of data, not code."""
-AMOUNT_MAX = 1e15
-"""Amounts are compared up to this: the square of its logarithm still fits a meter many times."""
-AMOUNT_HISTORY_MIN = 5
+AMOUNT_HISTORY_MIN_ITEMS = 5
 """Amounts seen before one is called unusual: with fewer, every second one would be."""
-AMOUNT_SPREAD_MIN = 200
+AMOUNT_SPREAD_MIN_UNITS = 200
 """Thousandths of a logarithm that amounts are taken to differ by at least, about a fifth: who
 always paid the same is not alarmed by the next cent."""
 RATE_WINDOW_MS = 60_000
 """``calls_last_minute`` looks back this far from the newest event of the run."""
 CHECKED_TEXT_CHARS = 300
 """What is kept of why a check did not pass: it stands in the verdict, inside the event's body."""
-CHANGED_PATHS = 10_000
+CHANGED_MAX_ITEMS = 10_000
 """Paths that a ``fork`` check hands to its condition; a check of more than that fails."""
 OPA_ANSWER_BYTES = 256 * 1024
 """An answer of a policy engine outside; a verdict of hundreds of rules takes a tenth of that."""
