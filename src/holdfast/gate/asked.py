@@ -199,16 +199,16 @@ def is_asked(wanted: set[str], spoke: bool, name: str, effect: str, kind: str) -
         return True
     if any(not wanted.isdisjoint(ALIKE.get(family, ())) for family in families):
         return True
-    if any("!" + word in wanted for word in words if len(word) > _SHORTEST):
+    unknown = [word for word in words if len(word) > _SHORTEST and not families_of(word)]
+    if any("!" + word in wanted for word in unknown):
         return True
-    own = words[:1] if families - {"read"} else words
-    return any(_named(word, wanted) for word in own if not families_of(word))
+    if families - {"read"}:
+        unknown = [word for word in unknown if word == words[0]]
+    return any(_named(word, wanted) for word in unknown)
 
 
 def _named(word: str, wanted: set[str]) -> bool:
     """Whether a word of a tool's name begins as one of the person's words does."""
-    if len(word) <= _SHORTEST:
-        return False
     stem = "=" + word[: max(_SHORTEST + 1, len(word) - 3)]
     return any(
         one.startswith(stem) or (len(one) > 4 and word.startswith(one[1:])) for one in wanted

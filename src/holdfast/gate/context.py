@@ -250,7 +250,8 @@ class Context:
         """Take up the fields of a result: which values stand alone, and which ids a person named.
         ``unchosen``: it was read without saying what."""
         fields = list(fields_in(value))
-        self._fields.update(squeezed(plain(one)) for one in fields)
+        if len(self._fields) < limits.FLOW_CONTEXT_ENTRIES:
+            self._fields.update(squeezed(plain(one)) for one in fields)
         if unchosen:
             # nobody chose what it shows, but fields do not say what to do either
             self._origins.add(Seen(fields, small=True).atoms - given.atoms, REFERRED, where)
