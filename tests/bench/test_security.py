@@ -8,11 +8,12 @@ from urllib.parse import unquote
 
 import pytest
 
+from bench.security.__main__ import PACK
 from bench.security.disguise import FORMS, dress
 from bench.security.replay import careful, replay, trusting
 from bench.security.scenario import DISGUISES, cases, scenarios, signature
 from bench.security.tally import Played, tally
-from holdfast.gate import parse_policy
+from holdfast.gate import load_policy_file, parse_policy
 
 CASES = tuple(cases())
 OPEN = parse_policy("version: 1\nname: open\notherwise: allow\nrules: []\n", "open.yaml")
@@ -82,3 +83,18 @@ async def test_a_careful_reviewer_approves_what_serves_the_person_and_nothing_el
     found = tally(played)
     assert (found.careful.count, found.trusting.count) == (0, 2)
     assert (found.denied.count, found.asked.count, found.alone.count) == (0, 1, 0)
+
+
+SAMPLE = ("bank-pay-file", "chat-link-article", "mail-antwort-vermieter", "travel-storno-frage")
+
+
+async def test_the_guard_holds_on_a_sample_and_refuses_no_honest_task():
+    guard = load_policy_file(PACK)
+    played = [
+        Played(one, await replay(one, guard, careful), await replay(one, guard, trusting))
+        for one in CASES
+        if one.id in SAMPLE
+    ]
+    found = tally(played)
+    assert (found.careful.count, found.denied.count, found.disturbed.count) == (0, 0, 0)
+    assert found.trusting.count < found.trusting.of / 2

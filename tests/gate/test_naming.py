@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from holdfast.gate.naming import fields_in, kind_of, named_ids, shape_of
+from holdfast.gate.origins import Origins
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
 VALUES = st.recursive(
@@ -61,9 +62,14 @@ def test_any_value_is_walked(value: Any) -> None:
 
 
 def test_walking_ends() -> None:
-    wide = [{"id": at, "name": "x" * 3} for at in range(100_000)]
+    wide = [{"id": at, "name": "x" * 3} for at in range(5_000)]
     assert named_ids(wide, lambda _: True)
     deep: Any = 1
     for _ in range(5_000):
         deep = [deep]
     assert list(fields_in(deep)) in (["1"], [])
+
+
+def test_a_path_of_two_slashes_ends() -> None:
+    for path in ("\\\\a", "\\\\a\\b", "\\\\"):
+        assert Origins().of(path)[1] == ""

@@ -31,6 +31,7 @@ from holdfast.gate.origins import (
 from holdfast.gate.tools import ToolFacts
 from holdfast.gate.values_in import Forms, Seen, atoms, host_of, link_of
 from holdfast.gate.words import STOP
+from holdfast.values import limits
 
 __all__ = ["Context", "amount_of", "flow", "target_of"]
 
@@ -98,8 +99,9 @@ class Context:
             self._asked |= asked_in(text)
             if is_only_told(text):
                 rank = REFERRED
-        for atom in Seen(Forms([_FROM.sub(" ", text) for text in forms.texts])).atoms:
-            self._kinds.update(filter(None, (kind_of(atom), shape_of(atom))))
+        if rank == PERSON:
+            for atom in Seen([_FROM.sub(" ", text) for text in forms.texts]).atoms:
+                self._kinds.update(filter(None, (kind_of(atom), shape_of(atom))))
         self._add(where, found, rank, label)
 
     def result(

@@ -22,7 +22,7 @@ _TOKEN: Final = re.compile(r"(?=[^\s]*\d)(?=[^\s]*[a-z])[\w#.:+-]{2,40}")
 _ACCOUNT: Final = re.compile(r"=?(?:[a-z]{2}\d{2}[a-z0-9]{10,30}|\d{8,30})")
 _DIGITS: Final = re.compile(r"\d+")
 _LETTERS: Final = re.compile(r"[a-z]+")
-_NAME_WORDS: Final = 8
+_NAME_WORDS: Final = 6
 """A field of more words than this is a text, not a name."""
 
 
@@ -54,9 +54,9 @@ def fields_in(value: Any) -> Iterator[str]:
 
 def named_ids(value: Any, named: Callable[[str], bool]) -> set[str]:
     """The atoms of ids in records of which another field is ``named``."""
-    found: set[str] = set()
+    found: list[Any] = []
     if scalar_text(value) is not None:
-        return found
+        return set()
     for record in _walk(value):
         texts = [(key, item, _text(item)) for key, item in record if key]
         names = {key for key, _, text in texts if _is_named(text, named)}
@@ -64,8 +64,8 @@ def named_ids(value: Any, named: Callable[[str], bool]) -> set[str]:
             continue
         for key, item, text in texts:
             if names != {key} and _is_id(key, item, text):
-                found |= Seen(item, small=True).atoms
-    return found
+                found.append(item)
+    return Seen(found, small=True).atoms
 
 
 def _walk(value: Any) -> Iterator[list[tuple[str, Any]]]:
