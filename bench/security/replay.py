@@ -66,7 +66,7 @@ class Stage:
             now.performed = True
             return "done" if now.call.gives is None else now.call.gives
 
-        perform.__signature__ = inspect.Signature(  # pyright: ignore[reportFunctionMemberAccess]
+        perform.__signature__ = inspect.Signature(
             [
                 inspect.Parameter(
                     name, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=TYPES[kind],
