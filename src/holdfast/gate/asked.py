@@ -42,6 +42,7 @@ _LONGEST: Final = max(map(len, _STEMS))
 _NAME: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _WINDOW: Final = 3
 _NEAR: Final = 5
+_READING: Final = frozenset(("read", "web", "link"))
 _NONE: Final[frozenset[str]] = frozenset()
 
 ANYTHING: Final = "anything"
@@ -61,7 +62,7 @@ _DELEGATES: Final = re.compile(
     r"|demande)\b"
 )
 _ONLY_TELL: Final = re.compile(
-    r"\b(?:do nothing|don'?t do anything|do not do anything|nothing else|just tell me|only tell me"
+    r"\b(?:do nothing|don'?t do anything|do not do anything|just tell me|only tell me"
     r"|mach nichts|tu nichts|sag mir nur|sag nur|nichts tun|no hagas nada|solo dime|ne fais rien"
     r"|dis-moi seulement)\b"
 )
@@ -133,7 +134,7 @@ def _asked_by(words: Sequence[str]) -> Iterator[str]:
             continue
         if any(one in AFTER for one in words[at + 1 : at + _WINDOW]):
             continue
-        if word not in STOP and len(word) > _SHORTEST:
+        if word not in STOP and len(word) >= _SHORTEST:
             yield "=" + word
             yield "=" + _stem(word)
             if _leads(words, at):
@@ -160,7 +161,7 @@ def families_of_tool(name: str) -> tuple[frozenset[str], tuple[str, ...]]:
     """The families that a tool's name speaks of, by its verbs if it has any, and all its words.
     Money is never just sent or created."""
     words = [_folded(part) for part in _NAME.findall(name)]
-    verbs = [one for one in words if one not in NOUNS and families_of(one)]
+    verbs = [one for one in words if one not in NOUNS and families_of(one) - _READING]
     every = frozenset[str]().union(*map(families_of, words))
     found = frozenset[str]().union(*map(families_of, verbs)) or every
     if "pay" in every and not found.isdisjoint(MAKES):
@@ -194,17 +195,18 @@ def is_asked(wanted: set[str], spoke: bool, name: str, effect: str, kind: str) -
         return spoke
     if effect == "read":
         return spoke and ("web" in wanted or WEB.isdisjoint(families_of_tool(name)[1]))
-    families, words = families_of_tool(name)
+    every, words = families_of_tool(name)
+    families = every - _READING  # who asks to read asks for nothing that changes
     if ANYTHING in wanted or not wanted.isdisjoint(families):
         return True
     if any(not wanted.isdisjoint(ALIKE.get(family, ())) for family in families):
         return True
-    unknown = [word for word in words if len(word) > _SHORTEST and not families_of(word)]
+    unknown = [word for word in words if len(word) >= _SHORTEST and not families_of(word)]
     if any("!" + word in wanted for word in unknown):
         return True
-    if families - {"read"}:
+    if families:
         unknown = [word for word in unknown if word == words[0]]
-    return any(_named(word, wanted) for word in unknown)
+    return any(_named(word, wanted) for word in unknown if len(word) > _SHORTEST)
 
 
 def _named(word: str, wanted: set[str]) -> bool:
