@@ -3,5 +3,5 @@
 NAMES = (
     "sequential", "once", "together", "onestep", "replay", "fork", "signal", "parked",
     "conversation", "listing", "imports", "worlds", "openworlds", "databases", "merging",
-    "consulting", "flowing",
+    "consulting", "flowing", "judging",
 )  # fmt: skip

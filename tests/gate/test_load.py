@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -358,3 +360,14 @@ def test_a_folder_without_a_policy(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("version: 1\nname: x\n")
     with pytest.raises(Misuse, match="has no 'rules'"):
         load_policy_file(tmp_path)
+
+
+def test_a_policy_of_names_needs_no_conditions() -> None:
+    """Nor does whatever only imports the gate: the CEL library is loaded with the first `if`."""
+    code = (
+        "import sys; from holdfast.gate import parse_policy, judge, Proposal\n"
+        f"policy = parse_policy({_rule('')!r}, 'p.yaml')\n"
+        "judge(Proposal('a', '', 'tool', 't', 'read', {}), policy)\n"
+        "sys.exit('cel_expr_python' in sys.modules)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

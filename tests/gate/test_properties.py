@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import msgspec
@@ -22,6 +24,7 @@ from holdfast.gate import (
     Proposal,
     Verdict,
     judge,
+    load_policy_file,
     parse_policy,
 )
 from holdfast.gate.facts import GROUPS
@@ -192,9 +195,10 @@ def test_adding_a_deny_never_allows_more(
     rules: list[Rule], proposal: Proposal, deny: Rule, data: st.DataObject
 ) -> None:
     """INVARIANT G2."""
+    facts = data.draw(_FACTS)
     at = data.draw(st.integers(0, len(rules)))
-    before = judge(proposal, _policy(rules))
-    after = judge(proposal, _policy([*rules[:at], deny, *rules[at:]]))
+    before = judge(proposal, _policy(rules), facts)
+    after = judge(proposal, _policy([*rules[:at], deny, *rules[at:]]), facts)
     assert _strictness(after) >= _strictness(before)
 
 
@@ -203,9 +207,10 @@ def test_adding_a_rule_never_weakens_a_match(
     rules: list[Rule], proposal: Proposal, more: Rule, data: st.DataObject
 ) -> None:
     """INVARIANT G2, and G7: nor does it add somebody who may approve."""
+    facts = data.draw(_FACTS)
     at = data.draw(st.integers(0, len(rules)))
-    before = judge(proposal, _policy(rules))
-    after = judge(proposal, _policy([*rules[:at], more, *rules[at:]]))
+    before = judge(proposal, _policy(rules), facts)
+    after = judge(proposal, _policy([*rules[:at], more, *rules[at:]]), facts)
     if before.rules != ("otherwise",):
         assert _strictness(after) >= _strictness(before)
     if before.decision == after.decision == "escalate" and before.approvers:
@@ -213,25 +218,28 @@ def test_adding_a_rule_never_weakens_a_match(
         assert set(after.approvers) <= set(before.approvers)
 
 
-@given(_POLICIES, _PROPOSALS, st.randoms(use_true_random=False))
-def test_order_does_not_matter(rules: list[Rule], proposal: Proposal, dice: Any) -> None:
+@given(_POLICIES, _PROPOSALS, _FACTS, st.randoms(use_true_random=False))
+def test_order_does_not_matter(
+    rules: list[Rule], proposal: Proposal, facts: Facts, dice: Any
+) -> None:
     """INVARIANT G2."""
     numbered = [{"id": f"r{index}", **rule} for index, rule in enumerate(rules)]
     shuffled = list(numbered)
     dice.shuffle(shuffled)
-    one = judge(proposal, _policy(numbered))
-    two = judge(proposal, _policy(shuffled))
+    one = judge(proposal, _policy(numbered), facts)
+    two = judge(proposal, _policy(shuffled), facts)
     assert one.decision == two.decision
     assert set(one.rules) == set(two.rules)
     assert set(one.approvers) == set(two.approvers)
+    assert set(one.checks) == set(two.checks)
 
 
-@given(_POLICIES, _PROPOSALS)
-def test_strictest_match_decides(rules: list[Rule], proposal: Proposal) -> None:
+@given(_POLICIES, _PROPOSALS, _FACTS)
+def test_strictest_match_decides(rules: list[Rule], proposal: Proposal, facts: Facts) -> None:
     """INVARIANT G2: the verdict is the maximum of what each rule alone says."""
-    alone = [judge(proposal, _policy([rule], "allow")) for rule in rules]
+    alone = [judge(proposal, _policy([rule], "allow"), facts) for rule in rules]
     hits = [verdict for verdict in alone if verdict.rules != ("otherwise",)]
-    verdict = judge(proposal, _policy(rules, "allow"))
+    verdict = judge(proposal, _policy(rules, "allow"), facts)
     assert _strictness(verdict) >= max(map(_strictness, hits), default=0)
     assert len(verdict.rules) == max(1, len(hits))
     if "in common" not in verdict.reason:
@@ -444,3 +452,44 @@ def test_a_damaged_policy_raises_only_misuse(rules: list[Rule], data: st.DataObj
     at = data.draw(st.integers(0, len(text)))
     damaged = text[:at] + data.draw(st.text(max_size=3)) + text[at + data.draw(st.integers(0, 5)) :]
     assert len(_refusal(damaged).splitlines()) <= 1
+
+
+@given(st.data())
+def test_a_damaged_full_policy_raises_only_misuse(data: st.DataObject) -> None:
+    text = _dump(_FULL)
+    at = data.draw(st.integers(0, len(text)))
+    damaged = text[:at] + data.draw(st.text(max_size=3)) + text[at + data.draw(st.integers(0, 9)) :]
+    assert len(_refusal(damaged).splitlines()) <= 1
+
+
+@given(st.binary(max_size=80) | st.binary(max_size=6).map(lambda junk: b"version: 1\n" + junk))
+def test_a_file_of_any_bytes_raises_only_misuse(content: bytes) -> None:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "noise.yaml"
+        path.write_bytes(content)
+        with pytest.raises(Misuse, match=r"noise\.yaml:\d+: "):
+            load_policy_file(path)
+
+
+_BITS = st.sampled_from([
+    "args", "args.p", "calls", "origin", "has", "(", ")", "[", "]", "{", "}", ".", ",", ":", "?",
+    "&&", "||", "!", "==", "<", "+", "-", "/", "%", "in", "1", "1.5", "0x1", '"a"', "r'(a'", "b'a'",
+    "true", "null", "matches", "exists", "all", "x", "size", "domain", "inside", "type", "int",
+    "//", "\n", "'", '"', "\\", "é", "dyn", "string", "duration", "timestamp", "map", "filter",
+])  # fmt: skip
+
+
+@given(st.lists(_BITS, max_size=14).map(" ".join) | st.lists(_BITS, max_size=14).map("".join))
+def test_any_condition_is_refused_or_judged(text: str) -> None:
+    """INVARIANT G4, and G1: what loads never raises when it is judged."""
+    try:
+        policy = _policy([{"if": text, "then": "allow"}])
+    except Misuse as error:
+        said = str(error)
+    else:
+        for args in ({}, {"p": "a", "q": [1]}, {"p": {"q": 1}}):
+            verdict = judge(Proposal("x", "", "tool", "t", "read", args), policy)
+            assert "malformed" not in verdict.rules
+        return
+    assert said.startswith("generated.yaml:")
+    assert len(said.splitlines()) == 1

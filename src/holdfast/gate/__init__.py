@@ -16,8 +16,17 @@ from holdfast.gate.policy import Policy, Rule
 from holdfast.gate.proposal import EFFECTS, KINDS, Proposal
 from holdfast.gate.verdict import STRICTNESS, Decision, Verdict
 
-DEFAULT_POLICY: Policy = default_policy()
+DEFAULT_POLICY: Policy
 """What applies without a policy file: read, world and idempotent run, once asks a person."""
+
+
+def __getattr__(name: str) -> Policy:
+    """`DEFAULT_POLICY` is read when it is first used: it has conditions, and whoever has a policy
+    without any is spared the CEL library."""
+    if name != "DEFAULT_POLICY":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return default_policy()
+
 
 __all__ = [
     "DEFAULT_POLICY",

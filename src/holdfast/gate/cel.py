@@ -87,7 +87,7 @@ def compile_condition(item: Item, what: str, scope: Scope) -> Condition:
         item.refuse(f"{what}: {error}")
 
 
-@functools.lru_cache(maxsize=limits.GATE_MEMO_ENTRIES)
+@functools.lru_cache(maxsize=2 * limits.POLICY_RULES)
 def compile_text(text: str, scope: Scope) -> Condition:
     """The condition that ``text`` states over the names of ``scope``; raises `BadCondition`."""
     if not text.strip():
@@ -202,9 +202,13 @@ def _engine() -> ModuleType:
     return cel
 
 
-@functools.lru_cache(maxsize=limits.GATE_MEMO_ENTRIES)
+@functools.cache
 def environment(scope: Scope) -> Any:
-    """The CEL environment of ``scope``."""
+    """The CEL environment of a scope, of which there are few."""
+    return _environment(scope)
+
+
+def _environment(scope: Scope) -> Any:
     cel = _engine()
     kinds = cel.Type
     text, yes = kinds.STRING, kinds.BOOL
@@ -219,6 +223,12 @@ def environment(scope: Scope) -> Any:
     ]
     variables = {name: types[kind] for name, kind in scope}
     return cel.NewEnv(variables=variables, functions=functions)
+
+
+@functools.lru_cache(maxsize=limits.CONDITION_SCOPES_ENTRIES)
+def _with_argument(scope: Scope, path: str, kind: str) -> Any:
+    """The environment of ``scope`` in which one argument has a known type."""
+    return _environment((*scope, (path, kind)))
 
 
 def _compile(text: str, scope: Scope) -> Any:
@@ -302,8 +312,8 @@ def _kinds(tokens: tuple[_Token, ...], path: tuple[str, ...], scope: Scope) -> f
     found: set[str] = set()
     for kind, name in _KINDS:
         try:
-            program = _compile(text, (*scope, (".".join(("args", *path)), kind)))
-        except BadCondition:
+            program = _with_argument(scope, ".".join(("args", *path)), kind).compile(text)
+        except RuntimeError:
             continue
         if program.return_type().name() in ("BOOL", "DYN"):
             found.add(name)

@@ -175,8 +175,8 @@ def _losses(case: Case) -> Iterator[Loss]:
             yield f"args.{name}", how, msgspec.structs.replace(proposal, args=args), facts, ""
     for name in facts.__struct_fields__:
         yield f"facts.{name}", "dropped", proposal, facts, name
-        value: Any = getattr(facts, name)
-        keyed: dict[str, str] = dict(value) if isinstance(value, dict) else {}
+        found: Any = getattr(facts, name)
+        keyed: dict[str, str] = dict(found) if isinstance(found, dict) else {}
         for key in keyed:
             fewer = {other: word for other, word in keyed.items() if other != key}
             less = msgspec.structs.replace(facts, **{name: fewer})

@@ -18,7 +18,7 @@ from holdfast.engine.held import discard
 from holdfast.engine.host import Handle, Host
 from holdfast.engine.publish import Published
 from holdfast.engine.publisher import publish_run
-from holdfast.gate import DEFAULT_POLICY, Policy
+from holdfast.gate import Policy, default_policy
 from holdfast.journal.store import Store
 from holdfast.runtime.policies import Policies
 from holdfast.runtime.programs import Programs
@@ -64,7 +64,7 @@ class Runtime:
         if policy is None and self.settings.policy:
             self._policies: Callable[[], Policy] = Policies(self.settings.policy, self._clock)
         else:
-            given = policy or DEFAULT_POLICY
+            given = policy or default_policy()
             self._policies = lambda: given
         base = self.settings.directory.resolve().parent if store is None else Path.cwd()
         self.programs = Programs(base)

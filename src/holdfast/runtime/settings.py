@@ -15,7 +15,7 @@ from holdfast.values.errors import Misuse
 class Settings(msgspec.Struct, frozen=True):
     """How a runtime is set up.
 
-    ``store``: directory of the journal (``HOLDFAST_STORE``). ``policy``: YAML file of the policy,
+    ``store``: directory of the journal (``HOLDFAST_STORE``). ``policy``: its file or folder,
     "" for the default one (``HOLDFAST_POLICY``). ``synchronous``: FULL or NORMAL
     (``HOLDFAST_SYNCHRONOUS``). ``linger``: seconds that a waiting run stays in memory
     (``HOLDFAST_LINGER``). ``user``: who answers, in the journal (``HOLDFAST_USER``). ``sandbox``:

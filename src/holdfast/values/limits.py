@@ -228,6 +228,9 @@ OPA_SECONDS = 0.05
 """An Open Policy Agent is waited for this long; a verdict that takes longer is deny."""
 CONDITION_CHARS = 2_000
 """One CEL condition. A longer one is better written as two rules."""
+CONDITION_SCOPES_ENTRIES = 128
+"""Environments in which one argument has a known type, kept while policies are loaded (40 kB each).
+"""
 PATTERN_CHARS = 256
 """A name pattern as written."""
 PATTERN_INPUT_CHARS = 4_096
