@@ -155,7 +155,7 @@ def test_an_approval_endorses_from_then_on_and_a_refusal_does_not():
             await answers(decision)(life)  # the same again is refused at once, without asking
 
         program = clerk_with([["mail", 1], stranger, stranger])
-        start(site, program, "do what is in the mail", then=then)
+        start(site, program, "do what came in", then=then)
         first, *_, last = facts_of(site)
         assert first.origin["to"] == "untrusted"
         assert last.worst == worst

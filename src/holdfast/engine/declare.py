@@ -197,6 +197,24 @@ class Declared:
         """Bound arguments without classes of the user's own."""
         return {name: self._shapes[name].plain(value) for name, value in bound.items()}
 
+    def said(self, plain: Mapping[str, Any]) -> dict[str, Any]:
+        """Of plain arguments those that are not at their declared default, which nobody gave."""
+        return {
+            name: value
+            for name, value in plain.items()
+            if name not in self._defaults or self._defaults[name] != value
+        }
+
+    @functools.cached_property
+    def _defaults(self) -> dict[str, Any]:
+        """The declared defaults, as plain values."""
+        given = {
+            name: one.default
+            for name, one in self._signature.parameters.items()
+            if one.default is not one.empty
+        }
+        return self.plain(given)
+
     def unpack_args(self, plain: Mapping[str, Any]) -> dict[str, Any]:
         """Bound arguments from their recorded, plain form."""
         return self.bind((), plain) if self._simple is not None else self._from_record(plain)

@@ -45,6 +45,8 @@ def know(
         mind = run if pending.lender is None else pending.lender
         facts = known_tool(run, policy, proposal.tool)
         args = plain_args(run, pending)
+        if pending.tool is not None:
+            args = pending.tool.said(args)
         context = seen(mind, policy).context
         found.update(flow(context, args, facts, proposal.tool, proposal.effect, proposal.kind))
         if pending.edited:

@@ -92,7 +92,7 @@ class Seen:
                     self._approved(step, args)
                 facts = known_tool(run, policy, plan.name)
                 said = settled.error.text if settled.error is not None else plain
-                return self.context.result(where, facts, args, said, plan.effect)
+                return self.context.result(where, facts, args, said, plan.effect, plan.name)
             case "ask":
                 self.context.person(where, plain)
                 return WORDS

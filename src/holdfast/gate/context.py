@@ -11,12 +11,13 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from holdfast.gate.asked import asked_in, is_asked
+from holdfast.gate.asked import ANYTHING, asked_in, is_asked, is_only_told, subject_of
 from holdfast.gate.content import Marked, new_links, secrets_in
 from holdfast.gate.deciding import Leaf, amount_of, is_address, leaves, name_words, target_of
 from holdfast.gate.facts import ORIGINS
-from holdfast.gate.folding import plain, seen
+from holdfast.gate.folding import plain, seen, squeezed
 from holdfast.gate.labels import CONFIDENTIALITY, PLAIN, Label, join, leaks
+from holdfast.gate.naming import fields_in, kind_of, named_ids, shape_of
 from holdfast.gate.origins import (
     NOWHERE,
     PERSON,
@@ -30,6 +31,7 @@ from holdfast.gate.origins import (
 from holdfast.gate.tools import ToolFacts
 from holdfast.gate.values_in import Forms, Seen, atoms, host_of, link_of
 from holdfast.gate.words import STOP
+from holdfast.values import limits
 
 __all__ = ["Context", "amount_of", "flow", "target_of"]
 
@@ -44,18 +46,26 @@ _MOMENT: Final = re.compile(
     r"|mois|an[nsi]|hora|dia|seman|mes|or[ae]|giorn|settiman)[^\W\d_]{0,6}\b"
 )
 """Days of months and spans of time: their numbers are no amounts."""
+_FROM: Final = re.compile(r"\b(?:from|by|of|von|vom|de|del|da|par|per) +[^\s,;]+")
+"""Whom something comes from, which is not where it shall go."""
 _NARROW: Final = re.compile(r"[\w .:+-]{0,40}")
 
 
 class Context:
     """What one run has seen. Incremental, not safe for threads; never raises for odd values."""
 
-    __slots__ = ("_asked", "_marked", "_origins", "_read", "_spoke", "_written")
+    __slots__ = (
+        "_asked", "_fields", "_kinds", "_marked", "_origins", "_read", "_spoke",
+        "_tried", "_written",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self._origins = Origins()
         self._marked = Marked()
         self._asked: set[str] = set()
+        self._fields: set[str] = set()
+        self._kinds: set[str] = set()
+        self._tried: set[str] = set()
         self._written: set[str] = set()
         self._read: Label | None = None
         self._spoke = False
@@ -71,25 +81,37 @@ class Context:
 
     def program(self, literals: Iterable[str | int | float]) -> None:
         """Constants of the agent's own code, and its own instructions to models."""
-        found = Seen(list(literals))
+        # every program counts to two: that does not make a 1 in a request its own
+        found = Seen([one for one in literals if len(str(one)) > 2])
         self._origins.add(found.atoms, PROGRAM, "program")
 
     def given(self, where: str, value: Any, label: Label) -> None:
         """The input of a child run, with the label its parent had."""
-        forms = Forms(value)
-        if label.integrity == "person":
-            self._spoke = True
-            for text in forms.texts:
-                self._asked |= asked_in(text)
-        found = _spoken(forms) if label.integrity == "person" else Seen(forms)
-        self._add(where, found, _RANKS[label.integrity], label)
+        rank = _RANKS[label.integrity]
+        if rank != PERSON:
+            self._add(where, Seen(value), rank, label)
+            return
+        # names of arguments are the program's words
+        forms = Forms(list(value.values()) if isinstance(value, Mapping) else value)
+        found = _spoken(forms)
+        self._spoke = True
+        for text in forms.texts:
+            self._asked |= asked_in(text)
+            if is_only_told(text):
+                rank = REFERRED
+        if rank == PERSON:
+            for atom in Seen([_FROM.sub(" ", text) for text in forms.texts]).atoms:
+                self._kinds.update(filter(None, (kind_of(atom), shape_of(atom))))
+        self._add(where, found, rank, label)
 
     def result(
-        self, where: str, tool: ToolFacts, args: Mapping[str, Any], value: Any, effect: str
-    ) -> Label:
+        self, where: str, tool: ToolFacts, args: Mapping[str, Any], value: Any, effect: str,
+        name: str = "",
+    ) -> Label:  # fmt: skip
         """The outcome of a step (a value, or the text of an error); returns the outcome's label.
 
-        ``tool``: what the policy says of the tool; ``args``: as they were given to it.
+        ``tool``: what the policy says of the tool; ``args``: as they were given to it; ``name``:
+        the tool's.
         """
         if tool.derives:
             # INVARIANT G24: what is made from what was seen grounds nothing and hides nothing
@@ -98,16 +120,19 @@ class Context:
             return label
         given = Seen(args)
         every = leaves(args, tool)
-        deciding = [self.origin(leaf) for leaf in every if leaf.decides]
+        reads = effect == "read"
+        ranks = [self._pointer(leaf) for leaf in every if leaf.decides or (reads and leaf.carries)]
+        pointers = [rank for rank in ranks if rank != NOWHERE]
         label = self._label_of(tool, every, given)
         rank = _RANKS[label.integrity]
-        if rank == UNTRUSTED and deciding and max(deciding)[0] == PERSON:
+        if rank == UNTRUSTED and self._pointed(pointers, name):
             rank = REFERRED
         found = Seen(value)
         # INVARIANT G27: a value that an argument brought in is not made better by coming back, from
         # this result or, if the step could store it, from a later one
         found.atoms -= given.atoms
         found.alike -= given.atoms
+        self._tried |= given.atoms
         if effect != "read":
             self._written.update(
                 atom
@@ -117,6 +142,8 @@ class Context:
         if rank <= TRUSTED:
             found.atoms -= self._written
         self._add(where, found, rank, label)
+        if rank > TRUSTED:
+            self._read_fields(where, value, given, rank == UNTRUSTED and reads and not pointers)
         return label
 
     def narrow(self, where: str, value: Any, label: Label) -> Label:
@@ -149,10 +176,23 @@ class Context:
             words = [self._origins.find(word) for word in name_words(leaf.name) - STOP]
             best = min(words, default=(NOWHERE, ""))
             return best if best[0] == PERSON else (NOWHERE, "")
-        return self._origins.of(leaf.text)
+        rank, where = self._origins.of(leaf.text)
+        if rank == REFERRED and self._displaced(leaf.text):
+            return UNTRUSTED, where
+        if rank == NOWHERE and self.label.integrity == "untrusted":
+            folded = plain(leaf.text).strip()
+            if kind_of(folded) and folded not in self._tried:
+                # an address is not thought up: who read what anybody wrote may have put it together
+                return UNTRUSTED, where
+        return rank, where
 
-    def asks(self, name: str, effect: str, kind: str) -> bool:
-        """Whether persons' words ask for this kind of action."""
+    def asks(self, name: str, effect: str, kind: str, told: Mapping[str, Any]) -> bool:
+        """Whether persons' words ask for this kind of action: to pass on a stranger's link or a
+        credential (``told``, what `leaving` found) is one that they must name."""
+        if told["new_links"] and self._asked.isdisjoint(("link", ANYTHING)):
+            return False
+        if told["secrets"] and self._asked.isdisjoint(("access", ANYTHING)):
+            return False
         return is_asked(self._asked, self._spoke, name, effect, kind)
 
     def leaving(
@@ -182,6 +222,44 @@ class Context:
         }
 
     # ---- inside ------------------------------------------------------------------------------
+
+    def _pointer(self, leaf: Leaf) -> int:
+        """How far a deciding value points for a person: what stands in a text that they pointed to
+        does not point on, but a field does."""
+        rank = self.origin(leaf)[0]
+        if rank == REFERRED and squeezed(plain(leaf.text)) not in self._fields:
+            return UNTRUSTED
+        return rank
+
+    def _pointed(self, ranks: Sequence[int], name: str) -> bool:
+        """Whether a person pointed to a result: named it, named something that it was found by, or
+        named what the tool that takes no arguments is called after."""
+        if not ranks:
+            words = subject_of(name)
+            return bool(words) and all(f"={word}" in self._asked for word in words)
+        return max(ranks) <= REFERRED
+
+    def _displaced(self, text: str) -> bool:
+        """Whether a person gave an address of this kind themselves, so that another one which only
+        stands in a text is not what they pointed to."""
+        if ANYTHING in self._asked:
+            return False
+        folded = plain(text).strip()
+        kind = kind_of(folded) or shape_of(folded)
+        return bool(kind) and kind in self._kinds and squeezed(folded) not in self._fields
+
+    def _read_fields(self, where: str, value: Any, given: Seen, unchosen: bool) -> None:
+        """Take up the fields of a result: which values stand alone, and which ids a person named.
+        ``unchosen``: it was read without saying what."""
+        fields = list(fields_in(value))
+        if len(self._fields) < limits.FLOW_CONTEXT_ENTRIES:
+            self._fields.update(squeezed(plain(one)) for one in fields)
+        if unchosen:
+            # nobody chose what it shows, but fields do not say what to do either
+            self._origins.add(Seen(fields, small=True).atoms - given.atoms, REFERRED, where)
+        ids = named_ids(value, lambda word: self._origins.find(word)[0] == PERSON)
+        # what an argument brought in does not get better here either (G27)
+        self._origins.add(ids - given.atoms - self._written, TRUSTED, where)
 
     def _add(self, where: str, found: Seen, rank: int, label: Label) -> None:
         self._origins.add(found.atoms, rank, where)
@@ -278,6 +356,7 @@ def flow(
     ranks = [rank for rank, _ in worst.values()]
     content = [leaf.text for leaf in every if leaf.carries and leaf.text]
     linked = [leaf.text for leaf in every if leaf.decides and "://" in leaf.text]
+    told = context.leaving(content, linked, tool.clearance, effect)
     return {
         "integrity": context.label.integrity,
         "confidentiality": context.label.confidentiality,
@@ -285,6 +364,6 @@ def flow(
         "via": {arg: where for arg, (_, where) in worst.items() if where},
         "worst": ORIGINS[max(ranks)] if ranks else "",
         "grounded": sum(rank <= TRUSTED for rank in ranks) / len(ranks) if ranks else 1.0,
-        "asked": context.asks(name, effect, kind),
-        **context.leaving(content, linked, tool.clearance, effect),
+        "asked": context.asks(name, effect, kind, told),
+        **told,
     }

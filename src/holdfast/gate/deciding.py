@@ -138,16 +138,21 @@ def _shape(name: str, value: Any, text: str) -> tuple[bool, bool]:
     if not isinstance(value, str):
         if isinstance(value, bytes | bytearray):
             return False, True
-        return words.isdisjoint(HOW), False
+        return not _says_how(words), False
     if not words.isdisjoint(COMMAND):
         return True, True
     if not words.isdisjoint(CONTENT):
         return False, True
     if " " in text or "\n" in text:
         return (False, True) if _is_long(text) else (not DATE.fullmatch(plain(text)), False)
-    if not words.isdisjoint(HOW):
+    if _says_how(words):
         return is_address(plain(text)), False
     return not DATE.fullmatch(plain(text)), False
+
+
+def _says_how(words: frozenset[str]) -> bool:
+    """``order`` says how, ``order_id`` says which."""
+    return not words.isdisjoint(HOW) and words <= HOW
 
 
 def _is_long(text: str) -> bool:

@@ -141,7 +141,10 @@ class Origins:
                 "." in folder and len(folder) > 2
             ):
                 folders.append(folder)
-                folder = posixpath.dirname(folder)
+                above = posixpath.dirname(folder)
+                if above == folder:  # "//": a root of two slashes is its own folder
+                    break
+                folder = above
             if path.count("/") > 1 or not path.startswith("/"):
                 folders += [folder] if len(folder) > 2 else []
             return self._below(path, folders)

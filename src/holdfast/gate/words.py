@@ -19,7 +19,11 @@ CONTENT: Final = frozenset(
     """
     body text content contents message msg subject description note notes comment comments summary
     title caption html markdown document prompt question query q search keywords details reason
-    reply answer signature attachment attachments payload
+    reply answer signature attachment attachments payload words purpose announcement remark
+    betreff inhalt nachricht text zweck vermerk bemerkung notiz beschreibung titel kommentar
+    objet contenu corps texte remarque commentaire titre motif
+    asunto contenido cuerpo texto mensaje nota titulo concepto comentario descripcion
+    oggetto contenuto corpo testo messaggio titolo causale assunto conteudo mensagem
     """.split()
 )
 """Arguments of these names carry something out, whatever they hold."""
@@ -55,44 +59,66 @@ GUARDING: Final = frozenset("dry confirm confirmed verify check safe private pre
 # Families of verbs: beginnings of words; a word belongs to those that it begins with.
 FAMILIES: Final[dict[str, str]] = {
     "send": """
-        send sent sends sending mail email e-mail message messag reply repl respond forward notify
-        inform tell write invite contact dm send schick sende antwort weiterleit benachricht
-        informier schreib mitteil nachricht envoy envoie repond reponse transfer transmet prevenir
-        ecri message envi mand respond reenvi avis escrib inviar invia rispond inoltr avvis scriv
-        encaminh avise escrev""",
+        send sent sends sending mail email e-mail message messag reply repl respond forward
+        notify inform tell write invite contact dm schick sende antwort weiterleit
+        benachricht informier schreib mitteil nachricht envoy envoie repond reponse transfer
+        transmet prevenir ecri envi mand reenvi avis escrib inviar invia rispond inoltr
+        avvis scriv encaminh avise escrev say ask rsvp whisper comment post page answer
+        speak talk ping warn thank wish welcom leit sag brief dire dis di decir dile""",
     "pay": """
-        pay paid transfer wire refund reimburse remit settle donat money payment transaction fund
-        zahl bezahl uberweis erstatt begleich spend pague pag transf reembols abon pagar
-        paie payer paye vire virement rembours verser paga bonific rimbors versa iban""",
+        pay paid transfer wire refund reimburse remit settle donat money payment transaction
+        fund buy settl zahl bezahl uberweis erstatt begleich spend pague pag transf reembols
+        abon pagar paie payer paye vire virement rembours verser paga bonific rimbors versa
+        iban""",
     "delete": """
-        delete remov erase drop cancel purge trash wipe unsubscribe losch entfern stornier absag
-        supprim efface annul enlev borr elimin cancel quit rimuov elimina cancell apag remov
-        exclu""",
+        delete remov erase drop cancel purge trash wipe unsubscribe losch entfern stornier
+        absag supprim efface annul enlev borr elimin quit rimuov elimina cancell apag exclu""",
     "share": """
-        share invit grant permit give access add collaborat teil einlad freigeb gewahr hinzufug
-        partag inviter donn accord compart conced condivid concedi convid compartilh""",
+        share invit grant permit give access add collaborat teil einlad freigeb gewahr
+        hinzufug partag inviter donn accord compart conced condivid concedi convid
+        compartilh""",
     "publish": """
-        publish post upload announce tweet broadcast deploy veroffentlich poste hochlad publi
-        televers subir publica pubblic carica""",
+        publish release post say comment upload push announce tweet broadcast deploy
+        veroffentlich poste hochlad publi televers subir publica pubblic carica""",
     "book": """
-        book reserv buy purchas order checkout rent buch reservier kauf bestell achet command
-        compr pedir alquil prenot acquist ordin encomend alug""",
+        book reserv buy sell sign regist purchas order checkout rent buch reservier kauf
+        bestell achet command compr pedir alquil prenot acquist ordin encomend alug""",
     "create": """
-        create creat add make schedul plan new set-up setup register open draft save append insert
-        erstell anleg hinzufug termin planen eintrag neu cree ajout planifi crea agreg anad program
-        aggiung pianific cria adicion agend write schreib ecri escrib scriv escrev generat""",
+        create creat add put enter give trag lege log sign make schedul plan new setup
+        register open draft save append insert erstell anleg hinzufug termin planen eintrag
+        neu cree ajout planifi crea agreg anad program aggiung pianific cria adicion agend
+        write schreib ecri escrib scriv escrev generat""",
     "change": """
-        change updat edit modif set renam mov replac fix correct adjust reschedul convert ander
-        aktualisier bearbeit setz verschieb umbenenn ersetz korrigier modifi chang met-a deplac
-        renomm corrig cambi actualiz edit muev modific aggiorn spost sostitu mud alter atualiz""",
+        change updat edit modif set put enter make mark mute turn switch adjust give renam
+        mov replac fix correct reschedul convert ander aktualisier bearbeit setz verschieb
+        umbenenn ersetz korrigier modifi chang met-a deplac renomm corrig cambi actualiz
+        muev modific aggiorn spost sostitu mud alter atualiz""",
+    "lock": """
+        block lock unlock freez unfreez disabl enabl allow permit bann restrict sperr
+        entsperr bloqu desbloqu verrouill deverrouill blocc sblocc activ deactiv""",
+    "finish": """
+        close clos mark resolv solv complet archiv finish merg schliess abschliess beend
+        cierr ferm resou chiud conclu fech""",
+    "access": """
+        password passwor passwd passwort kennwort contrasena credential secret token apikey
+        role permission berechtig admin owner collaborat member mitglied webhook forwarding
+        editor viewer weiterleitung rule regel filter firewall whitelist allowlist relay
+        config setting limit""",
+    "web": """
+        web site seite url link http www online internet brows visit article artikel download
+        pagina search such research recherch lookup look find fetch open""",
+    "link": """
+        link url http www website webpage homepage site seite article artikel enlace lien sitio
+        pagina""",
+    "prescribe": "prescri rezept verschreib recet ordonn",
     "run": """
-        run instal execut start launch build test compil restart stop call invoke ausfuhr starte
-        installier execut lance demarr ejecut instal inici esegu avvi execut rod inici""",
+        run instal execut start launch build test compil restart stop call invoke ausfuhr
+        starte installier lance demarr ejecut inici esegu avvi rod""",
     "read": """
-        read search list summar get find show fetch look check open browse view download query
-        retriev lookup count analy compar review what who when where which how les suche find zeig
-        zusammenfass hol pruf lis lire cherch montr resum trouv lee busc muestr list leg cerc
-        mostr riassum trov ler busqu mostr verific""",
+        read search list summar get find show fetch look check open browse view download
+        query retriev lookup count analy compar review what who when where which how les
+        suche zeig zusammenfass hol pruf lis lire cherch montr resum trouv lee busc muestr
+        leg cerc mostr riassum trov ler busqu verific""",
 }
 
 NOT: Final = frozenset(
@@ -102,8 +128,40 @@ NOT: Final = frozenset(
     """.split()
 )
 NOT_AFTER: Final = frozenset("nicht nichts kein keine keinen nothing rien nada niente".split())
+AFTER: Final = frozenset("nicht nichts pas rien nada nothing".split())
+"""After a verb these deny it."""
 BUT: Final = (
     "forget", "hesitat", "fail", "only", "vergiss", "vergess", "oubli", "olvid", "dimentic",
     "esque",
 )  # fmt: skip
 """After one of these a negation asks all the same: do not forget to send."""
+
+NOUNS: Final = frozenset(
+    """
+    mail mails email emails message messages contact contacts order orders book books post posts
+    call calls plan plans program draft drafts fund funds payment payments transaction
+    transactions money report list view transfer transfers share shares access comment comments
+    page pages brief price number new open address name public answer reply replies note notes
+    set sets build test tests purchase refund refunds collaborator collaborators release
+    releases update updates ask asked sign booking bookings reservation reservations invitation
+    invitations change changes request requests iban wire edit edits schedule entry entries
+    publi record
+    """.split()
+)
+"""Words of the families that are as often nouns: they count where they stand as verbs."""
+LEADS: Final = frozenset(
+    """
+    to and then please also or you , just now kindly bitte und dann y por favor et puis e poi
+    """.split()
+)
+"""Words before which a verb stands."""
+MAKES: Final = frozenset(("send", "create"))
+"""Families of verbs that say only with their object what they do."""
+WEB: Final = frozenset(
+    "web webpage url urls site website http link links browser browse visit fetch crawl".split()
+)
+"""Words in names of tools that read from anywhere."""
+STRONG: Final = frozenset(("share", "lock", "delete", "send", "run"))
+"""Families that say what they do also of what is of the family access."""
+ALIKE: Final[dict[str, tuple[str, ...]]] = {"publish": ("send",)}
+"""Families that one asks for in the words of others too."""

@@ -1,0 +1,108 @@
+"""Naming: what a person means without saying its address: a record by one of its fields.
+
+Who says "my call with the plumber" names the record that has this title, and so its id. Only ids
+are named so, since they mean nothing outside: an address, an account or a link in the same record
+says where something goes, and may have been put there by anybody.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+from holdfast.gate.folding import plain, squeezed
+from holdfast.gate.values_in import LINK, MAIL, WORD, Seen, parts, path_of, scalar_text
+from holdfast.gate.words import STOP
+from holdfast.values import limits
+
+_ID_WORDS: Final = frozenset("id ids nr no num number key ref uid uuid code index slug".split())
+_KEY: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_TOKEN: Final = re.compile(r"(?=[^\s]*\d)(?=[^\s]*[a-z])[\w#.:+-]{2,40}")
+_ACCOUNT: Final = re.compile(r"=?(?:[a-z]{2}\d{2}[a-z0-9]{10,30}|\d{8,30})")
+_DIGITS: Final = re.compile(r"\d+")
+_LETTERS: Final = re.compile(r"[a-z]+")
+_NAME_WORDS: Final = 6
+"""A field of more words than this is a text, not a name."""
+
+
+def kind_of(folded: str) -> str:
+    """Which kind of address a folded value (or an atom) is: mail, link, account; "" for none."""
+    if MAIL.fullmatch(folded):
+        return "mail"
+    if LINK.fullmatch(folded) or folded.startswith("//"):
+        return "link"
+    return "account" if _ACCOUNT.fullmatch(squeezed(folded)) else ""
+
+
+def shape_of(folded: str) -> str:
+    """How an id is built (``hb-2088`` as ``a-0``), "" for what is none."""
+    if len(folded) > 40 or not _TOKEN.fullmatch(folded) or not folded[-1].isdigit():
+        return ""
+    return _DIGITS.sub("0", _LETTERS.sub("a", folded)) if "-" in folded or "_" in folded else ""
+
+
+def fields_in(value: Any) -> Iterator[str]:
+    """The fields of a value that has parts which are no longer than a name."""
+    if scalar_text(value) is not None:
+        return
+    for one in _walk(value):
+        for text in (_text(item) for _, item in one):
+            if text and "\n" not in text and len(text.split()) <= _NAME_WORDS:
+                yield text[: limits.FLOW_LINE_CHARS]
+
+
+def named_ids(value: Any, named: Callable[[str], bool]) -> set[str]:
+    """The atoms of ids in records of which another field is ``named``."""
+    found: list[Any] = []
+    if scalar_text(value) is not None:
+        return set()
+    for record in _walk(value):
+        texts = [(key, item, _text(item)) for key, item in record if key]
+        names = {key for key, _, text in texts if _is_named(text, named)}
+        if not names:
+            continue
+        for key, item, text in texts:
+            if names != {key} and _is_id(key, item, text):
+                found.append(item)
+    return Seen(found, small=True).atoms
+
+
+def _walk(value: Any) -> Iterator[list[tuple[str, Any]]]:
+    """The fields without parts of every record in ``value``; of a list, without names."""
+    stack, left = [value], limits.FLOW_VALUE_ENTRIES
+    while stack and left > 0:
+        inner = parts(stack.pop())
+        if isinstance(inner, Mapping):
+            items = [(str(key), item) for key, item in inner.items()]
+        else:
+            items = [("", item) for item in inner]
+        left -= len(items) + 1
+        stack.extend(item for _, item in items if scalar_text(item) is None)
+        yield [(key, item) for key, item in items if scalar_text(item) is not None]
+
+
+def _text(item: Any) -> str:
+    return item if isinstance(item, str) else (scalar_text(item) or "")
+
+
+def _is_id(key: str, item: Any, text: str) -> bool:
+    if isinstance(item, bool | float):
+        return False
+    folded = plain(text)
+    if MAIL.search(folded) or "://" in folded or path_of(folded):
+        return False
+    words = {one.lower() for one in _KEY.findall(key)}
+    if not words.isdisjoint(_ID_WORDS):
+        return " " not in folded and len(folded) <= 64 and not _ACCOUNT.fullmatch(squeezed(folded))
+    if isinstance(item, int):
+        return False
+    return bool(_TOKEN.fullmatch(folded)) and not _ACCOUNT.fullmatch(squeezed(folded))
+
+
+def _is_named(text: str, named: Callable[[str], bool]) -> bool:
+    """Whether all that a field says was said."""
+    words = [one for one in WORD.findall(plain(text)) if one not in STOP]
+    if not 0 < len(words) <= _NAME_WORDS or max(map(len, words)) < 3:
+        return False
+    return all(map(named, words))
