@@ -8,12 +8,13 @@ import time
 from bench.ground import Ground, rounds
 from bench.report import Figure, median
 from holdfast.cli.judged import past_decisions
-from holdfast.gate import judge, parse_policy
+from holdfast.gate import Policy, judge, parse_policy
 from holdfast.gate.backtest import backtest
 from holdfast.gate.facts import GROUPS, Facts
 from holdfast.gate.proposal import Proposal
 from holdfast.journal.events import Draft, Plan, RunEnded, RunStarted, StepSettled
 from holdfast.journal.store import Batch
+from holdfast.runtime import Settings
 from holdfast.stores.sqlite import SqliteStore
 from holdfast.values.canon import pack
 
@@ -62,7 +63,7 @@ def policy_text() -> str:
     return f"version: 1\nname: bench\nrisk: {{review: 5.0}}\nrules:\n{rules}\n{allow}"
 
 
-def _fill(settings: object, count: int, policy: object) -> None:
+def _fill(settings: Settings, count: int, policy: Policy) -> None:
     """Runs of ten steps each, judged as the engine would, written straight to the store."""
     store = SqliteStore(settings.directory, synchronous="NORMAL")
     groups = tuple(sorted(GROUPS))
@@ -76,7 +77,8 @@ def _fill(settings: object, count: int, policy: object) -> None:
                 args = {"to": f"p{serial % 97}@example.org", "amount": float(serial % 900)}
                 facts = Facts(
                     calls=step, uses=serial % 50, new_target=serial % 7 == 0, asked=True,
-                    amount=args["amount"], worst="person", origin={"to": "person"}, groups=groups,
+                    amount=float(serial % 900), worst="person", origin={"to": "person"},
+                    groups=groups,
                 )  # fmt: skip
                 verdict = judge(
                     Proposal("clerk", "clerk", "tool", "send", "idempotent", args), policy, facts

@@ -12,6 +12,9 @@ from pathlib import Path
 
 import pytest
 
+from holdfast.gate import Proposal, judge, parse_policy
+from holdfast.gate.facts import Facts
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
@@ -71,6 +74,41 @@ def test_a_program_is_tried_on_forks(folder: Path):
     said = [holdfast(folder, *words) for words in commands]
     assert "made.txt" in said[1]
     assert (folder / "made.txt").read_text() == "2\n"
+
+
+def test_a_policy_governs_and_the_record_tells(folder: Path):
+    commands = [
+        shlex.split(line[2:], comments=True)[1:]
+        for line in CONSOLE[2].splitlines()
+        if line.startswith("$ ")
+    ]
+    assert [words[0] for words in commands] == [
+        "policy", "run", "inbox", "policy", "policy", "audit", "report",
+    ]  # fmt: skip
+    holdfast(folder, *commands[0])
+    holdfast(folder, *commands[1], ok=(10,))
+    run = json.loads(holdfast(folder, "ps", "--json"))["run"]
+    said = [
+        holdfast(folder, *(word.replace("RUN", run) for word in words)) for words in commands[2:]
+    ]
+    assert "unasked" in said[0]
+    assert "matched" in said[1].lower() or "MATCHES" in said[1]
+    assert "0 failed" in said[2]
+    assert "escalated" in said[3]
+    assert "**gap**" in said[4]
+
+
+def test_the_policy_shown_loads_and_decides():
+    (text,) = [text for language, text in BLOCKS if language == "yaml"]
+    policy = parse_policy(text, "README.md")
+    args = {"to": "DE1", "amount": 20}
+
+    def decision(facts: Facts) -> str:
+        return judge(Proposal("a", "", "tool", "bank.pay", "once", args), policy, facts).decision
+
+    assert decision(Facts(worst="person")) == "allow"
+    assert decision(Facts(worst="untrusted")) == "deny"
+    assert decision(Facts(worst="person", new_target=True)) == "deny"  # no rule allows it
 
 
 def test_agents_and_tools_are_plain_functions_outside_a_run(folder: Path):
