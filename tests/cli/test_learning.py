@@ -40,9 +40,9 @@ def shop(amount: int, answer: str) -> str:
 
 @pytest.fixture
 def answered(place: Path) -> list[str]:
-    """Three small payments that were approved, and two large ones that were refused."""
+    """Two small payments that were approved, and two large ones that were refused."""
     (place / "policy.yaml").write_text(ASKS, encoding="utf-8")
-    runs = [shop(amount, "approve") for amount in (5, 7, 6)]
+    runs = [shop(amount, "approve") for amount in (5, 7)]
     return runs + [shop(amount, "deny") for amount in (900, 950)]
 
 
@@ -55,12 +55,12 @@ def test_a_back_test_says_what_would_change(answered: list[str], place: Path):
     found = documents(invoke("policy", "backtest", "open.yaml", "--json").stdout)[0]
     pays = [one for one in found["changes"] if one["tool"] == "pay"]
     assert [(one["now"], one["answer"]) for one in pays] == [
-        *[("allow", "approve")] * 3, *[("deny", "deny")] * 2,
+        *[("allow", "approve")] * 2, *[("deny", "deny")] * 2,
     ]  # fmt: skip
-    assert (found["agrees"], found["differs"], found["weaker"]) == (5, 0, 0)
+    assert (found["agrees"], found["differs"], found["weaker"]) == (4, 0, 0)
     assert found["unjudged"] == {}
     text = invoke("policy", "backtest", "open.yaml").stdout
-    assert "as persons answered: 5, against them: 0" in text
+    assert "as persons answered: 4, against them: 0" in text
     assert "escalate -> allow" in text
 
 
@@ -79,7 +79,7 @@ def test_what_a_person_refused_must_not_pass_unseen(answered: list[str], place: 
 def test_rules_are_suggested_from_answers(answered: list[str], place: Path):
     found = documents(invoke("policy", "suggest", "--least", "2", "--json").stdout)
     assert {(one["tool"], one["answer"], one["count"]) for one in found} == {
-        ("pay", "approve", 3), ("pay", "deny", 2),
+        ("pay", "approve", 2), ("pay", "deny", 2),
     }  # fmt: skip
     approve = next(one for one in found if one["answer"] == "approve")
     assert "args.amount >= 5 && args.amount <= 7" in approve["condition"]
@@ -91,7 +91,7 @@ def test_rules_are_suggested_from_answers(answered: list[str], place: Path):
     (place / "next.yaml").write_text(yaml.safe_dump(policy), encoding="utf-8")
     load_policy_file("next.yaml")
     tested = documents(invoke("policy", "backtest", "next.yaml", "--json").stdout)[0]
-    assert (tested["agrees"], tested["differs"], tested["weaker"]) == (3, 0, 0)
+    assert (tested["agrees"], tested["differs"], tested["weaker"]) == (2, 0, 0)
     assert "nothing to suggest" in invoke("policy", "suggest").stderr
 
 

@@ -577,7 +577,8 @@ otherwise: allow
     assert [one.verdict.facts["worst"] for one in planned] == ["person", "person"]
     assert [one.verdict.decision for one in planned] == ["allow", "allow"]
     asked = bodies(site, "approval.asked")
-    assert [one.verdict.facts["worst"] for one in asked] == ["nowhere", "nowhere"]
+    # what pay answered is nobody's word, and what is nowhere after that is untrusted
+    assert [one.verdict.facts["worst"] for one in asked] == ["nowhere", "untrusted"]
 
 
 def test_a_refusal_stands_though_the_policy_changes_before_it_is_taken_up():
