@@ -186,7 +186,7 @@ def settle(
         differs=differs and not done.error,
         drops=done.drops,
         charges=_charges(run, pending, policy, step, done, status),
-        usage=dict(pending.usage),
+        usage=dict(pending.usage) if pending.usage else {},
     )
     if looks(policy):
         label = label_of(run, policy, pending, body, done.value, blobs)

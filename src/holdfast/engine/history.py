@@ -221,8 +221,9 @@ class History:
         self.own_at = event.at
         if body.verdict is not None:
             self._judge(step, event.at)
-        for unit, much in body.usage.items():
-            self.used[unit] = self.used.get(unit, 0) + much
+        if body.usage:
+            for unit, much in body.usage.items():
+                self.used[unit] = self.used.get(unit, 0) + much
         if body.cause:
             self.consumed.add(body.cause)
         if body.status == "refused" and body.origin == "person" and _about_action(step):

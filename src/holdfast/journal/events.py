@@ -399,7 +399,7 @@ def payload_hash(payload: bytes | None) -> str:
     """
     if payload is None:
         return ""
-    if is_erased(payload):
+    if len(payload) == 78 and is_erased(payload):
         return payload[12:76].decode()
     return digest(payload)
 

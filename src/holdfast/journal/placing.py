@@ -17,6 +17,8 @@ from holdfast.journal.events import (
     Event,
     Head,
     RunStarted,
+    StepPlanned,
+    StepSettled,
     body_of,
     kind_of,
     seal,
@@ -90,7 +92,8 @@ def place(
                 raise Misuse(f"run {batch.run}: {draft.world!r} is not the root of a world")
             if not 0 <= draft.at < 1 << 53:
                 raise Misuse(f"run {batch.run}: {draft.at} is not a time in ms since 1970")
-            if getattr(draft.body, "charges", None):
+            body = draft.body
+            if isinstance(body, StepPlanned | StepSettled) and body.charges:
                 # INVARIANT J40: what an event charges is added once, in the append that commits it
                 add_up(charges, charges_of(draft.body))
             event = seal(draft, batch.run, head, seq)
@@ -108,7 +111,7 @@ def place(
             raise Misuse(f"run {batch.run}: its first event must be run.started")
         serial = batch.serial or (slot.serial if slot else 0)
         placed.slots[batch.run] = Slot(head, row, serial)
-    caps = _caps(batches)
+    caps = _caps(batches) if any(batch.caps for batch in batches) else {}
     if charges or caps:
         placed.meters = raised(charges, caps, value_of)
     return placed
