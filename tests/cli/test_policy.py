@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.cli.support import invoke
+from tests.cli.support import invoke, newest
 
 POLICY = """version: 1
 rules:
@@ -97,3 +97,40 @@ def test_policies_are_compared(place: Path):
     )  # fmt: skip
     (place / "a.jsonl").write_text("{}\n")
     assert "a.jsonl:1" in invoke("policy", "diff", "p", "q", "--over", "a.jsonl", code=2).stderr
+
+
+def test_a_run_never_loses_its_policy_by_being_resumed(place: Path) -> None:
+    """E90"""
+    (place / "strict.yaml").write_text(
+        "version: 1\notherwise: allow\nrules:\n"
+        "  - {id: pays, when: {tool: pay}, then: escalate, reason: it is money}\n",
+        encoding="utf-8",
+    )
+    invoke("run", "agents.py:shop", "--policy", "strict.yaml", "--no-input", code=10)
+    run = newest()
+    invoke("approve", run)
+    refused = invoke("resume", run, "--no-input", code=2).stderr
+    assert "was started under policy" in refused
+    assert "--policy FILE" in refused
+    done = invoke("resume", run, "--policy", "strict.yaml", "--no-input")
+    assert "paid" in done.stdout
+
+
+def test_time_passes_under_every_policy(place: Path) -> None:
+    """E91"""
+    (place / "sleepy.py").write_text(
+        "import holdfast\n\n\n@holdfast.agent\nasync def nap():\n    before = holdfast.now()\n"
+        "    await holdfast.sleep(0.05)\n    return holdfast.now() > before\n",
+        encoding="utf-8",
+    )
+    (place / "none.yaml").write_text(
+        "version: 1\nrules:\n  - {id: x, when: {tool: x}, then: allow}\n", encoding="utf-8"
+    )
+    assert "rue" in invoke("run", "sleepy.py:nap", "--policy", "none.yaml").stdout
+
+
+def test_what_nobody_has_is_not_stopped_silently(place: Path) -> None:
+    invoke("run", "agents.py:add", "1")
+    assert "spelled" in invoke("kill", "tool", "lokk").stderr
+    assert "spelled" not in invoke("kill", "tool", "look").stderr
+    assert "empty" in invoke("approve", "x", "--digest", "", code=2).stderr

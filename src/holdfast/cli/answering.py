@@ -23,11 +23,13 @@ whoever runs it may be busy."""
 
 
 async def decide(
-    desk: Desk, place: str, decision: str, *, value: Any = None, note: str = "", digest: str = "",
-    changes: tuple[str, ...] = (), always: bool = False, write: str = "",
+    desk: Desk, place: str, decision: str, *, value: Any = None, note: str = "",
+    digest: str | None = None, changes: tuple[str, ...] = (), always: bool = False, write: str = "",
 ) -> int:  # fmt: skip
     """Answer the question at RUN[@STEP] and say what follows. ``changes``: NAME=VALUE of arguments
     that the action may happen with instead; ``always``: propose a rule (``write``: into a file)."""
+    if digest is not None and not digest.strip():
+        raise Misuse("--digest is empty: it would check nothing")
     async with desk.store() as store:
         row, key = await find(store, place)
         wait = open_question(row, key)

@@ -18,10 +18,12 @@ from holdfast.cli.screen import Screen
 
 
 class Desk:
-    """A command's surroundings. ``store``: directory from ``--store``, "" if not given."""
+    """A command's surroundings. ``store``: directory from ``--store``, "" if not given; ``policy``:
+    file from ``--policy``."""
 
     def __init__(self, screen: Screen, store: str = "") -> None:
         self.screen = screen
+        self.policy = ""
         self._store = store
 
     @functools.cached_property
@@ -40,7 +42,10 @@ class Desk:
         return self.settings.user
 
     def command(self, text: str) -> str:
-        """A command to type next, with ``--store`` if this one was given it."""
+        """A command to type next, with ``--store`` (to resume, ``--policy`` too) if this one was
+        given it."""
+        if self.policy and text.startswith("holdfast resume"):
+            text += f" --policy {shlex.quote(self.policy)}"
         return f"{text} --store {shlex.quote(self._store)}" if self._store else text
 
     def now_ms(self) -> int:

@@ -35,6 +35,7 @@ def runtime_of(desk: Desk, *, policy: str = "", serve: bool = False) -> Runtime:
 
     settings = desk.settings
     if policy:
+        desk.policy = policy
         settings = msgspec.structs.replace(settings, policy=policy)
     for place in (str(settings.directory.resolve().parent), str(Path.cwd())):
         if place not in sys.path:

@@ -19,7 +19,7 @@ from holdfast.engine.resident import Resident
 from holdfast.engine.run import Pending, Run
 from holdfast.engine.switching import hear_switch, hear_switches
 from holdfast.engine.watch import Watch
-from holdfast.gate import Policy
+from holdfast.gate import Policy, default_policy
 from holdfast.journal.events import (
     Draft,
     Event,
@@ -179,6 +179,7 @@ class Host:
         self._loading.add(run)
         try:
             program = self.find(row.agent, row.ref)
+            await self._same_terms(row)
             epoch = await self.store.claim(run, self.owner)
             row = await self.store.run(run)  # its last owner may have gone on since
             events = await self.store.read(run, row.segments[-1] if row.segments else 0)
@@ -194,6 +195,20 @@ class Host:
                     self.watch.ring()
         finally:
             self._loading.discard(run)
+
+    async def _same_terms(self, row: RunRow) -> None:
+        """INVARIANT E90: a run that was started under a policy never goes on under none: what its
+        policy forbids must not happen because somebody forgot to name it."""
+        default = default_policy().hash
+        if self.settings.policy.hash != default:
+            return
+        (begun,) = await self.store.read(row.run, start := (row.segments or (0,))[-1], start + 1)
+        named = body_of(begun).policy
+        if named not in ("", default):
+            raise Misuse(
+                f"run {row.run} was started under policy {named[:12]}, and no policy is named now: "
+                "say --policy FILE, or set HOLDFAST_POLICY"
+            )
 
     async def _admit(
         self, run: str, program: Agent[..., Any], events: Sequence[Event], epoch: int

@@ -69,7 +69,8 @@ def walk(run: Run, pending: Pending, settings: Terms) -> Path:
     if said_no(step) and step.planned is None:  # whatever the policy says by now
         yield from denied(run, pending, settings, step)
         return
-    while step.planned is None:
+    # INVARIANT E91: time passes without leave: a wait that was refused would be a loop without one
+    while step.planned is None and pending.plan.kind != "wait":
         verdict = yield from _judge(run, pending, settings)
         if run.history.refusals:
             verdict = refused_before(run, pending, settings, verdict)

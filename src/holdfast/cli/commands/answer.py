@@ -13,11 +13,11 @@ from holdfast.cli.desk import Desk, shared
 @click.argument("run", metavar="RUN[@STEP]")
 @click.argument("value")
 @click.option("--note", default="", metavar="TEXT", help="Why; kept in the journal.")
-@click.option("--digest", default="", metavar="HEX",
+@click.option("--digest", default=None, metavar="HEX",
               help="Only if it asks about this action: the beginning of its digest.")  # fmt: skip
 @click.option("--text", is_flag=True, help="VALUE is text, even if it looks like JSON.")
 @shared
-def command(run: str, value: str, *, note: str, digest: str, text: bool, desk: Desk) -> int:
+def command(run: str, value: str, *, note: str, digest: str | None, text: bool, desk: Desk) -> int:
     """Answer the question that a run asks.
 
     VALUE is JSON if it is JSON, else text. If the question offers choices, it must be one. If it

@@ -12,7 +12,7 @@ from holdfast.cli.desk import Desk, shared
 @click.command()
 @click.argument("run", metavar="RUN[@STEP]")
 @click.option("--note", default="", metavar="TEXT", help="Why; kept in the journal.")
-@click.option("--digest", default="", metavar="HEX",
+@click.option("--digest", default=None, metavar="HEX",
               help="Only if it asks about this action: the beginning of its digest.")  # fmt: skip
 @click.option("--set", "changes", multiple=True, metavar="NAME=VALUE",
               help="With this argument instead: another action, judged again.")  # fmt: skip
@@ -20,7 +20,7 @@ from holdfast.cli.desk import Desk, shared
 @click.option("--write", default="", metavar="FILE", help="Where --always writes the rule.")
 @shared
 def command(
-    run: str, *, note: str, digest: str, changes: tuple[str, ...], always: bool, write: str,
+    run: str, *, note: str, digest: str | None, changes: tuple[str, ...], always: bool, write: str,
     desk: Desk,
 ) -> int:  # fmt: skip
     """Allow the action that a run asks about.

@@ -12,10 +12,10 @@ from holdfast.cli.desk import Desk, shared
 @click.command()
 @click.argument("run", metavar="RUN[@STEP]")
 @click.option("--note", default="", metavar="TEXT", help="Why; kept in the journal.")
-@click.option("--digest", default="", metavar="HEX",
+@click.option("--digest", default=None, metavar="HEX",
               help="Only if it asks about this action: the beginning of its digest.")  # fmt: skip
 @shared
-def command(run: str, *, note: str, digest: str, desk: Desk) -> int:
+def command(run: str, *, note: str, digest: str | None, desk: Desk) -> int:
     """Refuse the action that a run asks about, or decline its question.
 
     The agent is told so, with the note, and goes on.

@@ -47,11 +47,27 @@ async def _kill(
     async with desk.store() as store:
         if what and name:
             await throw(desk, store, what, name, reason, lift)
+        seen = bool(what and name) and (lift or await _seen(store, what or "", name or ""))
         found = list((await board(store)).switches.values())
-    _tell(desk, found, what, name, lift)
+    _tell(desk, found, what, name, lift, seen)
 
 
-def _tell(desk: Desk, found: list[Any], what: str | None, name: str | None, lift: bool) -> None:
+async def _seen(store: Any, what: str, name: str) -> bool:
+    """Whether anything that was decided in the store is meant by ``name``."""
+    from holdfast.cli.judged import past_decisions
+    from holdfast.gate.pattern import names_of
+
+    test = names_of((name,)) if what != "rule" else None
+    for one in await past_decisions(store):
+        words = {"agent": (one.agent,), "tool": (one.plan.name,), "rule": one.verdict.rules}[what]
+        if any(test.match(word) if test else word == name for word in words):
+            return True
+    return False
+
+
+def _tell(
+    desk: Desk, found: list[Any], what: str | None, name: str | None, lift: bool, seen: bool
+) -> None:
     import msgspec
 
     from holdfast.cli import telling
@@ -63,6 +79,8 @@ def _tell(desk: Desk, found: list[Any], what: str | None, name: str | None, lift
         return
     if what and name:
         screen.say(f"{what} {one_line(name)} {'may go on' if lift else 'is stopped'}")
+        if not lift and not seen:
+            screen.note((f"no {what} of this name was ever seen here: is it spelled so?", "yellow"))
         return
     if not found:
         screen.note("nothing is stopped")
