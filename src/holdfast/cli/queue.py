@@ -38,7 +38,7 @@ def document(found: Open, question: Question) -> dict[str, Any]:
 def line(found: Open, question: Question, now: int) -> list[Part]:
     """A question as a row of a table: place, agent, age, expiry, risk, rules, text."""
     wait, verdict = found.wait, question.asked.verdict
-    left = f"{telling.age(now, wait.due)} left" if wait.due else ""
+    left = f"{telling.age(now, wait.due)} left" if wait.due > now else "expired" * bool(wait.due)
     votes = f"{len(wait.approved)} of {wait.needs}" if wait.needs > 1 else ""
     return [
         (found.place, "bold"), found.row.agent, telling.age(wait.since, now), left,

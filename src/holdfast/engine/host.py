@@ -179,7 +179,7 @@ class Host:
         self._loading.add(run)
         try:
             program = self.find(row.agent, row.ref)
-            await self._same_terms(row)
+            await _same_terms(self.store, row, self.settings.policy)
             epoch = await self.store.claim(run, self.owner)
             row = await self.store.run(run)  # its last owner may have gone on since
             events = await self.store.read(run, row.segments[-1] if row.segments else 0)
@@ -195,20 +195,6 @@ class Host:
                     self.watch.ring()
         finally:
             self._loading.discard(run)
-
-    async def _same_terms(self, row: RunRow) -> None:
-        """INVARIANT E90: a run that was started under a policy never goes on under none: what its
-        policy forbids must not happen because somebody forgot to name it."""
-        default = default_policy().hash
-        if self.settings.policy.hash != default:
-            return
-        (begun,) = await self.store.read(row.run, start := (row.segments or (0,))[-1], start + 1)
-        named = body_of(begun).policy
-        if named not in ("", default):
-            raise Misuse(
-                f"run {row.run} was started under policy {named[:12]}, and no policy is named now: "
-                "say --policy FILE, or set HOLDFAST_POLICY"
-            )
 
     async def _admit(
         self, run: str, program: Agent[..., Any], events: Sequence[Event], epoch: int
@@ -388,6 +374,21 @@ async def _with_carried(store: Store, run: str, events: list[Event]) -> list[Eve
             for pos in body_of(event).carry:
                 carried += await store.read(run, pos, pos + 1)
     return events[:1] + carried + events[1:] if carried else events
+
+
+async def _same_terms(store: Store, row: RunRow, policy: Policy) -> None:
+    """INVARIANT E90: a run that was started under a policy never goes on under none: what its
+    policy forbids must not happen because somebody forgot to name it."""
+    default = default_policy().hash
+    if policy.hash != default:
+        return
+    (begun,) = await store.read(row.run, start := (row.segments or (0,))[-1], start + 1)
+    named = body_of(begun).policy
+    if named not in ("", default):
+        raise Misuse(
+            f"run {row.run} was started under policy {named[:12]}, and no policy is named now: "
+            "say --policy FILE, or set HOLDFAST_POLICY"
+        )
 
 
 async def _topmost(store: Store, run: str) -> str:
