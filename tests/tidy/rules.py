@@ -93,7 +93,7 @@ THIRD_PARTIES = {
     room: frozenset({"msgspec", "pydantic", "yaml", "zstandard"}) for room in CORE_ROOMS
 }
 THIRD_PARTIES["gate"] |= {"cel_expr_python"}
-THIRD_PARTIES["world"] |= {"apsw", "pathspec", "pygit2"}
+THIRD_PARTIES["world"] |= {"apsw", "pygit2"}
 
 
 def third_parties(module: Module) -> Iterator[Finding]:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from holdfast.values import limits
 from holdfast.values.errors import Misuse
 from holdfast.world import EMPTY, import_dir, walk
 from holdfast.world.ignores import GITIGNORE
@@ -17,10 +18,13 @@ from tests.world.support import memory
 
 FILES = ["a", "a.log", "keep.log", "build/a", "build/keep", "d/a", "d/build/x", "d/e/a.log",
          "d/e/keep.log", "d/e/f/b", "x y/a.log"]  # fmt: skip
+ODD = ["\u00e9", "ab", "[z", "d/-b ", "z"]
 PATTERNS = ["*.log", "!keep.log", "build", "build/", "/build", "!build/keep", "d/e", "d/*", "!d/e",
             "**/f", "d/**", "a", "!a", "*", "!*/", "/*", "!/d", "# a", "\\#a", "x y", "?.log",
-            "a "]  # fmt: skip
-LINES = st.lists(st.sampled_from(PATTERNS), max_size=4)
+            "a ", "a\\ ", "!", "/", "//", "a\\", "[z-a]", "[", "***", "d**/b", "a*/**", "[^a]*",
+            "d/**\\/b", "[[:alpha:]]", "\\[z", "d/[!a]*\\ ", "??", "\ufeffa"]  # fmt: skip
+SPECIAL = st.text("ab/*?[]!^-\\ d\r\0\u00e9", max_size=8)
+LINES = st.lists(st.one_of(st.sampled_from(PATTERNS), SPECIAL), max_size=4)
 
 
 def git(place: Path, *args: str, **more) -> str:
@@ -35,12 +39,12 @@ def git(place: Path, *args: str, **more) -> str:
     return done.stdout
 
 
-def filled(place: Path, rules: dict[str, list[str]]) -> None:
-    for path in FILES:
+def filled(place: Path, rules: dict[str, list[str]], files: list[str]) -> None:
+    for path in files:
         (place / path).parent.mkdir(parents=True, exist_ok=True)
         (place / path).write_text(path)
     for where, lines in rules.items():
-        (place / where / ".gitignore").write_text("".join(f"{line}\n" for line in lines))
+        (place / where / ".gitignore").write_bytes("".join(f"{line}\n" for line in lines).encode())
 
 
 def taken(place: Path, *ignore: str) -> set[str]:
@@ -59,9 +63,9 @@ def test_as_git_sees_it(
 ):
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
-        filled(place, rules)
+        filled(place, rules, [*FILES, *ODD])
         git(place, "init", "-q")
-        (place / ".git/info/exclude").write_text("\n".join(exclude))
+        (place / ".git/info/exclude").write_bytes("\n".join(exclude).encode())
         if tracked:
             git(place, "add", "-f", "--", *sorted(tracked))
         listed = git(place, "ls-files", "-z", "--cached", "--others", "--exclude-standard",
@@ -74,7 +78,7 @@ def test_as_git_sees_it(
 
 
 def test_without_a_repository_and_with_globs(tmp_path: Path):
-    filled(tmp_path, {"": ["*.log", "!keep.log"], "d": ["!a.log", "/build"]})
+    filled(tmp_path, {"": ["*.log", "!keep.log"], "d": ["!a.log", "/build"]}, FILES)
     assert taken(tmp_path, "x y") == {
         ".gitignore", "a", "keep.log", "build/a", "build/keep", "d/.gitignore", "d/a",
         "d/e/a.log", "d/e/keep.log", "d/e/f/b",
@@ -93,3 +97,36 @@ def test_a_link_is_no_rule_and_an_empty_directory_stays(tmp_path: Path):
     (tmp_path / ".gitignore").unlink()
     (tmp_path / ".gitignore").write_text("*\n")
     assert import_dir(memory(), tmp_path, [GITIGNORE]) == EMPTY
+
+
+def test_what_git_does_not_understand_is_passed_over(tmp_path: Path):
+    lines = ["!", "a\\", "[z-a]", "[", "[[:no:]]", "\0x", "/", "a*" * 40 + "b", "*.log"]
+    filled(tmp_path, {"": lines}, ["x.log", "a" * 200, "d/y"])
+    (tmp_path / "d" / ".gitignore").mkdir()
+    assert taken(tmp_path) == {".gitignore", "a" * 200, "d/y"}
+
+
+def test_rules_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    for name in ("RULES_FILE_LINES", "RULES_FILE_BYTES"):
+        filled(tmp_path, {"": ["a", "b", "c"]}, [])
+        with monkeypatch.context() as bounded:
+            bounded.setattr(limits, name, 3)
+            with pytest.raises(Misuse, match="shorten it, or name"):
+                taken(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("config", b"[core\nbad"),
+        ("config", b"[core]\nworktree = /nowhere\n"),
+        ("index", b"junk" * 100),
+    ],
+)
+def test_a_broken_repository_is_said_to_be_one(tmp_path: Path, name: str, content: bytes):
+    """It cannot be told what is tracked: nothing is taken in by rules that may be others."""
+    git(tmp_path, "init", "-q")
+    (tmp_path / "x").touch()
+    (tmp_path / ".git" / name).write_bytes(content)
+    with pytest.raises(Misuse, match="name what to leave out with --ignore"):
+        taken(tmp_path)

@@ -76,3 +76,37 @@ def test_what_only_looks_like_a_database_is_binary():
     assert unified(objects, diff(objects, *roots)).endswith(
         "Binary files a/x.db and b/x.db differ\n"
     )
+
+
+TYPED = "create table t(id integer primary key, who text collate nocase, n);"
+PLAIN = "create table t(a);"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "wanted"),
+    [
+        (TYPED + "insert into t values(1, 'Ann', 1)", TYPED + "insert into t values(1, 'ANN', 1)",
+         ["@@ table t @@", "-id=1, who='Ann', n=1", "+id=1, who='ANN', n=1"]),
+        (TYPED + "insert into t values(1, 'a', 1)", TYPED + "insert into t values(1, 'a', 1.0)",
+         ["@@ table t @@", "-id=1, who='a', n=1", "+id=1, who='a', n=1.0"]),
+        (PLAIN + "insert into t values(1)", PLAIN + "insert into t values(1), (1), (1)",
+         ["@@ table t @@", "+a=1 (2 times)"]),
+        (PLAIN + "insert into t values('x'), ('x')", PLAIN + "insert into t values('x'), (x'78')",
+         ["@@ table t @@", "-a='x'", "+a=b'x'"]),
+        (PLAIN, PLAIN + "create trigger x after insert on t begin delete from t; end;"
+         "create view v as select 1; create index i on t(a)",
+         ["@@ index i added @@", "@@ trigger x added @@", "@@ view v added @@"]),
+        (PLAIN, PLAIN + 'create table "x\n+b=1"(a)', ["@@ table 'x\\n+b=1' added @@"]),
+        (PLAIN + "create view v as select 1", PLAIN + "create view v as select 2",
+         ["@@ view v rebuilt @@"]),
+        ("create table t(a integer primary key autoincrement);",
+         "create table t(a integer primary key autoincrement); insert into t values(5);"
+         "delete from t", ["@@ table sqlite_sequence @@", "+name='t', seq=5"]),
+        (PLAIN, PLAIN + "pragma user_version = 7", ["@@ user_version @@", "-0", "+7"]),
+        (PLAIN, PLAIN + "insert into t values(zeroblob(9000)); delete from t",
+         ["(no row and no definition differs, only how the file holds them)"]),
+    ],
+)  # fmt: skip
+def test_no_change_is_hidden_w67(between, old: str, new: str, wanted: list[str]):
+    """INVARIANT W67."""
+    assert between(old, new).splitlines()[2:] == wanted

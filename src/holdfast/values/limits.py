@@ -115,6 +115,13 @@ NAME_MAX_BYTES = 255
 """
 MERGE_TEXT_BYTES = 8 * 1024 * 1024
 """Files longer than this are not merged line by line: both sides changed means a conflict."""
+RULES_FILE_BYTES = 256 * 1024
+"""One ``.gitignore`` or ``.gitattributes``: a hundred times what people write. Every path is held
+against every rule, so more would let a tree decide how long that takes."""
+RULES_FILE_LINES = 4096
+"""Lines of one ``.gitignore`` or ``.gitattributes``, for the same reason."""
+RULES_LINE_BYTES = 2048
+"""One line of ``.gitattributes``; longer ones are passed over, as by git and with its figure."""
 DIFF_TEXT_BYTES = 1024 * 1024
 """Files longer than this are only said to differ in a readable diff."""
 DIFF_ROWS = 50

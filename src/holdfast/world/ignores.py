@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pygit2
-from pathspec import GitIgnoreSpec
 
-from holdfast.world.globs import matcher
+from holdfast.values import limits
+from holdfast.values.errors import Misuse
+from holdfast.world.globs import matcher, rule
 
 GITIGNORE = ":gitignore"
 """Among globs to leave out it stands for: what git ignores."""
+
+_Rules = list[tuple[Callable[[bytes, bool], bool], bool]]
 
 
 def leaving_out(directory: Path, ignore: Sequence[str]) -> Callable[[str], bool]:
@@ -33,10 +37,16 @@ class _Ignored:
         self._top = directory.resolve()
         self._prefix = ""
         self._tracked: set[str] = set()
-        self._specs: dict[str, GitIgnoreSpec | None] = {}
+        self._rules: dict[str, _Rules] = {}
         self._known: dict[str, bool] = {"": False}
-        self._exclude: GitIgnoreSpec | None = None
-        self._repository()
+        self._exclude: _Rules = []
+        try:
+            self._repository()
+        except (pygit2.GitError, ValueError) as error:  # ValueError: its files are elsewhere
+            raise Misuse(
+                f"{directory}: its git repository cannot be read: {error}; see what "
+                "'git status' says there, or name what to leave out with --ignore"
+            ) from None
 
     def _repository(self) -> None:
         found = pygit2.discover_repository(str(self._top))
@@ -47,7 +57,7 @@ class _Ignored:
         prefix = self._top.relative_to(above).as_posix()
         self._prefix = "" if prefix == "." else prefix + "/"
         self._top = above
-        self._exclude = _spec(_common(Path(repository.path)) / "info" / "exclude")
+        self._exclude = _rules(_common(Path(repository.path)) / "info" / "exclude")
         for entry in repository.index:
             if entry.path.startswith(self._prefix):
                 path = entry.path
@@ -80,9 +90,9 @@ class _Ignored:
             return False  # git's own files are what makes it a repository
         for depth in range(len(parts) - 1, -1, -1):
             where = "/".join(parts[:depth])
-            if where not in self._specs:
-                self._specs[where] = _spec(self._top / where / ".gitignore")
-            said = _match(self._specs[where], "/".join(parts[depth:]), is_dir)
+            if where not in self._rules:
+                self._rules[where] = _rules(self._top / where / ".gitignore")
+            said = _match(self._rules[where], "/".join(parts[depth:]), is_dir)
             if said is not None:
                 return said
         return bool(_match(self._exclude, path, is_dir))
@@ -90,45 +100,60 @@ class _Ignored:
 
 def _common(git: Path) -> Path:
     """The directory that all worktrees of a repository share."""
-    try:
-        return git / (git / "commondir").read_text("utf-8").strip()
-    except OSError:
-        return git
+    return git / os.fsdecode(_read(git / "commondir").strip())
 
 
 def _is_dir(path: Path) -> bool:
     return path.is_dir() and not path.is_symlink()
 
 
-def _spec(file: Path) -> GitIgnoreSpec | None:
-    """The rules of one file; None if there is none. As for git, it may not be a symlink."""
+def _read(file: Path) -> bytes:
+    """A regular file's content; nothing if there is none. As for git, it may not be a symlink."""
     try:
         opened = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError:
-        return None
-    with os.fdopen(opened, encoding="utf-8", errors="surrogateescape") as lines:
-        rules = [_inside(line) for line in lines.read().splitlines()]
-    return GitIgnoreSpec.from_lines(rules)
+        return b""
+    try:
+        if not stat.S_ISREG(os.fstat(opened).st_mode):
+            return b""
+        with os.fdopen(opened, "rb", closefd=False) as content:
+            return content.read(limits.RULES_FILE_BYTES + 1)
+    finally:
+        os.close(opened)
 
 
-def _inside(rule: str) -> str:
-    """``a/**`` means what is in ``a``; pathspec takes it for ``a/`` itself too, git does not."""
-    bare = rule.rstrip(" ")
-    return f"{bare}/*" if bare.endswith("/**") else rule
+def _rules(file: Path) -> _Rules:
+    """The rules of one file: what matches, and whether it is then ignored. What git does not
+    understand matches nothing."""
+    content = _read(file)
+    lines = content.removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    if len(content) > limits.RULES_FILE_BYTES or len(lines) > limits.RULES_FILE_LINES:
+        raise Misuse(
+            f"{file}: more than {limits.RULES_FILE_LINES} lines or {limits.RULES_FILE_BYTES} bytes "
+            "of rules; shorten it, or name what to leave out with --ignore"
+        )
+    found: _Rules = []
+    for line in lines:
+        text = _trimmed(line.removesuffix(b"\r").partition(b"\0")[0])
+        negated = text.startswith(b"!")
+        matches = None if text.startswith(b"#") else rule(text[negated:])
+        if matches is not None:
+            found.append((matches, not negated))
+    return found
 
 
-def _match(spec: GitIgnoreSpec | None, path: str, is_dir: bool) -> bool | None:
+def _trimmed(line: bytes) -> bytes:
+    """A line without the spaces at its end, of which a backslash keeps the first."""
+    bare = line.rstrip(b" ")
+    slashes = len(bare) - len(bare.rstrip(b"\\"))
+    return line[: len(bare) + 1] if slashes % 2 else bare
+
+
+def _match(rules: _Rules, path: str, is_dir: bool) -> bool | None:
     """What the last rule that names this very path says: True to ignore it, False not to, None if
     there is none. A rule about a directory says nothing of what is in it: that is asked above."""
-    text = path + "/" * is_dir
-    for rule in reversed(spec.patterns if spec is not None else ()):
-        if (
-            rule.include is not None
-            and rule.regex is not None
-            and any(
-                found.groupdict().get("ps_d") is None or found.end("ps_d") == len(text)
-                for found in rule.regex.finditer(text)
-            )
-        ):
-            return rule.include
+    text = os.fsencode(path)
+    for matches, ignored in reversed(rules):
+        if matches(text, is_dir):
+            return ignored
     return None

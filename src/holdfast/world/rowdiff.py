@@ -16,8 +16,9 @@ from holdfast.world.pages import Opened
 
 
 def row_changes(objects: Objects, path: str, old: Entry, new: Entry) -> str | None:
-    """Rows removed (-) and added (+) by table, those of one key next to each other, at most
-    DIFF_ROWS of each table; None if they are not two databases that can be compared."""
+    """Definitions that differ, and rows removed (-) and added (+) by table, those of one key next
+    to each other, at most DIFF_ROWS of each table; None if they are not two databases that can be
+    compared."""
     if not (_is_database(objects, old) and _is_database(objects, new)):
         return None
     try:
@@ -39,43 +40,56 @@ def _is_database(objects: Objects, entry: Entry) -> bool:
 def _tables(conn: apsw.Connection) -> list[str]:
     here, there = _schema(conn, "main"), _schema(conn, "old")
     found: list[str] = []
-    for name in sorted(here.keys() | there.keys()):
-        if here.get(name) != there.get(name):
-            verb = "added" if name not in there else "removed" if name not in here else "rebuilt"
-            found.append(f"@@ table {name} {verb} @@\n")
-        elif lines := _rows(conn, name):
-            found += [f"@@ table {name} @@\n", *lines]
-    return found
+    for of in sorted(here.keys() | there.keys()):
+        kind, name = of
+        if here.get(of) != there.get(of):
+            verb = "added" if of not in there else "removed" if of not in here else "rebuilt"
+            found.append(f"@@ {kind} {_plain(name)} {verb} @@\n")
+        elif kind == "table" and not here[of][1].lower().startswith("create virtual"):
+            lines = _rows(conn, name)  # what virtual ones keep shows as tables, too
+            found += [f"@@ table {_plain(name)} @@\n", *lines] if lines else []
+    for said in ("user_version", "application_id"):
+        old, new = (conn.execute(f"pragma {side}.{said}").get for side in ("old", "main"))
+        if old != new:
+            found.append(f"@@ {said} @@\n-{_shown(old)}\n+{_shown(new)}\n")
+    # INVARIANT W67: databases that are not the same are never shown as if nothing had changed
+    return found or ["(no row and no definition differs, only how the file holds them)\n"]
 
 
-def _schema(conn: apsw.Connection, schema: str) -> dict[str, str]:
-    """Ordinary tables and how they were made. What virtual ones keep shows as tables, too."""
+def _schema(conn: apsw.Connection, side: str) -> dict[tuple[str, str], tuple[str, str]]:
+    """All that is defined, by kind and name: what it belongs to and how it was made. An index
+    without a text is a part of its table's definition."""
     listed = conn.execute(
-        f"select name, sql from {schema}.sqlite_schema where type = 'table'"  # noqa: S608
-        " and name not like 'sqlite_%' and sql not like 'create virtual%'"
+        f"select type, name, tbl_name, sql from {side}.sqlite_schema"  # noqa: S608
+        " where type <> 'index' or sql is not null"
     )
-    return {str(name): str(sql) for name, sql in listed}
+    return {(str(kind), str(name)): (str(of), str(sql)) for kind, name, of, sql in listed}
 
 
 def _rows(conn: apsw.Connection, table: str) -> list[str]:
     listed = list(conn.execute("select name, pk from pragma_table_info(?, 'main')", (table,)))
     columns = [str(name) for name, _ in listed]
-    key = [at for at, (_, pk) in enumerate(listed) if pk] or list(range(len(columns)))
-    most = limits.DIFF_ROWS + 1
-    changes: list[tuple[str, int, str]] = []
-    for mark, one, other in (("-", "old", "main"), ("+", "main", "old")):
-        name, wanted = _quoted(table), ", ".join(map(_quoted, columns))
-        order = ", ".join(str(at + 1) for at in key)
-        here, there = (f"select {wanted} from {side}.{name}" for side in (one, other))  # noqa: S608
-        text = f"{here} except {there} order by {order} limit {most}"
-        for row in conn.execute(text):
-            where = ", ".join(_shown(row[at]) for at in key)
-            fields = ", ".join(
-                f"{column}={_shown(value)}" for column, value in zip(columns, row, strict=True)
-            )
-            changes.append((where, mark == "+", f"{mark}{fields}\n"))
-    lines = [line for _, _, line in sorted(changes)]
-    if len(lines) >= most:
+    key = [at for at, (_, pk) in enumerate(listed) if pk] or range(len(columns))
+    sides = " union all ".join(
+        f"select {', '.join(f'{_quoted(name)} as c{at}' for at, name in enumerate(columns))}, "  # noqa: S608
+        f"{times} as times from {side}.{_quoted(table)}"
+        for side, times in (("old", -1), ("main", 1))
+    )
+    # the same row is one of the same types and bytes, as often: 1 is not 1.0, nor 'a' 'A'
+    same = ", ".join(f"c{at} collate binary, typeof(c{at})" for at in range(len(columns)))
+    text = (
+        f"select {', '.join(f'c{at}' for at in range(len(columns)))}, sum(times) as more "  # noqa: S608
+        f"from ({sides}) group by {same} having more <> 0 "
+        f"order by {', '.join(f'c{at}' for at in key)}, more limit {limits.DIFF_ROWS + 1}"
+    )
+    lines: list[str] = []
+    for *row, more in conn.execute(text):
+        fields = (
+            f"{_plain(name)}={_shown(value)}" for name, value in zip(columns, row, strict=True)
+        )
+        often = f" ({abs(more)} times)" if abs(more) > 1 else ""
+        lines.append(f"{'+' if more > 0 else '-'}{', '.join(fields)}{often}\n")
+    if len(lines) > limits.DIFF_ROWS:
         lines[limits.DIFF_ROWS :] = ["(more rows differ)\n"]
     return lines
 
@@ -83,6 +97,11 @@ def _rows(conn: apsw.Connection, table: str) -> list[str]:
 def _shown(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _plain(name: str) -> str:
+    """A name of the file's making, which could look like lines of the diff."""
+    return name if name.isprintable() else repr(name)
 
 
 def _quoted(name: str) -> str:
