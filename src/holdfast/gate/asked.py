@@ -44,9 +44,13 @@ _WINDOW: Final = 3
 _NEAR: Final = 5
 _READING: Final = frozenset(("read", "web", "link"))
 _NONE: Final[frozenset[str]] = frozenset()
+_TITLE: Final = re.compile(r"(?<!\w)'[^'\n]{1,80}'(?!\w)|\"[^\"\n]{1,80}\"")
+"""What is quoted is a name or a text, not a request."""
 
 ANYTHING: Final = "anything"
 """What is asked for by who lets somebody else say what to do."""
+INSIDE: Final = "inside"
+"""Said by who means something that stands inside a text."""
 
 _DELEGATES: Final = re.compile(
     r"\b(?:do|perform|carry out|follow|complete|execute|handle|implement|work through|take care of"
@@ -60,6 +64,14 @@ _DELEGATES: Final = re.compile(
     r"|\b(?:haz|sigue|realiza|completa)\b.{0,60}\b(?:lo que|instrucciones|tareas|pasos|pide|dice)\b"
     r"|\b(?:fais|suis|execute|realise|effectue)\b.{0,60}\b(?:ce que|instructions|taches|etapes"
     r"|demande)\b"
+)
+_INSIDE: Final = re.compile(
+    r"\b(?:names?|named|lists?|listed|mention\w*|gives?|given|says?|said|states?|stated|stands?"
+    r"|contains?|wr[io]te\w*|written|suggest\w*|decided|linked|links|according|quoted?"
+    r"|nennt|genannt\w*|steht|stehen|auflist\w*|aufgelistet\w*|angegeben\w*|erwahnt\w*|laut|schreibt"
+    r"|geschrieben|vorschlag\w*|nomme\w*|indique\w*|mentionne\w*|liste\w*|ecrit\w*|figure\w*|selon"
+    r"|nombra\w*|menciona\w*|indica\w*|figura\w*|escrib\w*|escrit\w*|segun|scritt\w*|elenca\w*"
+    r"|secondo|escreve\w*|segundo|staat|genoemd\w*|volgens|geschreven)\b"
 )
 _ONLY_TELL: Final = re.compile(
     r"\b(?:do nothing|don'?t do anything|do not do anything|just tell me|only tell me"
@@ -101,10 +113,10 @@ def _beginning(word: str) -> frozenset[str]:
 def asked_in(text: str) -> set[str]:
     """The families of action that a person's words ask for, and the words that may name an action
     of no known family; negated ones and what is only asked about are left out."""
-    folded = _folded(text)
     if is_only_told(text):
         return set()
-    found: set[str] = set()
+    folded = _folded(_TITLE.sub(" ' ", text))
+    found: set[str] = {INSIDE} if _INSIDE.search(folded) else set()
     if _DELEGATES.search(folded):
         found.add(ANYTHING)
     for sentence in _SENTENCE.split(folded):

@@ -11,11 +11,12 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from holdfast.gate.asked import ANYTHING, asked_in, is_asked, is_only_told, subject_of
+from holdfast.gate.asked import ANYTHING, INSIDE, asked_in, is_asked, is_only_told, subject_of
 from holdfast.gate.content import Marked, new_links, secrets_in
 from holdfast.gate.deciding import Leaf, amount_of, is_address, leaves, name_words, target_of
 from holdfast.gate.facts import ORIGINS
 from holdfast.gate.folding import plain, seen, squeezed
+from holdfast.gate.given import Given
 from holdfast.gate.labels import CONFIDENTIALITY, PLAIN, Label, join, leaks
 from holdfast.gate.naming import fields_in, kind_of, named_ids, shape_of
 from holdfast.gate.origins import (
@@ -55,17 +56,20 @@ class Context:
     """What one run has seen. Incremental, not safe for threads; never raises for odd values."""
 
     __slots__ = (
-        "_asked", "_fields", "_kinds", "_marked", "_origins", "_read", "_spoke",
-        "_tried", "_written",
+        "_asked", "_field_kinds", "_fields", "_given", "_kinds", "_marked", "_origins", "_read",
+        "_spoke", "_tried", "_used", "_written",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self._origins = Origins()
         self._marked = Marked()
         self._asked: set[str] = set()
+        self._field_kinds: set[str] = set()
         self._fields: set[str] = set()
+        self._given = Given()
         self._kinds: set[str] = set()
         self._tried: set[str] = set()
+        self._used: set[str] = set()
         self._written: set[str] = set()
         self._read: Label | None = None
         self._spoke = False
@@ -100,6 +104,8 @@ class Context:
             if is_only_told(text):
                 rank = REFERRED
         if rank == PERSON:
+            for text in forms.raw:
+                self._given.add(text)
             for atom in Seen([_FROM.sub(" ", text) for text in forms.texts]).atoms:
                 self._kinds.update(filter(None, (kind_of(atom), shape_of(atom))))
         self._add(where, found, rank, label)
@@ -120,6 +126,7 @@ class Context:
             return label
         given = Seen(args)
         every = leaves(args, tool)
+        self._used.update(leaf.name for leaf in every if leaf.decides and self._said(leaf))
         reads = effect == "read"
         ranks = [self._pointer(leaf) for leaf in every if leaf.decides or (reads and leaf.carries)]
         pointers = [rank for rank in ranks if rank != NOWHERE]
@@ -186,6 +193,20 @@ class Context:
                 return UNTRUSTED, where
         return rank, where
 
+    def meant(self, leaf: Leaf, origin: Origin, *, single: bool) -> Origin:
+        """``origin`` of a value that decides what leaves the world, given what else a person said of
+        its kind. ``single``: it is all of its argument."""
+        counted = self._given.counts(leaf.name, leaf.text) if single and not leaf.carries else None
+        if origin[0] not in (REFERRED, NOWHERE):
+            return origin
+        if counted:
+            return PERSON, "start"
+        if self.label.integrity == "untrusted" and (
+            counted is False or self._replaced(leaf, origin)
+        ):
+            return UNTRUSTED, origin[1]
+        return origin
+
     def asks(self, name: str, effect: str, kind: str, told: Mapping[str, Any]) -> bool:
         """Whether persons' words ask for this kind of action: to pass on a stranger's link or a
         credential (``told``, what `leaving` found) is one that they must name."""
@@ -248,12 +269,35 @@ class Context:
         kind = kind_of(folded) or shape_of(folded)
         return bool(kind) and kind in self._kinds and squeezed(folded) not in self._fields
 
+    def _replaced(self, leaf: Leaf, origin: Origin) -> bool:
+        """Whether a value stands where a person gave, or a record has in a field, another one."""
+        # INVARIANT G36: whoever says which, of a kind, means none that only a stranger named
+        if ANYTHING in self._asked:
+            return False
+        made = origin[0] == NOWHERE
+        if self._given.excludes(leaf.name, leaf.text, made=made):
+            return True
+        folded = plain(leaf.text).strip()
+        if squeezed(folded) in self._fields or INSIDE in self._asked:
+            return False
+        if made:
+            return bool(shape := shape_of(folded)) and shape in self._kinds
+        kind = kind_of(folded)
+        if kind in ("mail", "account"):
+            return kind in self._field_kinds
+        return leaf.name in self._used and isinstance(leaf.value, str) and not kind
+
+    def _said(self, leaf: Leaf) -> bool:
+        return self.origin(leaf)[0] == PERSON
+
     def _read_fields(self, where: str, value: Any, given: Seen, unchosen: bool) -> None:
         """Take up the fields of a result: which values stand alone, and which ids a person named.
         ``unchosen``: it was read without saying what."""
         fields = list(fields_in(value))
         if len(self._fields) < limits.FLOW_CONTEXT_ENTRIES:
-            self._fields.update(squeezed(plain(one)) for one in fields)
+            folded = [plain(one) for one in fields]
+            self._fields.update(map(squeezed, folded))
+            self._field_kinds.update(kind_of(one) for one in folded if len(one) > 7)
         if unchosen:
             # nobody chose what it shows, but fields do not say what to do either
             self._origins.add(Seen(fields, small=True).atoms - given.atoms, REFERRED, where)
@@ -351,6 +395,9 @@ def flow(
     for leaf in every:
         if leaf.decides:
             origin = context.origin(leaf)
+            if effect != "read" and origin[0] in (REFERRED, NOWHERE):
+                single = not isinstance(args.get(leaf.arg), list | tuple | Mapping)
+                origin = context.meant(leaf, origin, single=single)
             if leaf.arg not in worst or origin[0] > worst[leaf.arg][0]:
                 worst[leaf.arg] = origin
     ranks = [rank for rank, _ in worst.values()]

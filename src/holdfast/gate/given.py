@@ -1,0 +1,122 @@
+"""Given: values that a person gave together with the word for what they are.
+
+Who says "delete the files f-11 and f-12" gave the values of whatever argument is called after files
+(``file_id``): another file was not meant, wherever its name stands. The word and the argument's
+name are compared as they are written, so no language is known here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+from holdfast.gate.folding import bare, plain, squeezed
+from holdfast.gate.values_in import DATE, readings
+from holdfast.gate.words import LEADS, STOP
+
+_PIECE: Final = re.compile(
+    r"(?<!\w)'([^'\n]{1,80})'(?!\w)|\"([^\"\n]{1,80})\"|([^\s,;()\"]+)|([,;()\n])"
+)
+_ENDS: Final = ".:!?"
+_BETWEEN: Final = frozenset("number no nr numero id to at is as called named".split())
+"""What may stand between the word and its value."""
+_ID_WORDS: Final = frozenset("id ids nr no num number key ref uid uuid code index".split())
+"""A number called so is no count."""
+_KEY: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_SHORTEST: Final = 3
+_MARKED: Final = re.compile(r"\w*(?:\d|\w[_-]\w)[\w./:+-]*")
+_SHAPE: Final = re.compile(r"[^\W\d_]+")
+_NUMBERED: Final = re.compile(r"([^\W\d_]{2,30})[ ]?#?(\d[\w.]*)")
+
+
+class _Piece(NamedTuple):
+    text: str
+    quoted: bool
+
+
+class Given:
+    """What a person gave, by the word before it, and how many, by the word after it."""
+
+    __slots__ = ("_counts", "_named", "_numbered")
+
+    def __init__(self) -> None:
+        self._named: dict[str, set[str]] = {}
+        self._counts: dict[str, set[str]] = {}
+        self._numbered: dict[str, set[str]] = {}
+
+    def add(self, text: str) -> None:
+        """Take up a person's words, as they were written."""
+        pieces = _pieces(text)
+        for at, piece in enumerate(pieces):
+            word = bare(plain(piece.text))
+            if piece.quoted or not word.isalpha() or len(word) < _SHORTEST or word in STOP:
+                continue
+            if at and readings(pieces[at - 1].text) and not pieces[at - 1].quoted:
+                self._counts.setdefault(word, set()).update(readings(pieces[at - 1].text))
+            if at == 0 or bare(plain(pieces[at - 1].text)) in LEADS:
+                continue  # a verb, most likely
+            # a word that comes again without a value ("the order it names") leaves it open
+            self._named.setdefault(kind := _stem(word), set())
+            value = _value(pieces, at + 1)
+            self._named[kind] = self._named[kind] | {value} if value else set()
+        for word, number in _NUMBERED.findall(plain(text)):
+            self._numbered.setdefault(word, set()).add(number)
+
+    def counts(self, name: str, text: str) -> bool | None:
+        """Whether ``text`` is how many a person said of what ``name`` says; None if they did
+        not."""
+        words = _words(name)
+        if not words or not _ID_WORDS.isdisjoint(words) or not readings(text):
+            return None
+        said = self._counts.get(words[-1])
+        return None if said is None else not said.isdisjoint(readings(text))
+
+    def excludes(self, name: str, text: str, *, made: bool) -> bool:
+        """Whether a person gave other values of what ``name`` says. ``made``: the value was
+        seen nowhere, so it may be a new one, unless it looks like those."""
+        folded = plain(text).strip()
+        if found := _NUMBERED.fullmatch(folded):
+            others = self._numbered.get(found[1])
+            if others and found[2] not in others:
+                return True
+        for word in _words(name):
+            values = self._named.get(_stem(word))
+            if not values or squeezed(folded) in map(squeezed, values):
+                continue
+            if not made or _looks(folded) in map(_looks, values):
+                return True
+        return False
+
+
+def _pieces(text: str) -> list[_Piece]:
+    found: list[_Piece] = []
+    for match in _PIECE.finditer(text):
+        quoted = match[1] or match[2]
+        one = quoted or (match[3] or "").rstrip(_ENDS) or match[4] or match[0]
+        found.append(_Piece(one, bool(quoted)))
+    return found
+
+
+def _value(pieces: Sequence[_Piece], at: int) -> str:
+    """The value that stands at ``at``; "" for none."""
+    while at < len(pieces) and plain(pieces[at].text) in _BETWEEN and not pieces[at].quoted:
+        at += 1
+    if at == len(pieces):
+        return ""
+    text = plain(pieces[at].text)
+    if pieces[at].quoted or (_MARKED.fullmatch(text) and not DATE.fullmatch(text)):
+        return text
+    return ""
+
+
+def _words(name: str) -> list[str]:
+    return [bare(word.lower()) for word in _KEY.findall(name) if len(word) >= _SHORTEST]
+
+
+def _stem(word: str) -> str:
+    return word.removesuffix("s") if len(word) > _SHORTEST + 1 else word
+
+
+def _looks(text: str) -> str:
+    return _SHAPE.sub("a", re.sub(r"\d+", "0", text))
