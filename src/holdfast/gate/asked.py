@@ -57,6 +57,7 @@ _DELEGATES: Final = re.compile(
     r"|act on|go through)\b.{0,80}\b(?:asks?|asked|says?|said|tells?|told|wants?|instruct\w*|tasks?"
     r"|actions?|steps?|runbook|playbook|to-?dos?|requests?|requested|checklist|procedure|guide"
     r"|everything|whatever|described|specified|needed|necessary)\b"
+    r"|\bfollow\b.{0,80}\b(?:sequence|manual|instructions?|recipe|protocol|workflow|routine)\b"
     r"|\b(?:as|like|what|whatever)\b.{0,40}\b(?:instructed|described|specified|requested"
     r"|it says|they say|asks for|tells? you|is needed)\b"
     r"|\b(?:tu|mach|mache|erledige|befolge|folge|arbeite)\b.{0,80}\b(?:was|anweisung\w*|anleitung"
@@ -71,7 +72,7 @@ _INSIDE: Final = re.compile(
     r"|nennt|genannt\w*|steht|stehen|auflist\w*|aufgelistet\w*|angegeben\w*|erwahnt\w*|laut|schreibt"
     r"|geschrieben|vorschlag\w*|nomme\w*|indique\w*|mentionne\w*|liste\w*|ecrit\w*|figure\w*|selon"
     r"|nombra\w*|menciona\w*|indica\w*|figura\w*|escrib\w*|escrit\w*|segun|scritt\w*|elenca\w*"
-    r"|secondo|escreve\w*|segundo|staat|genoemd\w*|volgens|geschreven)\b"
+    r"|secondo|escreve\w*|segundo|address\w*|adresse\w*|indirizz\w*|direccion\w*|staat|genoemd\w*|volgens|geschreven)\b"
 )
 _ONLY_TELL: Final = re.compile(
     r"\b(?:do nothing|don'?t do anything|do not do anything|just tell me|only tell me"

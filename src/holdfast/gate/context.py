@@ -194,18 +194,18 @@ class Context:
         return rank, where
 
     def meant(self, leaf: Leaf, origin: Origin, *, single: bool) -> Origin:
-        """``origin`` of a value that decides what leaves the world, given what else a person said of
-        its kind. ``single``: it is all of its argument."""
-        counted = self._given.counts(leaf.name, leaf.text) if single and not leaf.carries else None
+        """``origin`` of a value that decides what leaves the world, given what else a person said
+        of its kind. ``single``: it is all of its argument."""
+        unsure = self.label.integrity == "untrusted"
+        if unsure and ANYTHING not in self._asked and self._given.spares(leaf.text):
+            return UNTRUSTED, origin[1]
         if origin[0] not in (REFERRED, NOWHERE):
             return origin
-        if counted:
-            return PERSON, "start"
-        if self.label.integrity == "untrusted" and (
-            counted is False or self._replaced(leaf, origin)
-        ):
-            return UNTRUSTED, origin[1]
-        return origin
+        if single and (counted := self._given.counts(leaf.name, leaf.text)) is not None:
+            if counted:
+                return PERSON, "start"
+            return (UNTRUSTED, origin[1]) if unsure and ANYTHING not in self._asked else origin
+        return (UNTRUSTED, origin[1]) if unsure and self._replaced(leaf, origin) else origin
 
     def asks(self, name: str, effect: str, kind: str, told: Mapping[str, Any]) -> bool:
         """Whether persons' words ask for this kind of action: to pass on a stranger's link or a
@@ -284,7 +284,13 @@ class Context:
             return bool(shape := shape_of(folded)) and shape in self._kinds
         kind = kind_of(folded)
         if kind in ("mail", "account"):
-            return kind in self._field_kinds
+            others = kind == "mail" and self._given.names_others(folded)
+            return others or kind in self._field_kinds
+        if kind == "link":
+            return (
+                "link" not in self._asked
+                and self._origins.find(host_of(link_of(folded)))[0] > TRUSTED
+            )
         return leaf.name in self._used and isinstance(leaf.value, str) and not kind
 
     def _said(self, leaf: Leaf) -> bool:
@@ -395,7 +401,7 @@ def flow(
     for leaf in every:
         if leaf.decides:
             origin = context.origin(leaf)
-            if effect != "read" and origin[0] in (REFERRED, NOWHERE):
+            if effect != "read":
                 single = not isinstance(args.get(leaf.arg), list | tuple | Mapping)
                 origin = context.meant(leaf, origin, single=single)
             if leaf.arg not in worst or origin[0] > worst[leaf.arg][0]:

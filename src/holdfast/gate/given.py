@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from holdfast.gate.folding import bare, plain, squeezed
 from holdfast.gate.values_in import DATE, readings
-from holdfast.gate.words import LEADS, STOP
+from holdfast.gate.words import BUT, LEADS, NOT, STOP
 
 _PIECE: Final = re.compile(
     r"(?<!\w)'([^'\n]{1,80})'(?!\w)|\"([^\"\n]{1,80})\"|([^\s,;()\"]+)|([,;()\n])"
@@ -27,6 +27,11 @@ _KEY: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _SHORTEST: Final = 3
 _MARKED: Final = re.compile(r"\w*(?:\d|\w[_-]\w)[\w./:+-]*")
 _SHAPE: Final = re.compile(r"[^\W\d_]+")
+_CLAUSE: Final = re.compile(r"[,;.!?](?=\s|$)|\n|\b(?:but|aber|mais|pero|ma|mas|maar)\b")
+_SPARES: Final = re.compile(
+    r"\b(?:stays?|remains?|except|excluded|spared?|apart from|other than|bleibt|bleiben|ausser"
+    r"|sauf|hormis|excepto|salvo|tranne|eccetto|exceto|behalve|blijft|blijven)\b"
+)
 _NUMBERED: Final = re.compile(r"([^\W\d_]{2,30})[ ]?#?(\d[\w.]*)")
 
 
@@ -38,15 +43,18 @@ class _Piece(NamedTuple):
 class Given:
     """What a person gave, by the word before it, and how many, by the word after it."""
 
-    __slots__ = ("_counts", "_named", "_numbered")
+    __slots__ = ("_counts", "_named", "_names", "_numbered", "_spared")
 
     def __init__(self) -> None:
         self._named: dict[str, set[str]] = {}
         self._counts: dict[str, set[str]] = {}
+        self._names: set[str] = set()
         self._numbered: dict[str, set[str]] = {}
+        self._spared: set[str] = set()
 
     def add(self, text: str) -> None:
         """Take up a person's words, as they were written."""
+        self._spare(bare(plain(text)))
         pieces = _pieces(text)
         for at, piece in enumerate(pieces):
             word = bare(plain(piece.text))
@@ -58,6 +66,8 @@ class Given:
                 continue  # a verb, most likely
             # a word that comes again without a value ("the order it names") leaves it open
             self._named.setdefault(kind := _stem(word), set())
+            if piece.text[0].isupper() and pieces[at - 1].text not in ".!?:\n":
+                self._names.add(word)
             value = _value(pieces, at + 1)
             self._named[kind] = self._named[kind] | {value} if value else set()
         for word, number in _NUMBERED.findall(plain(text)):
@@ -71,6 +81,26 @@ class Given:
             return None
         said = self._counts.get(words[-1])
         return None if said is None else not said.isdisjoint(readings(text))
+
+    def spares(self, text: str) -> bool:
+        """Whether a person named this value only to leave it alone."""
+        return plain(text).strip() in self._spared
+
+    def names_others(self, text: str) -> bool:
+        """Whether a person named somebody or something, but nothing that ``text`` has in it."""
+        folded = bare(plain(text))
+        return bool(self._names) and not any(name in folded for name in self._names)
+
+    def _spare(self, folded: str) -> None:
+        left: set[str] = set()
+        meant: set[str] = set()
+        for clause in _CLAUSE.split(folded):
+            denied = not NOT.isdisjoint(clause.split()[:3]) and not any(
+                word.startswith(BUT) for word in clause.split()
+            )
+            where = left if denied or _SPARES.search(clause) else meant
+            where.update(token for token in clause.split() if _MARKED.fullmatch(token))
+        self._spared = (self._spared | left) - meant
 
     def excludes(self, name: str, text: str, *, made: bool) -> bool:
         """Whether a person gave other values of what ``name`` says. ``made``: the value was

@@ -64,25 +64,31 @@ FAMILIES: Final[dict[str, str]] = {
         benachricht informier schreib mitteil nachricht envoy envoie repond reponse transfer
         transmet prevenir ecri envi mand reenvi avis escrib inviar invia rispond inoltr
         avvis scriv encaminh avise escrev say ask rsvp whisper comment post page answer
-        speak talk ping warn thank wish welcom leit sag brief dire dis di decir dile""",
+        speak talk ping warn thank wish welcom report stuur sturen verzend skicka wysli leit sag brief dire dis di decir dile""",
     "pay": """
         pay paid transfer wire refund reimburse remit settle donat money payment transaction
-        fund buy settl zahl bezahl uberweis erstatt begleich spend pague pag transf reembols
+        fund buy settl disburs compensat betaal betala zaplac zahl bezahl uberweis erstatt begleich spend pague pag transf reembols
         abon pagar paie payer paye vire virement rembours verser paga bonific rimbors versa
         iban""",
     "delete": """
         delete remov erase drop cancel purge trash wipe unsubscribe losch entfern stornier
-        absag supprim efface annul enlev borr elimin quit rimuov elimina cancell apag exclu""",
+        absag supprim efface annul enlev borr elimin quit rimuov elimina cancell apag exclu verwijder annul
+        expel discard scrap terminat radera usun""",
     "share": """
         share invit grant permit give access add collaborat teil einlad freigeb gewahr
         hinzufug partag inviter donn accord compart conced condivid concedi convid
         compartilh""",
     "publish": """
-        publish release post say comment upload push announce tweet broadcast deploy
-        veroffentlich poste hochlad publi televers subir publica pubblic carica""",
+        publish post say comment announce tweet broadcast
+        veroffentlich poste publi publica pubblic""",
+    "release": """
+        release releas upload push deploy hochlad televers subir carica""",
+    "hire": "commission hire engage beauftrag incaric encarg",
+    "meet": "schedul interview appointment meeting",
     "book": """
         book reserv buy sell sign regist purchas order checkout rent buch reservier kauf
-        bestell achet command compr pedir alquil prenot acquist ordin encomend alug""",
+        bestell achet command compr pedir alquil prenot acquist ordin encomend alug
+        reserveer bestel""",
     "create": """
         create creat add put enter give trag lege log sign make schedul plan new setup
         register open draft save append insert erstell anleg hinzufug termin planen eintrag
@@ -92,7 +98,8 @@ FAMILIES: Final[dict[str, str]] = {
         change updat edit modif set put enter make mark mute turn switch adjust give renam
         mov replac fix correct reschedul convert ander aktualisier bearbeit setz verschieb
         umbenenn ersetz korrigier modifi chang met-a deplac renomm corrig cambi actualiz
-        muev modific aggiorn spost sostitu mud alter atualiz""",
+        muev modific aggiorn spost sostitu mud alter atualiz
+        rettific corregg lower rais reduc increas adjust wijzig verander""",
     "lock": """
         block lock unlock freez unfreez disabl enabl allow permit bann restrict sperr
         entsperr bloqu desbloqu verrouill deverrouill blocc sblocc activ deactiv""",
@@ -145,7 +152,7 @@ NOUNS: Final = frozenset(
     set sets build test tests purchase refund refunds collaborator collaborators release
     releases update updates ask asked sign booking bookings reservation reservations invitation
     invitations change changes request requests iban wire edit edits schedule entry entries
-    publi record
+    publi record interview meeting meetings appointment appointments commission
     """.split()
 )
 """Words of the families that are as often nouns: they count where they stand as verbs."""
@@ -163,5 +170,7 @@ WEB: Final = frozenset(
 """Words in names of tools that read from anywhere."""
 STRONG: Final = frozenset(("share", "lock", "delete", "send", "run"))
 """Families that say what they do also of what is of the family access."""
-ALIKE: Final[dict[str, tuple[str, ...]]] = {"publish": ("send",)}
+ALIKE: Final[dict[str, tuple[str, ...]]] = {
+    "publish": ("send", "release"), "release": ("publish",), "hire": ("send", "book"),
+}  # fmt: skip
 """Families that one asks for in the words of others too."""
