@@ -67,12 +67,12 @@ _DELEGATES: Final = re.compile(
     r"|demande)\b"
 )
 _INSIDE: Final = re.compile(
-    r"\b(?:names?|named|lists?|listed|mention\w*|gives?|given|says?|said|states?|stated|stands?"
-    r"|contains?|wr[io]te\w*|written|suggest\w*|decided|linked|links|according|quoted?"
+    r"\b(?:names|named|lists|listed|mention\w*|gives|given|says|said|states|stated"
+    r"|stands?|contains|wrote|writes|written|suggest\w*|decided|linked|links|according|quoted|quotes"
     r"|nennt|genannt\w*|steht|stehen|auflist\w*|aufgelistet\w*|angegeben\w*|erwahnt\w*|laut|schreibt"
-    r"|geschrieben|vorschlag\w*|nomme\w*|indique\w*|mentionne\w*|liste\w*|ecrit\w*|figure\w*|selon"
-    r"|nombra\w*|menciona\w*|indica\w*|figura\w*|escrib\w*|escrit\w*|segun|scritt\w*|elenca\w*"
-    r"|secondo|escreve\w*|segundo|address\w*|adresse\w*|indirizz\w*|direccion\w*|staat|genoemd\w*|volgens|geschreven)\b"
+    r"|geschrieben|vorschlag\w*|nomme\w*|indique\w*|mentionne\w*|ecrit\w*|selon"
+    r"|nombra\w*|menciona\w*|indica\w*|figura\w*|escribio|escrit\w*|segun|scritt\w*|elenca\w*"
+    r"|secondo|escreveu|segundo|address\w*|adresse\w*|indirizz\w*|direccion\w*|staat|genoemd\w*|volgens|geschreven)\b"
 )
 _ONLY_TELL: Final = re.compile(
     r"\b(?:do nothing|don'?t do anything|do not do anything|just tell me|only tell me"
@@ -218,7 +218,7 @@ def is_asked(wanted: set[str], spoke: bool, name: str, effect: str, kind: str) -
     if any("!" + word in wanted for word in unknown):
         return True
     if families:
-        unknown = [word for word in unknown if word == words[0]]
+        return words[0] in unknown and "=" + words[0] in wanted
     return any(_named(word, wanted) for word in unknown if len(word) > _SHORTEST)
 
 

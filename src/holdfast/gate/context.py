@@ -18,7 +18,7 @@ from holdfast.gate.facts import ORIGINS
 from holdfast.gate.folding import plain, seen, squeezed
 from holdfast.gate.given import Given
 from holdfast.gate.labels import CONFIDENTIALITY, PLAIN, Label, join, leaks
-from holdfast.gate.naming import fields_in, kind_of, named_ids, shape_of
+from holdfast.gate.naming import fields_in, keys_in, kind_of, named_ids, shape_of
 from holdfast.gate.origins import (
     NOWHERE,
     PERSON,
@@ -31,7 +31,7 @@ from holdfast.gate.origins import (
 )
 from holdfast.gate.tools import ToolFacts
 from holdfast.gate.values_in import Forms, Seen, atoms, host_of, link_of
-from holdfast.gate.words import STOP
+from holdfast.gate.words import LABELS, STOP
 from holdfast.values import limits
 
 __all__ = ["Context", "amount_of", "flow", "target_of"]
@@ -56,8 +56,19 @@ class Context:
     """What one run has seen. Incremental, not safe for threads; never raises for odd values."""
 
     __slots__ = (
-        "_asked", "_field_kinds", "_fields", "_given", "_kinds", "_marked", "_origins", "_read",
-        "_spoke", "_tried", "_used", "_written",
+        "_asked",
+        "_field_kinds",
+        "_fields",
+        "_given",
+        "_keys",
+        "_kinds",
+        "_marked",
+        "_origins",
+        "_read",
+        "_spoke",
+        "_tried",
+        "_used",
+        "_written",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -67,6 +78,7 @@ class Context:
         self._field_kinds: set[str] = set()
         self._fields: set[str] = set()
         self._given = Given()
+        self._keys: set[str] = set()
         self._kinds: set[str] = set()
         self._tried: set[str] = set()
         self._used: set[str] = set()
@@ -278,20 +290,29 @@ class Context:
         if self._given.excludes(leaf.name, leaf.text, made=made):
             return True
         folded = plain(leaf.text).strip()
-        if squeezed(folded) in self._fields or INSIDE in self._asked:
+        if squeezed(folded) in self._fields:
             return False
+        kind = kind_of(folded)
+        if kind == "account" and (kind, origin[1]) in self._field_kinds:
+            return True
+        if INSIDE in self._asked:
+            return False
+        if isinstance(leaf.value, int | float) and self._given.pays_others(leaf.name):
+            return True
         if made:
             return bool(shape := shape_of(folded)) and shape in self._kinds
-        kind = kind_of(folded)
         if kind in ("mail", "account"):
             others = kind == "mail" and self._given.names_others(folded)
-            return others or kind in self._field_kinds
+            return others or kind in (one for one, _ in self._field_kinds)
         if kind == "link":
             return (
                 "link" not in self._asked
                 and self._origins.find(host_of(link_of(folded)))[0] > TRUSTED
             )
-        return leaf.name in self._used and isinstance(leaf.value, str) and not kind
+        named = leaf.name in self._used or (
+            leaf.name in self._keys and LABELS.isdisjoint(name_words(leaf.name))
+        )
+        return named and isinstance(leaf.value, str)
 
     def _said(self, leaf: Leaf) -> bool:
         return self.origin(leaf)[0] == PERSON
@@ -303,7 +324,10 @@ class Context:
         if len(self._fields) < limits.FLOW_CONTEXT_ENTRIES:
             folded = [plain(one) for one in fields]
             self._fields.update(map(squeezed, folded))
-            self._field_kinds.update(kind_of(one) for one in folded if len(one) > 7)
+            self._field_kinds.update(
+                (kind, where) for one in folded if len(one) > 7 and (kind := kind_of(one))
+            )
+            self._keys.update(keys_in(value))
         if unchosen:
             # nobody chose what it shows, but fields do not say what to do either
             self._origins.add(Seen(fields, small=True).atoms - given.atoms, REFERRED, where)

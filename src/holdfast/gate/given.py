@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from holdfast.gate.folding import bare, plain, squeezed
 from holdfast.gate.values_in import DATE, readings
-from holdfast.gate.words import BUT, LEADS, NOT, STOP
+from holdfast.gate.words import AMOUNTS, BUT, LEADS, NOT, STOP
 
 _PIECE: Final = re.compile(
     r"(?<!\w)'([^'\n]{1,80})'(?!\w)|\"([^\"\n]{1,80})\"|([^\s,;()\"]+)|([,;()\n])"
@@ -32,6 +32,12 @@ _SPARES: Final = re.compile(
     r"\b(?:stays?|remains?|except|excluded|spared?|apart from|other than|bleibt|bleiben|ausser"
     r"|sauf|hormis|excepto|salvo|tranne|eccetto|exceto|behalve|blijft|blijven)\b"
 )
+_MONEY: Final = re.compile(
+    r"(?P<limit>\b(?:under|over|below|above|than|least|most|max|maximum|minimum|until|up to|unter|uber"
+    r"|mindestens|hochstens|maximal|bis|moins|plus|menos|mas|meno|piu|max\.) *(?:de |que |di )?)?"
+    r"[$€£]? ?(?<![\w.,-])(?:(?P<exact>\d+[.,]\d\d)|\d+(?= ?(?:[$€£]|eur|usd|dollar|gbp|pound|chf)))"
+    r"(?![\w.,]*\d)"
+)
 _NUMBERED: Final = re.compile(r"([^\W\d_]{2,30})[ ]?#?(\d[\w.]*)")
 
 
@@ -43,9 +49,10 @@ class _Piece(NamedTuple):
 class Given:
     """What a person gave, by the word before it, and how many, by the word after it."""
 
-    __slots__ = ("_counts", "_named", "_names", "_numbered", "_spared")
+    __slots__ = ("_counts", "_money", "_named", "_names", "_numbered", "_spared")
 
     def __init__(self) -> None:
+        self._money = False
         self._named: dict[str, set[str]] = {}
         self._counts: dict[str, set[str]] = {}
         self._names: set[str] = set()
@@ -54,7 +61,9 @@ class Given:
 
     def add(self, text: str) -> None:
         """Take up a person's words, as they were written."""
-        self._spare(bare(plain(text)))
+        self._spare(folded := bare(plain(text)))
+        sums = [found for found in _MONEY.finditer(folded) if not found["limit"]]
+        self._money = self._money or bool(sums)
         pieces = _pieces(text)
         for at, piece in enumerate(pieces):
             word = bare(plain(piece.text))
@@ -81,6 +90,10 @@ class Given:
             return None
         said = self._counts.get(words[-1])
         return None if said is None else not said.isdisjoint(readings(text))
+
+    def pays_others(self, name: str) -> bool:
+        """Whether ``name`` is of an amount, and a person said how much."""
+        return self._money and not AMOUNTS.isdisjoint(_words(name))
 
     def spares(self, text: str) -> bool:
         """Whether a person named this value only to leave it alone."""
@@ -111,7 +124,7 @@ class Given:
             if others and found[2] not in others:
                 return True
         for word in _words(name):
-            values = self._named.get(_stem(word))
+            values = self._named.get(_stem(word)) or self._named.get(_stem(word) + "ed")
             if not values or squeezed(folded) in map(squeezed, values):
                 continue
             if not made or _looks(folded) in map(_looks, values):
@@ -135,6 +148,9 @@ def _value(pieces: Sequence[_Piece], at: int) -> str:
     if at == len(pieces):
         return ""
     text = plain(pieces[at].text)
+    after = plain(pieces[at + 1].text) if at + 1 < len(pieces) else ""
+    if pieces[at].text.istitle() and text.isalpha() and _MARKED.fullmatch(after):
+        return f"{text} {after}"
     if pieces[at].quoted or (_MARKED.fullmatch(text) and not DATE.fullmatch(text)):
         return text
     return ""

@@ -52,6 +52,13 @@ def fields_in(value: Any) -> Iterator[str]:
                 yield text[: limits.FLOW_LINE_CHARS]
 
 
+def keys_in(value: Any) -> set[str]:
+    """The names of the fields of a value that hold a text."""
+    if scalar_text(value) is not None:
+        return set()
+    return {key for one in _walk(value) for key, item in one if key and isinstance(item, str)}
+
+
 def named_ids(value: Any, named: Callable[[str], bool]) -> set[str]:
     """The atoms of ids in records of which another field is ``named``."""
     found: list[Any] = []

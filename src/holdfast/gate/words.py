@@ -15,6 +15,11 @@ STOP: Final = frozenset(
 )
 """Words that say nothing by themselves (English, German, French, Spanish, Italian, Portuguese)."""
 
+LABELS: Final = frozenset(
+    "name title topic label value tag theme headline heading titel titulo titre titolo".split()
+)
+"""Arguments of these names say what something new is called."""
+
 CONTENT: Final = frozenset(
     """
     body text content contents message msg subject description note notes comment comments summary
@@ -40,6 +45,8 @@ HOW: Final = frozenset(
 """Arguments of these names say how, not what: neither deciding nor content, unless an address."""
 
 AMOUNT: Final = ("amount", "price", "total", "sum", "cost", "fee", "budget", "quantity", "qty")
+AMOUNTS: Final = frozenset((*AMOUNT, "euros", "betrag", "bedrag", "importe", "montant", "importo"))
+"""Arguments of these names say how much money, or of what."""
 TARGET: Final = (
     "recipient", "recipients", "to", "target", "payee", "beneficiary", "iban", "account",
     "destination", "address", "email", "emails", "user", "username", "channel", "participants",
@@ -64,15 +71,18 @@ FAMILIES: Final[dict[str, str]] = {
         benachricht informier schreib mitteil nachricht envoy envoie repond reponse transfer
         transmet prevenir ecri envi mand reenvi avis escrib inviar invia rispond inoltr
         avvis scriv encaminh avise escrev say ask rsvp whisper comment post page answer
-        speak talk ping warn thank wish welcom report stuur sturen verzend skicka wysli leit sag brief dire dis di decir dile""",
+        speak talk ping warn thank wish welcom report stuur sturen verzend skicka wysli
+        leit sag brief dire dis di decir dile""",
     "pay": """
         pay paid transfer wire refund reimburse remit settle donat money payment transaction
-        fund buy settl disburs compensat betaal betala zaplac zahl bezahl uberweis erstatt begleich spend pague pag transf reembols
+        fund buy settl disburs compensat betaal betala zaplac zahl bezahl uberweis
+        erstatt begleich spend pague pag transf reembols
         abon pagar paie payer paye vire virement rembours verser paga bonific rimbors versa
         iban""",
     "delete": """
         delete remov erase drop cancel purge trash wipe unsubscribe losch entfern stornier
-        absag supprim efface annul enlev borr elimin quit rimuov elimina cancell apag exclu verwijder annul
+        absag supprim efface annul enlev borr elimin quit rimuov elimina cancell apag
+        exclu verwijder annul
         expel discard scrap terminat radera usun""",
     "share": """
         share invit grant permit give access add collaborat teil einlad freigeb gewahr
