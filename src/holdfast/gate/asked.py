@@ -43,6 +43,7 @@ _NAME: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _WINDOW: Final = 3
 _NEAR: Final = 5
 _READING: Final = frozenset(("read", "web", "link"))
+_WORD: Final = re.compile(r"[^\W\d_]{2}")
 _NONE: Final[frozenset[str]] = frozenset()
 _TITLE: Final = re.compile(r"(?<!\w)'[^'\n]{1,80}'(?!\w)|\"[^\"\n]{1,80}\"")
 """What is quoted is a name or a text, not a request."""
@@ -116,7 +117,7 @@ def asked_in(text: str) -> set[str]:
     of no known family; negated ones and what is only asked about are left out."""
     if is_only_told(text):
         return set()
-    folded = _folded(_TITLE.sub(" ' ", text))
+    folded = _unquoted(_folded(text))
     found: set[str] = {INSIDE} if _INSIDE.search(folded) else set()
     if _DELEGATES.search(folded):
         found.add(ANYTHING)
@@ -134,6 +135,12 @@ def is_only_told(text: str) -> bool:
 
 def _folded(text: str) -> str:
     return _APART.sub(_together, bare(plain(text)))
+
+
+def _unquoted(folded: str) -> str:
+    """``folded`` without what is quoted in it; all of it if nothing else is there."""
+    left = _TITLE.sub(" ' ", folded)
+    return left if _WORD.search(left) else folded
 
 
 def _together(found: re.Match[str]) -> str:

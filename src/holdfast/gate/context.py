@@ -75,7 +75,7 @@ class Context:
         self._origins = Origins()
         self._marked = Marked()
         self._asked: set[str] = set()
-        self._field_kinds: set[str] = set()
+        self._field_kinds: set[tuple[str, str]] = set()
         self._fields: set[str] = set()
         self._given = Given()
         self._keys: set[str] = set()
@@ -178,6 +178,7 @@ class Context:
     def approve(self, args: Mapping[str, Any]) -> None:
         """A person approved an action with these arguments: its values are a person's from now."""
         for leaf in leaves(args, _ANY):
+            self._given.mean(leaf.text)
             found = Seen(leaf.value, small=True)
             if leaf.carries and not leaf.decides:
                 # single words of a long text were approved as that text only
@@ -303,7 +304,7 @@ class Context:
             return bool(shape := shape_of(folded)) and shape in self._kinds
         if kind in ("mail", "account"):
             others = kind == "mail" and self._given.names_others(folded)
-            return others or kind in (one for one, _ in self._field_kinds)
+            return others or any(one == kind for one, _ in self._field_kinds)
         if kind == "link":
             return (
                 "link" not in self._asked

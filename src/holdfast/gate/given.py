@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 from holdfast.gate.folding import bare, plain, squeezed
 from holdfast.gate.values_in import DATE, readings
 from holdfast.gate.words import AMOUNTS, BUT, LEADS, NOT, STOP
+from holdfast.values import limits
 
 _PIECE: Final = re.compile(
     r"(?<!\w)'([^'\n]{1,80})'(?!\w)|\"([^\"\n]{1,80})\"|([^\s,;()\"]+)|([,;()\n])"
@@ -32,13 +33,16 @@ _SPARES: Final = re.compile(
     r"\b(?:stays?|remains?|except|excluded|spared?|apart from|other than|bleibt|bleiben|ausser"
     r"|sauf|hormis|excepto|salvo|tranne|eccetto|exceto|behalve|blijft|blijven)\b"
 )
-_MONEY: Final = re.compile(
-    r"(?P<limit>\b(?:under|over|below|above|than|least|most|max|maximum|minimum|until|up to|unter|uber"
-    r"|mindestens|hochstens|maximal|bis|moins|plus|menos|mas|meno|piu|max\.) *(?:de |que |di )?)?"
-    r"[$€£]? ?(?<![\w.,-])(?:(?P<exact>\d+[.,]\d\d)|\d+(?= ?(?:[$€£]|eur|usd|dollar|gbp|pound|chf)))"
-    r"(?![\w.,]*\d)"
+_LIMIT: Final = (
+    r"under|over|below|above|than|least|most|max|maximum|minimum|until|up to|unter|uber|bis"
+    r"|mindestens|hochstens|maximal|moins|plus|menos|mas|meno|piu"
 )
-_NUMBERED: Final = re.compile(r"([^\W\d_]{2,30})[ ]?#?(\d[\w.]*)")
+_MONEY: Final = re.compile(
+    rf"(?P<limit>\b(?:{_LIMIT})\b *(?:de |que |di )?)?[$€£]? ?(?<![\w.,-])"
+    r"(?:\d{1,12}[.,]\d\d|\d{1,12}(?= ?(?:[$€£]|eur|usd|dollar|gbp|pound|chf)))(?![.,]?\d)"
+)
+"""A sum of money, and whether it is only a limit."""
+_NUMBERED: Final = re.compile(r"\b([^\W\d_]{2,30})[ ]?#?(\d[\w.]{0,40})")
 
 
 class _Piece(NamedTuple):
@@ -78,7 +82,10 @@ class Given:
             if piece.text[0].isupper() and pieces[at - 1].text not in ".!?:\n":
                 self._names.add(word)
             value = _value(pieces, at + 1)
-            self._named[kind] = self._named[kind] | {value} if value else set()
+            if value:
+                self._named[kind].add(value)
+            else:
+                self._named[kind].clear()
         for word, number in _NUMBERED.findall(plain(text)):
             self._numbered.setdefault(word, set()).add(number)
 
@@ -99,6 +106,10 @@ class Given:
         """Whether a person named this value only to leave it alone."""
         return plain(text).strip() in self._spared
 
+    def mean(self, text: str) -> None:
+        """A person approved this value, whatever they said of it before."""
+        self._spared.discard(plain(text).strip())
+
     def names_others(self, text: str) -> bool:
         """Whether a person named somebody or something, but nothing that ``text`` has in it."""
         folded = bare(plain(text))
@@ -112,7 +123,7 @@ class Given:
                 word.startswith(BUT) for word in clause.split()
             )
             where = left if denied or _SPARES.search(clause) else meant
-            where.update(token for token in clause.split() if _MARKED.fullmatch(token))
+            where.update(token for token in clause.split() if _is_marked(token))
         self._spared = (self._spared | left) - meant
 
     def excludes(self, name: str, text: str, *, made: bool) -> bool:
@@ -149,11 +160,16 @@ def _value(pieces: Sequence[_Piece], at: int) -> str:
         return ""
     text = plain(pieces[at].text)
     after = plain(pieces[at + 1].text) if at + 1 < len(pieces) else ""
-    if pieces[at].text.istitle() and text.isalpha() and _MARKED.fullmatch(after):
+    if pieces[at].text.istitle() and text.isalpha() and _is_marked(after):
         return f"{text} {after}"
-    if pieces[at].quoted or (_MARKED.fullmatch(text) and not DATE.fullmatch(text)):
+    if pieces[at].quoted or (_is_marked(text) and not DATE.fullmatch(text)):
         return text
     return ""
+
+
+def _is_marked(text: str) -> bool:
+    """Whether a word looks like a value: it has a digit, or parts that are tied together."""
+    return len(text) <= limits.FLOW_LINE_CHARS and bool(_MARKED.fullmatch(text))
 
 
 def _words(name: str) -> list[str]:
