@@ -196,7 +196,7 @@ def families_of_tool(name: str) -> tuple[frozenset[str], tuple[str, ...]]:
 def subject_of(name: str) -> tuple[str, ...]:
     """The words of a tool's name that say what it is about: all but what says that it reads."""
     words = [_stem(bare(part.lower())) for part in _NAME.findall(name)]
-    return tuple(one for one in words if one not in STOP and len(one) > 2 and not _reads(one))
+    return tuple(one for one in words if one not in STOP and len(one) > 2 and one not in ("inbox","mailbox") and not _reads(one))
 
 
 def _reads(word: str) -> bool:

@@ -261,7 +261,10 @@ class Context:
         """How far a deciding value points for a person: what stands in a text that they pointed to
         does not point on, but a field does."""
         rank = self.origin(leaf)[0]
-        if rank == REFERRED and squeezed(plain(leaf.text)) not in self._fields:
+        if rank != REFERRED:
+            return rank
+        named = INSIDE in self._asked and leaf.text.replace(" ", "").isalpha()
+        if not named and squeezed(plain(leaf.text)) not in self._fields:
             return UNTRUSTED
         return rank
 
