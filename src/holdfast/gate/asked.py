@@ -22,6 +22,7 @@ from holdfast.gate.words import (
     MAKES,
     NOT,
     NOUNS,
+    PLACES,
     STOP,
     STRONG,
     WEB,
@@ -69,11 +70,14 @@ _DELEGATES: Final = re.compile(
 )
 _INSIDE: Final = re.compile(
     r"\b(?:names|named|lists|listed|mention\w*|gives|given|says|said|states|stated"
-    r"|stands?|contains|wrote|writes|written|suggest\w*|decided|linked|links|according|quoted|quotes"
-    r"|nennt|genannt\w*|steht|stehen|auflist\w*|aufgelistet\w*|angegeben\w*|erwahnt\w*|laut|schreibt"
+    r"|stands?|contains|wrote|writes|written|suggest\w*|decided|linked|links|according|quoted"
+    r"|quotes"
+    r"|nennt|genannt\w*|steht|stehen|auflist\w*|aufgelistet\w*|angegeben\w*|erwahnt\w*|laut"
+    r"|schreibt"
     r"|geschrieben|vorschlag\w*|nomme\w*|indique\w*|mentionne\w*|ecrit\w*|selon"
     r"|nombra\w*|menciona\w*|indica\w*|figura\w*|escribio|escrit\w*|segun|scritt\w*|elenca\w*"
-    r"|secondo|escreveu|segundo|address\w*|adresse\w*|indirizz\w*|direccion\w*|staat|genoemd\w*|volgens|geschreven)\b"
+    r"|secondo|escreveu|segundo|address\w*|adresse\w*|indirizz\w*|direccion\w*|staat"
+    r"|genoemd\w*|volgens|geschreven)\b"
 )
 _ONLY_TELL: Final = re.compile(
     r"\b(?:do nothing|don'?t do anything|do not do anything|just tell me|only tell me"
@@ -196,7 +200,8 @@ def families_of_tool(name: str) -> tuple[frozenset[str], tuple[str, ...]]:
 def subject_of(name: str) -> tuple[str, ...]:
     """The words of a tool's name that say what it is about: all but what says that it reads."""
     words = [_stem(bare(part.lower())) for part in _NAME.findall(name)]
-    return tuple(one for one in words if one not in STOP and len(one) > 2 and one not in ("inbox","mailbox") and not _reads(one))
+    said = [one for one in words if one not in STOP and one not in PLACES and len(one) > 2]
+    return tuple(one for one in said if not _reads(one))
 
 
 def _reads(word: str) -> bool:

@@ -138,7 +138,9 @@ class Context:
             return label
         given = Seen(args)
         every = leaves(args, tool)
-        self._used.update(leaf.name for leaf in every if leaf.decides and self._said(leaf))
+        self._used.update(
+            leaf.name for leaf in every if leaf.decides and self.origin(leaf)[0] == PERSON
+        )
         reads = effect == "read"
         ranks = [self._pointer(leaf) for leaf in every if leaf.decides or (reads and leaf.carries)]
         pointers = [rank for rank in ranks if rank != NOWHERE]
@@ -317,9 +319,6 @@ class Context:
             leaf.name in self._keys and LABELS.isdisjoint(name_words(leaf.name))
         )
         return named and isinstance(leaf.value, str)
-
-    def _said(self, leaf: Leaf) -> bool:
-        return self.origin(leaf)[0] == PERSON
 
     def _read_fields(self, where: str, value: Any, given: Seen, unchosen: bool) -> None:
         """Take up the fields of a result: which values stand alone, and which ids a person named.

@@ -172,6 +172,8 @@ LEADS: Final = frozenset(
     """.split()
 )
 """Words before which a verb stands."""
+PLACES: Final = frozenset(("inbox", "mailbox"))
+"""Where things lie: who speaks of the letters means those in the inbox."""
 MAKES: Final = frozenset(("send", "create"))
 """Families of verbs that say only with their object what they do."""
 WEB: Final = frozenset(
