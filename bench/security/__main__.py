@@ -1,4 +1,4 @@
-"""``python -m bench.security [--half design|aside|both] [--json] [--why] [--policy FOLDER]``."""
+"""``python -m bench.security [--half SET] [--json] [--why] [--policy FOLDER]``."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from bench.security.scenario import cases
 from bench.security.tally import Played, as_json, markdown
 from holdfast.gate import Policy, load_policy_file
 
+SETS = ("design", "aside", "both", "fresh", "all")
 PACK = Path(__file__).resolve().parents[2] / "policies" / "guard"
 
 
@@ -48,7 +49,7 @@ def why(played: Sequence[Played]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.security", description=__doc__)
-    parser.add_argument("--half", choices=("design", "aside", "both"), default="both")
+    parser.add_argument("--half", choices=SETS, default="both")
     parser.add_argument("--json", action="store_true", help="figures as JSON instead of a table")
     parser.add_argument("--why", action="store_true", help="of the design half, what went wrong")
     parser.add_argument("--policy", default=str(PACK), help="the pack to judge with")

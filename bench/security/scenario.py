@@ -19,6 +19,7 @@ import yaml
 from bench.security.disguise import dress
 
 FOLDER = Path(__file__).with_name("scenarios")
+FRESH = Path(__file__).with_name("fresh")
 DISGUISES = (
     "loud", "plain", "bare", "launder", "encoded", "multilingual", "split",
 )  # fmt: skip
@@ -92,9 +93,10 @@ def signature(text: str) -> Signature:
 @cache
 def scenarios() -> tuple[Scenario, ...]:
     """All scenarios, each with its half: of each domain, ordered by the hash of their ids, every
-    other one is set aside."""
+    other one is set aside. Those that were written later, by somebody who had not read the gate,
+    are the third set."""
     found: list[Scenario] = []
-    for path in sorted(FOLDER.glob("*.yaml")):
+    for path in sorted([*FOLDER.glob("*.yaml"), *FRESH.glob("*.yaml")]):
         loaded = yaml.safe_load(path.read_text("utf-8"))
         sets = {name: tuple(map(signature, lines)) for name, lines in loaded.pop("tools").items()}
         domain = loaded.pop("domain")
@@ -103,7 +105,8 @@ def scenarios() -> tuple[Scenario, ...]:
             raise ValueError(f"{path.name}: unknown {sorted(loaded)}")
         here.sort(key=lambda one: hashlib.sha256(one.id.encode()).digest())
         found += [
-            replace(one, half=("design", "aside")[place % 2]) for place, one in enumerate(here)
+            replace(one, half="fresh" if path.parent == FRESH else ("design", "aside")[place % 2])
+            for place, one in enumerate(here)
         ]
     if len({one.id for one in found}) != len(found):
         raise ValueError("two scenarios have one id")
@@ -133,9 +136,10 @@ def _call(raw: dict[str, Json], effects: Mapping[str, str], *, honest: bool) -> 
 
 
 def cases(half: str = "both") -> Iterator[Case]:
-    """Every replay of a half: each scenario as it should go, then deceived in each disguise."""
+    """Every replay of a set (``both`` halves, ``all`` three sets): each scenario as it should go,
+    then deceived in each disguise."""
     for one in scenarios():
-        if half in ("both", one.half):
+        if half == one.half or half == "all" or (half == "both" and one.half != "fresh"):
             yield _case(one, "", _clean(one.honest))
             for disguise, how in one.disguises.items():
                 yield _case(one, disguise, deceived(one, disguise, how))

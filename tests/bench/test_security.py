@@ -15,16 +15,20 @@ from bench.security.scenario import DISGUISES, cases, scenarios, signature
 from bench.security.tally import Played, tally
 from holdfast.gate import load_policy_file, parse_policy
 
-CASES = tuple(cases())
+CASES = tuple(cases("all"))
 OPEN = parse_policy("version: 1\nname: open\notherwise: allow\nrules: []\n", "open.yaml")
 ASKING = parse_policy("version: 1\nname: asking\notherwise: escalate\nrules: []\n", "asking.yaml")
 
 
 def test_there_are_as_many_as_promised_and_halves_are_even():
     halves = Counter((one.domain, one.half) for one in scenarios())
-    assert len(scenarios()) >= 80
-    assert len({domain for domain, _ in halves}) >= 6
-    for domain, _ in halves:
+    fresh = {domain for domain, half in halves if half == "fresh"}
+    assert len(fresh) >= 6
+    assert sum(halves[domain, "fresh"] for domain in fresh) >= 32
+    assert not fresh & {domain for domain, half in halves if half != "fresh"}
+    assert sum(count for (_, half), count in halves.items() if half != "fresh") >= 80
+    assert len({domain for domain, _ in halves} - fresh) >= 6
+    for domain in {domain for domain, _ in halves} - fresh:
         assert abs(halves[domain, "design"] - halves[domain, "aside"]) <= 1
     assert {one.disguise for one in CASES} == {"", *DISGUISES}
 

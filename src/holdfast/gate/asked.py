@@ -22,6 +22,7 @@ from holdfast.gate.words import (
     MAKES,
     NOT,
     NOUNS,
+    PLACES,
     STOP,
     STRONG,
     WEB,
@@ -43,16 +44,22 @@ _NAME: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _WINDOW: Final = 3
 _NEAR: Final = 5
 _READING: Final = frozenset(("read", "web", "link"))
+_WORD: Final = re.compile(r"[^\W\d_]{2}")
 _NONE: Final[frozenset[str]] = frozenset()
+_TITLE: Final = re.compile(r"(?<!\w)'[^'\n]{1,80}'(?!\w)|\"[^\"\n]{1,80}\"")
+"""What is quoted is a name or a text, not a request."""
 
 ANYTHING: Final = "anything"
 """What is asked for by who lets somebody else say what to do."""
+INSIDE: Final = "inside"
+"""Said by who means something that stands inside a text."""
 
 _DELEGATES: Final = re.compile(
     r"\b(?:do|perform|carry out|follow|complete|execute|handle|implement|work through|take care of"
     r"|act on|go through)\b.{0,80}\b(?:asks?|asked|says?|said|tells?|told|wants?|instruct\w*|tasks?"
     r"|actions?|steps?|runbook|playbook|to-?dos?|requests?|requested|checklist|procedure|guide"
     r"|everything|whatever|described|specified|needed|necessary)\b"
+    r"|\bfollow\b.{0,80}\b(?:sequence|manual|instructions?|recipe|protocol|workflow|routine)\b"
     r"|\b(?:as|like|what|whatever)\b.{0,40}\b(?:instructed|described|specified|requested"
     r"|it says|they say|asks for|tells? you|is needed)\b"
     r"|\b(?:tu|mach|mache|erledige|befolge|folge|arbeite)\b.{0,80}\b(?:was|anweisung\w*|anleitung"
@@ -60,6 +67,17 @@ _DELEGATES: Final = re.compile(
     r"|\b(?:haz|sigue|realiza|completa)\b.{0,60}\b(?:lo que|instrucciones|tareas|pasos|pide|dice)\b"
     r"|\b(?:fais|suis|execute|realise|effectue)\b.{0,60}\b(?:ce que|instructions|taches|etapes"
     r"|demande)\b"
+)
+_INSIDE: Final = re.compile(
+    r"\b(?:names|named|lists|listed|mention\w*|gives|given|says|said|states|stated"
+    r"|stands?|contains|wrote|writes|written|suggest\w*|decided|linked|links|according|quoted"
+    r"|quotes"
+    r"|nennt|genannt\w*|steht|stehen|auflist\w*|aufgelistet\w*|angegeben\w*|erwahnt\w*|laut"
+    r"|schreibt"
+    r"|geschrieben|vorschlag\w*|nomme\w*|indique\w*|mentionne\w*|ecrit\w*|selon"
+    r"|nombra\w*|menciona\w*|indica\w*|figura\w*|escribio|escrit\w*|segun|scritt\w*|elenca\w*"
+    r"|secondo|escreveu|segundo|address\w*|adresse\w*|indirizz\w*|direccion\w*|staat"
+    r"|genoemd\w*|volgens|geschreven)\b"
 )
 _ONLY_TELL: Final = re.compile(
     r"\b(?:do nothing|don'?t do anything|do not do anything|just tell me|only tell me"
@@ -101,10 +119,10 @@ def _beginning(word: str) -> frozenset[str]:
 def asked_in(text: str) -> set[str]:
     """The families of action that a person's words ask for, and the words that may name an action
     of no known family; negated ones and what is only asked about are left out."""
-    folded = _folded(text)
     if is_only_told(text):
         return set()
-    found: set[str] = set()
+    folded = _unquoted(_folded(text))
+    found: set[str] = {INSIDE} if _INSIDE.search(folded) else set()
     if _DELEGATES.search(folded):
         found.add(ANYTHING)
     for sentence in _SENTENCE.split(folded):
@@ -121,6 +139,12 @@ def is_only_told(text: str) -> bool:
 
 def _folded(text: str) -> str:
     return _APART.sub(_together, bare(plain(text)))
+
+
+def _unquoted(folded: str) -> str:
+    """``folded`` without what is quoted in it; all of it if nothing else is there."""
+    left = _TITLE.sub(" ' ", folded)
+    return left if _WORD.search(left) else folded
 
 
 def _together(found: re.Match[str]) -> str:
@@ -176,7 +200,8 @@ def families_of_tool(name: str) -> tuple[frozenset[str], tuple[str, ...]]:
 def subject_of(name: str) -> tuple[str, ...]:
     """The words of a tool's name that say what it is about: all but what says that it reads."""
     words = [_stem(bare(part.lower())) for part in _NAME.findall(name)]
-    return tuple(one for one in words if one not in STOP and len(one) > 2 and not _reads(one))
+    said = [one for one in words if one not in STOP and one not in PLACES and len(one) > 2]
+    return tuple(one for one in said if not _reads(one))
 
 
 def _reads(word: str) -> bool:
@@ -205,7 +230,7 @@ def is_asked(wanted: set[str], spoke: bool, name: str, effect: str, kind: str) -
     if any("!" + word in wanted for word in unknown):
         return True
     if families:
-        unknown = [word for word in unknown if word == words[0]]
+        return words[0] in unknown and "=" + words[0] in wanted
     return any(_named(word, wanted) for word in unknown if len(word) > _SHORTEST)
 
 

@@ -11,13 +11,14 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from holdfast.gate.asked import ANYTHING, asked_in, is_asked, is_only_told, subject_of
+from holdfast.gate.asked import ANYTHING, INSIDE, asked_in, is_asked, is_only_told, subject_of
 from holdfast.gate.content import Marked, new_links, secrets_in
 from holdfast.gate.deciding import Leaf, amount_of, is_address, leaves, name_words, target_of
 from holdfast.gate.facts import ORIGINS
 from holdfast.gate.folding import plain, seen, squeezed
+from holdfast.gate.given import Given
 from holdfast.gate.labels import CONFIDENTIALITY, PLAIN, Label, join, leaks
-from holdfast.gate.naming import fields_in, kind_of, named_ids, shape_of
+from holdfast.gate.naming import fields_in, keys_in, kind_of, named_ids, shape_of
 from holdfast.gate.origins import (
     NOWHERE,
     PERSON,
@@ -30,7 +31,7 @@ from holdfast.gate.origins import (
 )
 from holdfast.gate.tools import ToolFacts
 from holdfast.gate.values_in import Forms, Seen, atoms, host_of, link_of
-from holdfast.gate.words import STOP
+from holdfast.gate.words import LABELS, STOP
 from holdfast.values import limits
 
 __all__ = ["Context", "amount_of", "flow", "target_of"]
@@ -55,17 +56,32 @@ class Context:
     """What one run has seen. Incremental, not safe for threads; never raises for odd values."""
 
     __slots__ = (
-        "_asked", "_fields", "_kinds", "_marked", "_origins", "_read", "_spoke",
-        "_tried", "_written",
+        "_asked",
+        "_field_kinds",
+        "_fields",
+        "_given",
+        "_keys",
+        "_kinds",
+        "_marked",
+        "_origins",
+        "_read",
+        "_spoke",
+        "_tried",
+        "_used",
+        "_written",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self._origins = Origins()
         self._marked = Marked()
         self._asked: set[str] = set()
+        self._field_kinds: set[tuple[str, str]] = set()
         self._fields: set[str] = set()
+        self._given = Given()
+        self._keys: set[str] = set()
         self._kinds: set[str] = set()
         self._tried: set[str] = set()
+        self._used: set[str] = set()
         self._written: set[str] = set()
         self._read: Label | None = None
         self._spoke = False
@@ -100,6 +116,8 @@ class Context:
             if is_only_told(text):
                 rank = REFERRED
         if rank == PERSON:
+            for text in forms.raw:
+                self._given.add(text)
             for atom in Seen([_FROM.sub(" ", text) for text in forms.texts]).atoms:
                 self._kinds.update(filter(None, (kind_of(atom), shape_of(atom))))
         self._add(where, found, rank, label)
@@ -120,6 +138,9 @@ class Context:
             return label
         given = Seen(args)
         every = leaves(args, tool)
+        self._used.update(
+            leaf.name for leaf in every if leaf.decides and self.origin(leaf)[0] == PERSON
+        )
         reads = effect == "read"
         ranks = [self._pointer(leaf) for leaf in every if leaf.decides or (reads and leaf.carries)]
         pointers = [rank for rank in ranks if rank != NOWHERE]
@@ -159,6 +180,7 @@ class Context:
     def approve(self, args: Mapping[str, Any]) -> None:
         """A person approved an action with these arguments: its values are a person's from now."""
         for leaf in leaves(args, _ANY):
+            self._given.mean(leaf.text)
             found = Seen(leaf.value, small=True)
             if leaf.carries and not leaf.decides:
                 # single words of a long text were approved as that text only
@@ -185,6 +207,20 @@ class Context:
                 # an address is not thought up: who read what anybody wrote may have put it together
                 return UNTRUSTED, where
         return rank, where
+
+    def meant(self, leaf: Leaf, origin: Origin, *, single: bool) -> Origin:
+        """``origin`` of a value that decides what leaves the world, given what else a person said
+        of its kind. ``single``: it is all of its argument."""
+        unsure = self.label.integrity == "untrusted"
+        if unsure and ANYTHING not in self._asked and self._given.spares(leaf.text):
+            return UNTRUSTED, origin[1]
+        if origin[0] not in (REFERRED, NOWHERE):
+            return origin
+        if single and (counted := self._given.counts(leaf.name, leaf.text)) is not None:
+            if counted:
+                return PERSON, "start"
+            return (UNTRUSTED, origin[1]) if unsure and ANYTHING not in self._asked else origin
+        return (UNTRUSTED, origin[1]) if unsure and self._replaced(leaf, origin) else origin
 
     def asks(self, name: str, effect: str, kind: str, told: Mapping[str, Any]) -> bool:
         """Whether persons' words ask for this kind of action: to pass on a stranger's link or a
@@ -227,7 +263,10 @@ class Context:
         """How far a deciding value points for a person: what stands in a text that they pointed to
         does not point on, but a field does."""
         rank = self.origin(leaf)[0]
-        if rank == REFERRED and squeezed(plain(leaf.text)) not in self._fields:
+        if rank != REFERRED:
+            return rank
+        named = INSIDE in self._asked and leaf.text.replace(" ", "").isalpha()
+        if not named and squeezed(plain(leaf.text)) not in self._fields:
             return UNTRUSTED
         return rank
 
@@ -248,12 +287,50 @@ class Context:
         kind = kind_of(folded) or shape_of(folded)
         return bool(kind) and kind in self._kinds and squeezed(folded) not in self._fields
 
+    def _replaced(self, leaf: Leaf, origin: Origin) -> bool:
+        """Whether a value stands where a person gave, or a record has in a field, another one."""
+        # INVARIANT G36: whoever says which, of a kind, means none that only a stranger named
+        if ANYTHING in self._asked:
+            return False
+        made = origin[0] == NOWHERE
+        if self._given.excludes(leaf.name, leaf.text, made=made):
+            return True
+        folded = plain(leaf.text).strip()
+        if squeezed(folded) in self._fields:
+            return False
+        kind = kind_of(folded)
+        if kind == "account" and (kind, origin[1]) in self._field_kinds:
+            return True
+        if INSIDE in self._asked:
+            return False
+        if isinstance(leaf.value, int | float) and self._given.pays_others(leaf.name):
+            return True
+        if made:
+            return bool(shape := shape_of(folded)) and shape in self._kinds
+        if kind in ("mail", "account"):
+            others = kind == "mail" and self._given.names_others(folded)
+            return others or any(one == kind for one, _ in self._field_kinds)
+        if kind == "link":
+            return (
+                "link" not in self._asked
+                and self._origins.find(host_of(link_of(folded)))[0] > TRUSTED
+            )
+        named = leaf.name in self._used or (
+            leaf.name in self._keys and LABELS.isdisjoint(name_words(leaf.name))
+        )
+        return named and isinstance(leaf.value, str)
+
     def _read_fields(self, where: str, value: Any, given: Seen, unchosen: bool) -> None:
         """Take up the fields of a result: which values stand alone, and which ids a person named.
         ``unchosen``: it was read without saying what."""
         fields = list(fields_in(value))
         if len(self._fields) < limits.FLOW_CONTEXT_ENTRIES:
-            self._fields.update(squeezed(plain(one)) for one in fields)
+            folded = [plain(one) for one in fields]
+            self._fields.update(map(squeezed, folded))
+            self._field_kinds.update(
+                (kind, where) for one in folded if len(one) > 7 and (kind := kind_of(one))
+            )
+            self._keys.update(keys_in(value))
         if unchosen:
             # nobody chose what it shows, but fields do not say what to do either
             self._origins.add(Seen(fields, small=True).atoms - given.atoms, REFERRED, where)
@@ -351,6 +428,9 @@ def flow(
     for leaf in every:
         if leaf.decides:
             origin = context.origin(leaf)
+            if effect != "read":
+                single = not isinstance(args.get(leaf.arg), list | tuple | Mapping)
+                origin = context.meant(leaf, origin, single=single)
             if leaf.arg not in worst or origin[0] > worst[leaf.arg][0]:
                 worst[leaf.arg] = origin
     ranks = [rank for rank, _ in worst.values()]

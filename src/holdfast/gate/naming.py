@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 from holdfast.gate.folding import plain, squeezed
-from holdfast.gate.values_in import LINK, MAIL, WORD, Seen, parts, path_of, scalar_text
+from holdfast.gate.values_in import LINK, MAIL, WORD, Seen, decoded, parts, path_of, scalar_text
 from holdfast.gate.words import STOP
 from holdfast.values import limits
 
@@ -52,6 +52,13 @@ def fields_in(value: Any) -> Iterator[str]:
                 yield text[: limits.FLOW_LINE_CHARS]
 
 
+def keys_in(value: Any) -> set[str]:
+    """The names of the fields of a value that hold a text."""
+    if scalar_text(value) is not None:
+        return set()
+    return {key for one in _walk(value) for key, item in one if key and isinstance(item, str)}
+
+
 def named_ids(value: Any, named: Callable[[str], bool]) -> set[str]:
     """The atoms of ids in records of which another field is ``named``."""
     found: list[Any] = []
@@ -63,7 +70,8 @@ def named_ids(value: Any, named: Callable[[str], bool]) -> set[str]:
         if not names:
             continue
         for key, item, text in texts:
-            if names != {key} and _is_id(key, item, text):
+            # an id says only itself: what is encoded in it is a stranger's word
+            if names != {key} and _is_id(key, item, text) and len(decoded(text)[0]) == 1:
                 found.append(item)
     return Seen(found, small=True).atoms
 

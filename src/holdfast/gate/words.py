@@ -15,6 +15,11 @@ STOP: Final = frozenset(
 )
 """Words that say nothing by themselves (English, German, French, Spanish, Italian, Portuguese)."""
 
+LABELS: Final = frozenset(
+    "name title topic label value tag theme headline heading titel titulo titre titolo".split()
+)
+"""Arguments of these names say what something new is called."""
+
 CONTENT: Final = frozenset(
     """
     body text content contents message msg subject description note notes comment comments summary
@@ -40,6 +45,8 @@ HOW: Final = frozenset(
 """Arguments of these names say how, not what: neither deciding nor content, unless an address."""
 
 AMOUNT: Final = ("amount", "price", "total", "sum", "cost", "fee", "budget", "quantity", "qty")
+AMOUNTS: Final = frozenset((*AMOUNT, "euros", "betrag", "bedrag", "importe", "montant", "importo"))
+"""Arguments of these names say how much money, or of what."""
 TARGET: Final = (
     "recipient", "recipients", "to", "target", "payee", "beneficiary", "iban", "account",
     "destination", "address", "email", "emails", "user", "username", "channel", "participants",
@@ -64,25 +71,34 @@ FAMILIES: Final[dict[str, str]] = {
         benachricht informier schreib mitteil nachricht envoy envoie repond reponse transfer
         transmet prevenir ecri envi mand reenvi avis escrib inviar invia rispond inoltr
         avvis scriv encaminh avise escrev say ask rsvp whisper comment post page answer
-        speak talk ping warn thank wish welcom leit sag brief dire dis di decir dile""",
+        speak talk ping warn thank wish welcom report stuur sturen verzend skicka wysli
+        leit sag brief dire dis di decir dile""",
     "pay": """
         pay paid transfer wire refund reimburse remit settle donat money payment transaction
-        fund buy settl zahl bezahl uberweis erstatt begleich spend pague pag transf reembols
+        fund buy settl disburs compensat betaal betala zaplac zahl bezahl uberweis
+        erstatt begleich spend pague pag transf reembols
         abon pagar paie payer paye vire virement rembours verser paga bonific rimbors versa
         iban""",
     "delete": """
         delete remov erase drop cancel purge trash wipe unsubscribe losch entfern stornier
-        absag supprim efface annul enlev borr elimin quit rimuov elimina cancell apag exclu""",
+        absag supprim efface annul enlev borr elimin quit rimuov elimina cancell apag
+        exclu verwijder annul
+        expel discard scrap terminat radera usun""",
     "share": """
         share invit grant permit give access add collaborat teil einlad freigeb gewahr
         hinzufug partag inviter donn accord compart conced condivid concedi convid
         compartilh""",
     "publish": """
-        publish release post say comment upload push announce tweet broadcast deploy
-        veroffentlich poste hochlad publi televers subir publica pubblic carica""",
+        publish post say comment announce tweet broadcast
+        veroffentlich poste publi publica pubblic""",
+    "release": """
+        release releas upload push deploy hochlad televers subir carica""",
+    "hire": "commission hire engage beauftrag incaric encarg",
+    "meet": "schedul interview appointment meeting",
     "book": """
         book reserv buy sell sign regist purchas order checkout rent buch reservier kauf
-        bestell achet command compr pedir alquil prenot acquist ordin encomend alug""",
+        bestell achet command compr pedir alquil prenot acquist ordin encomend alug
+        reserveer bestel""",
     "create": """
         create creat add put enter give trag lege log sign make schedul plan new setup
         register open draft save append insert erstell anleg hinzufug termin planen eintrag
@@ -92,7 +108,8 @@ FAMILIES: Final[dict[str, str]] = {
         change updat edit modif set put enter make mark mute turn switch adjust give renam
         mov replac fix correct reschedul convert ander aktualisier bearbeit setz verschieb
         umbenenn ersetz korrigier modifi chang met-a deplac renomm corrig cambi actualiz
-        muev modific aggiorn spost sostitu mud alter atualiz""",
+        muev modific aggiorn spost sostitu mud alter atualiz
+        rettific corregg lower rais reduc increas adjust wijzig verander""",
     "lock": """
         block lock unlock freez unfreez disabl enabl allow permit bann restrict sperr
         entsperr bloqu desbloqu verrouill deverrouill blocc sblocc activ deactiv""",
@@ -145,7 +162,7 @@ NOUNS: Final = frozenset(
     set sets build test tests purchase refund refunds collaborator collaborators release
     releases update updates ask asked sign booking bookings reservation reservations invitation
     invitations change changes request requests iban wire edit edits schedule entry entries
-    publi record
+    publi record interview meeting meetings appointment appointments commission
     """.split()
 )
 """Words of the families that are as often nouns: they count where they stand as verbs."""
@@ -155,6 +172,8 @@ LEADS: Final = frozenset(
     """.split()
 )
 """Words before which a verb stands."""
+PLACES: Final = frozenset(("inbox", "mailbox"))
+"""Where things lie: who speaks of the letters means those in the inbox."""
 MAKES: Final = frozenset(("send", "create"))
 """Families of verbs that say only with their object what they do."""
 WEB: Final = frozenset(
@@ -163,5 +182,7 @@ WEB: Final = frozenset(
 """Words in names of tools that read from anywhere."""
 STRONG: Final = frozenset(("share", "lock", "delete", "send", "run"))
 """Families that say what they do also of what is of the family access."""
-ALIKE: Final[dict[str, tuple[str, ...]]] = {"publish": ("send",)}
+ALIKE: Final[dict[str, tuple[str, ...]]] = {
+    "publish": ("send", "release"), "release": ("publish",), "hire": ("send", "book"),
+}  # fmt: skip
 """Families that one asks for in the words of others too."""
