@@ -28,8 +28,8 @@ class Decided(msgspec.Struct, eq=False, gc=False):
     """One decision, made ``at`` (ms since 1970) at event ``pos`` of its run. ``args``: skeleton of
     the arguments, None if it is not in that event. ``answer``: what persons said of the action
     as it was asked: approve (all who must), deny, edit (not so: they changed it, which says no more
-    of it), or "" if nobody was asked or too few answered in time; ``reviewed``: as said afterwards of an allowed call, right
-    or wrong."""
+    of it), or "" if nobody was asked or too few answered in time; ``reviewed``: as said afterwards
+    of an allowed call, right or wrong."""
 
     seq: int
     at: int

@@ -2,9 +2,10 @@
 
 Weights have a Gaussian prior around the ones in force and stay at least 0; every effect, tool and
 agent gets an offset that is drawn towards the one in force (0 at first) the more, the finer it is
-(partial pooling: an agent with three decisions says little). What no example speaks of stays. The most probable weights are found by coordinate-wise Newton
-steps (A. Genkin, D. Lewis, D. Madigan, "Large-scale Bayesian logistic regression for text
-categorization", Technometrics 49, 2007), their uncertainty from the curvature there (Laplace).
+(partial pooling: an agent with three decisions says little). What no example speaks of stays. The
+most probable weights are found by coordinate-wise Newton steps (A. Genkin, D. Lewis, D. Madigan,
+"Large-scale Bayesian logistic regression for text categorization", Technometrics 49, 2007), their
+uncertainty from the curvature there (Laplace).
 """
 
 from __future__ import annotations
