@@ -1,4 +1,4 @@
-"""Text from journals and arguments, fit to be shown: one line, no control characters, no secrets."""
+"""Text from journals and arguments, fit to be shown: one line, no control signs, no secrets."""
 
 from __future__ import annotations
 
