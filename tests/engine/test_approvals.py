@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -10,8 +11,10 @@ from typing import Any
 import pytest
 
 import holdfast
+from holdfast.api import slack
 from holdfast.engine.answers import answer
 from holdfast.engine.declare import Tool
+from holdfast.engine.inbox import open_questions, question_of
 from holdfast.gate import Policy, parse_policy
 from holdfast.gate.agents import AgentCard
 from holdfast.gate.routes import Route
@@ -20,7 +23,7 @@ from holdfast.journal.events import ApprovalGiven, Draft
 from holdfast.journal.store import Batch
 from holdfast.testing.lives import Life, Site
 from holdfast.values.canon import pack, unpack
-from holdfast.values.errors import Conflict, Expired, Misuse, Refused
+from holdfast.values.errors import Conflict, Expired, Misuse, OutcomeUnknown, Refused
 from tests.engine.support import again, bodies, drive, until, waits
 
 
@@ -94,6 +97,45 @@ def play(site: Site, work: Any, *calls: tuple[int, str]) -> list[str]:
 
 
 PAIR = Route("finance", ("ann", "bea", "cem"), needs=2)
+
+
+def test_credentials_are_not_in_questions():
+    """E90: neither in that whether it may happen nor in that whether it did."""
+    text = "version: 1\nname: p\notherwise: allow\nrules:\n  - {id: ask, when: {tool: login}, "
+    site = Site(policy=parse_policy(text + "then: escalate}\n", "p.yaml"), linger=0)
+
+    @holdfast.tool(effect="once")
+    async def login(user: str, password: str, note: dict[str, str]) -> str:
+        raise ConnectionResetError("cut")
+
+    @holdfast.agent
+    async def main() -> str:
+        try:
+            return await login("ann", "hunter2-S3cret", {"api_key": "hunter2-k"})
+        except OutcomeUnknown:
+            return "unknown"
+
+    async def work(life: Life) -> Any:
+        handle = await life.start(main, name="a")
+        await waits(site, kind="person")
+        (asked,) = await open_questions(life.store)
+        seen.append(json.dumps(slack.message(asked, await question_of(life.store, asked))))
+        await say(life, "ann")
+        await until(lambda: about("unknown"))
+        await say(life, "ann", "deny")
+        return await handle.result()
+
+    async def about(what: str) -> list[Any]:
+        return [one for one in await waits(site, kind="person") if one.about == what]
+
+    seen: list[str] = []
+    assert drive(site, work, main, check=False) == "unknown"
+    asked = bodies(site, "approval.asked")
+    assert [one.about for one in asked] == ["action", "unknown"]
+    for text in (*seen, *(one.text for one in asked)):
+        assert "user='ann'" in text.replace('"', "'")
+        assert "password=[masked]" in text
+        assert "hunter2" not in text
 
 
 # ---- several people ----------------------------------------------------------------------------

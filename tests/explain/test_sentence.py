@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.explain.masking import MASK, fit, masked
 from holdfast.explain.sentence import Line, Wanted, tell
 from holdfast.journal.events import (
     ApprovalAsked,
@@ -23,6 +22,7 @@ from holdfast.journal.events import (
 )
 from holdfast.journal.record import KILL
 from holdfast.stores.memory import MemoryStore
+from holdfast.values.masking import MASK, fit, masked, named
 from tests.stores.scenes import Scene
 
 EVIL = "\x1b]0;owned\x07\u202e\nline two"
@@ -112,6 +112,43 @@ def test_secrets_are_masked(secret: str):
     assert said.startswith("before")
     for part in ("pa55word", "two words", "abc123", "s3cr3t", "abcdefg", "MIIB", "c2lnbmF0dXJl"):
         assert part not in said
+
+
+HIDDEN = "hunter2-S3cret 991"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, HIDDEN) for name in (
+            "password", "Password2", "db_passwd", "user_pwd", "client-secret", "secrets", "apiKey",
+            "api_key", "accessToken", "token_value", "credentials", "private_key", "pin",
+            "card_cvc",
+        )),
+        ("token", 12345),
+        ("passwords", [HIDDEN, "other"]),
+        ("login", {"user": "ann", "password": HIDDEN}),
+        ("login", [{"apiKey": 'with " and \' ' + HIDDEN}]),
+        ("body", "-----BEGIN PRIVATE KEY-----\n" + HIDDEN),
+        ("body", "x " * 20 + "password: '" + HIDDEN + "' " + "x " * 5000),
+        *(("text", f"see {secret}") for secret in SECRETS),
+    ],
+)  # fmt: skip
+def test_arguments_that_are_credentials_are_masked(name: str, value: object):
+    """INVARIANT E90"""
+    said = named(name, value)
+    assert said.startswith(f"{name}=")
+    assert MASK in said
+    assert not any(part in said for part in ("hunter2", "991", "12345", "pa55", "abc123", "s3cr3t"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("to", "bob"), ("max_tokens", 100), ("spin", 3), ("text", "the password was changed"),
+     ("path", "/tmp/token.txt"), ("n", 12345), ("secretary", "ann"), ("sort_key", "name")],
+)  # fmt: skip
+def test_other_arguments_are_shown_as_they_are(name: str, value: object):
+    assert named(name, value) == f"{name}={value!r}"
 
 
 @given(st.text(max_size=400))

@@ -8,6 +8,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
+from holdfast.cli.commands.risk import example
 from holdfast.gate import Policy, judge, parse_policy
 from holdfast.gate.backtest import backtest
 from holdfast.gate.decisions import Decided, decisions
@@ -21,6 +22,7 @@ from holdfast.journal.events import (
     Event,
     FindingAdded,
     Head,
+    Panel,
     Plan,
     RunEnded,
     RunStarted,
@@ -113,6 +115,73 @@ def test_decisions_are_read_with_what_persons_said():
         ("two", "1", "clerk", "r", "", "wrong"),
     ]
     assert [one.stood for one in found] == ["allow", "escalate", "allow", "allow"]
+
+
+TWO = (Panel(needs=2, seats={"ann": (), "bea": ()}),)
+
+
+def asked(about: str = "action", **more: Any) -> ApprovalAsked:
+    plan = Plan("pay", "tool", "once")
+    verdict = judge(Proposal("clerk", "", "tool", "pay", "once", {}), policy(otherwise="escalate"))
+    return ApprovalAsked("1", about, "May it?", about, plan, verdict, **more)
+
+
+def answer_of(*bodies: Any) -> str:
+    """The answer that counts for the action of the one step of a run with these events."""
+    past = Past()
+    past.add("r", RunStarted("clerk"), args=b"{}")
+    for body in bodies:
+        past.add("r", body)
+    return past.decided()[0].answer
+
+
+def say(by: str, decision: str = "approve", about: str = "action") -> ApprovalGiven:
+    return ApprovalGiven("1", about, decision, by)
+
+
+def test_only_what_decides_about_the_action_is_an_answer():
+    """G62"""
+    two = asked(panels=TWO, needs=2)
+    assert answer_of(two, say("ann")) == ""  # the other never answered, it expired
+    assert answer_of(two, say("ann"), say("ann"), say("carl")) == ""
+    assert answer_of(two, say("ann"), say("bea")) == "approve"
+    assert answer_of(two, say("ann"), say("bea", "deny")) == "deny"
+    assert answer_of(asked(expires=1), say("ann")) == ""
+    assert answer_of(asked(barred=("ann",)), say("ann", "deny")) == ""
+    for about in ("unknown", "budget"):
+        for other in ("deny", "approve", "answer"):
+            later = (say("ann"), asked(about), say("bea", other, about))
+            assert answer_of(asked(), *later) == "approve"
+    assert answer_of(asked(), say("ann", "deny", "another")) == ""
+    assert answer_of(asked(), say("ann"), say("bea", "deny")) == "approve"
+
+
+def test_what_a_person_changed_was_neither_approved_nor_refused():
+    """G62"""
+    past = Past()
+    past.run("one", ASKS, send(1, answer="edit"))
+    (one,) = past.decided()
+    assert (one.answer, one.stood) == ("edit", "escalate")
+    found = backtest([one], OPEN, fetch)
+    assert (found.agrees, found.differs, len(found.weaker)) == (0, 0, 1)
+    assert example(one, ASKS) is None
+
+
+def test_the_effect_of_an_example_is_the_one_that_was_judged():
+    """The policy's, where it is stricter than the tool's own."""
+    tools = "risk: {review: 5.0}\ntools:\n  - {tool: send, effect: once}\n"
+    strict = policy("  - {id: sends, when: {tool: send}, then: escalate}", risk=tools)
+    past = Past()
+    past.run("one", strict, send(1))
+    (one,) = past.decided()
+    one.plan = Plan("send", "tool", "read")
+    found = example(one, strict)
+    assert found is not None
+    assert found.effect == "once"
+    assert {"irreversible", "outside"} <= found.features.keys()
+    plain = example(one, ASKS)
+    assert plain is not None
+    assert plain.effect == "read"
 
 
 def test_the_same_policy_changes_nothing():

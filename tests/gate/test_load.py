@@ -191,6 +191,34 @@ TABLE = [
     (_if("args.a =="), None),
     (_if("(" * 500 + "true" + ")" * 500), None),
     (_if('args["a"] == 1'), '5: if: write .a instead of ["a"]'),
+    (_if('args.a.b["c"] == 1'), '5: if: write .c instead of ["c"]'),
+    (_if('args.a[0]["c"] == 1'), '5: if: write .c instead of ["c"]'),
+    (_if('args.a.map(x, x)["c"] == 1'), '5: if: write .c instead of ["c"]'),
+    # G63: words that a name of closed words can never be
+    (_if('worst == "untrused"'), "5: if: worst is never 'untrused': did you mean 'untrusted'?"),
+    (_if('worst == "Untrusted"'), "5: if: worst is never 'Untrusted': did you mean 'untrusted'?"),
+    (_if('"wrld" != effect'), "5: if: effect is never 'wrld': did you mean 'world'?"),
+    (_if('agent == "a" || (kind) == ("tol")'), "5: if: kind is never 'tol': did you mean 'tool'?"),
+    (
+        _if('clearance == "public" && carries == r"confidental"'),
+        "5: if: carries is never 'confidental': did you mean 'confidential'?",
+    ),
+    (
+        _if('confidentiality == "top"'),
+        "5: if: confidentiality is never 'top': known: public, internal, confidential, secret",
+    ),
+    (
+        _if('integrity in ["person", "untrustd"]'),
+        "5: if: integrity is never 'untrustd': did you mean 'untrusted'?",
+    ),
+    (
+        _if('origin.to == "untrustd"'),
+        "5: if: an entry of origin is never 'untrustd': did you mean 'untrusted'?",
+    ),
+    (
+        _if('origin.exists(name, origin[name] in ["referred", "untrustd"])'),
+        "5: if: an entry of origin is never 'untrustd': did you mean 'untrusted'?",
+    ),
     (_if(".calls == 1"), "5: if: a name cannot start with a dot"),
     (_if('agent.matches("a+)")'), '5: if: "a+)" is no pattern: unexpected ): a+)'),
     (
@@ -289,6 +317,26 @@ def test_refused(text: str, message: str | None) -> None:
     assert len(said) < 400
     if message is not None:
         assert said == "p.yaml:" + message
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        'args.a in ["EUR"]',
+        'agent in ["bot"] && ["a"].exists(x, x == role)',
+        'worst in ["", "nowhere"] && effect in ["once"]',
+        'origin.size() == 1 && origin.all(name, origin[name] == "person")',
+        '"to" in origin && origin.to != "person" && args.kind == "tol"',
+        'effect == "on" + "ce" || "on" + "ce" == effect',
+    ],
+)
+def test_conditions_that_only_look_wrong_are_taken(condition: str) -> None:
+    """G63: lists of one are lists, and only what a name can never be is refused."""
+    (rule,) = parse_policy(_if(condition), "p.yaml").rules
+    assert rule.condition is not None
+    (again,) = parse_policy(_if(rule.condition.text), "p.yaml").rules
+    assert again.condition is not None
+    assert again.condition.text == rule.condition.text
 
 
 def test_hash_is_of_the_meaning() -> None:

@@ -124,6 +124,21 @@ def test_little_said_little_learned():
     assert all(abs(value) < 0.8 for value in found.table.offsets.values())
 
 
+def test_what_no_example_speaks_of_stays_and_the_rest_starts_from_what_is_in_force():
+    """G61"""
+    table = RiskTable(weights={"credentials": 9.0, "tainted": 3.0},
+                      offsets={"tool:wire": 4.0, "tool:mail": 2.0})  # fmt: skip
+    data = [Example({"tainted": 1.0}, "once", "mail", "a", float(n % 2), 1.0, f"r{n}")
+            for n in range(60)]  # fmt: skip
+    found = fit(data, table).table
+    assert found.weights["credentials"] == 9.0
+    assert found.offsets["tool:wire"] == 4.0
+    assert found.offsets["tool:mail"] > 1.0
+    one = data[:1]  # nothing is learned from it if it is held out, and little if it is not
+    assert abs(fit(one, table).table.offsets["tool:mail"] - 2.0) < 0.3
+    assert fit([], table).table == table
+
+
 @given(st.integers(0, 2**32), st.floats(-4, 4))
 def test_no_weight_turns_negative(seed: int, weight: float):
     """G33: also if persons approve just what looks bad."""

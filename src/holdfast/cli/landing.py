@@ -61,21 +61,26 @@ async def bring(desk: Desk, store: Any, goal: Goal, change: Change) -> Landed:
         note["directory"] = goal.home.directory
     change = msgspec.structs.replace(change, note=note)
     check = _checker(desk, goal) if goal.check else None
+    home = Path(goal.home.directory) if goal.home is not None else None
+    if home is not None and not os.path.isdir(home):  # noqa: PTH112, ASYNC240 - a look, no wait
+        raise NotFound(f"{home}: no such directory; to write elsewhere: holdfast world export")
+
+    async def look() -> None:
+        if home is not None and goal.home is not None:
+            with turn(writing(), home, str(store.directory.resolve())) as held:
+                _finish(desk, store, held)
+                await take_in(desk, store, goal.run, goal.home)
+
     if "how" not in note:  # a rewind or a mount's changes are no merge of another run
-        await allowed(desk, store, goal.run, change)
-    if goal.home is None:
+        change = await allowed(desk, store, goal.run, change, look)
+    if home is None:
         done = await land(
             store, goal.run, change, check=check, owner=store.name, now_ms=desk.now_ms
         )
     else:
-        directory = Path(goal.home.directory)
-        if not os.path.isdir(directory):  # noqa: PTH112, ASYNC240 - a look, no wait
-            raise NotFound(
-                f"{directory}: no such directory; to write elsewhere: holdfast world export"
-            )
         # INVARIANT C13: what landed for a directory is written there before anything else lands
         # for it: from the taking in to the last file one merge holds it.
-        with turn(writing(), directory, str(store.directory.resolve())) as held:
+        with turn(writing(), home, str(store.directory.resolve())) as held:
             _finish(desk, store, held)
             done = await _into(desk, store, goal, change, held, check)
     if done.merged.conflicts:

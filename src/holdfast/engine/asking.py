@@ -30,6 +30,7 @@ from holdfast.journal.events import ApprovalAsked, Failure, StepPlanned
 from holdfast.journal.quorum import may, met, missing
 from holdfast.values.canon import Blobs, digest, unpack
 from holdfast.values.errors import Misuse
+from holdfast.values.masking import named
 
 Asked = Generator[Command, Any, bool]
 Said = Generator[Command, Any, Literal["yes", "no", "changed", "edited"]]
@@ -252,8 +253,9 @@ def _end(
 
 
 def shown(pending: Pending) -> str:
-    """Arguments for people, each and all cut where they are long."""
-    parts = [f"{name}={value!r}" for name, value in pending.bound.items()]
+    """Arguments for people, each and all cut where they are long, credentials masked."""
+    # INVARIANT E90: what is asked leaves for chats, and stands in a body that nobody can erase
+    parts = [named(name, value) for name, value in pending.bound.items()]
     text = ", ".join(part if len(part) <= 120 else part[:117] + "..." for part in parts)
     return text if len(text) <= 600 else text[:597] + "..."
 

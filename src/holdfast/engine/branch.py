@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -143,9 +143,11 @@ def fork() -> Branch:
 
 
 async def merge_child(
-    run: Run, name: str, base: str, theirs: str, resolve: Resolve | None = None
-) -> Merge:
-    """Merge the world of a child that ended into the world of the caller."""
-    asked = {"source": name, "base": base, "theirs": theirs}
+    run: Run, name: str, base: str, theirs: str, resolve: Resolve | None = None,
+    *, more: Mapping[str, Any] | None = None,
+) -> Merge:  # fmt: skip
+    """Merge the world of a child that ended into the world of the caller. ``more``: what else those
+    who judge it are to see."""
+    asked = {"source": name, "base": base, "theirs": theirs, **(more or {})}
     found = await _take(run, name, asked, resolve)
     return Merge(found["merged"], _conflicts(found))

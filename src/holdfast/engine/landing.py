@@ -51,6 +51,7 @@ class Change(msgspec.Struct, frozen=True):
     source: str = ""
     note: Mapping[str, Any] = {}
     choices: Mapping[str, Choice] = {}
+    onto: str = ""
 
 
 class Landed(msgspec.Struct, frozen=True):
@@ -97,7 +98,8 @@ async def land(
     """Merge a change into the world of run ``into`` and record it there.
 
     Conflicts are recorded and returned, and change nothing. Any number may land at once, from any
-    process. `LeaseLost` if the run is being run by a process; what ``check`` raises.
+    process. `LeaseLost` if the run is being run by a process; `Misuse` if it moved from the only
+    world that the change may land on; what ``check`` raises.
     """
     # INVARIANT E40: a branch moves only from the very world that was merged with, so that nothing
     # that landed is ever lost; and whoever lost some races is alone in the next one.
@@ -111,7 +113,7 @@ async def land(
                     ready = await _prepare(store, change, before, check)
                     pos = await _append(store, into, change, ready, (epoch, now_ms()))
                     return Landed(pos, before, ready[0], races)
-            before = await _world(store, into)
+            before = await _from(store, into, change)
             ready = await _prepare(store, change, before, check)
             async with _held(store, into, owner, patience.look) as epoch:
                 if await _world(store, into) == before:
@@ -124,6 +126,16 @@ async def land(
 
 async def _world(store: Store, run: str) -> str:
     return (await store.head(run)).world or EMPTY
+
+
+async def _from(store: Store, run: str, change: Change) -> str:
+    before = await _world(store, run)
+    if change.onto not in ("", before):
+        raise Misuse(
+            f"run {run}: it moved after this merge was approved: say the same again, to be asked "
+            "about what it is now"
+        )
+    return before
 
 
 async def _prepare(

@@ -14,7 +14,7 @@ import msgspec
 
 from holdfast.explain.evidence import KINDS, Collected
 from holdfast.explain.frameworks import Control, Framework
-from holdfast.explain.masking import fit
+from holdfast.values.masking import fit
 
 INTRODUCTION: Final = (
     "This report lists what the record shows about each control. It draws no conclusion: whether "

@@ -11,12 +11,12 @@ from typing import Any
 
 import msgspec
 
-from holdfast.explain.masking import fit
 from holdfast.journal.events import Event, Plan, Verdict, body_of, is_erased
 from holdfast.journal.record import DELETED, KILL, LIFT, OWN
 from holdfast.journal.views import CANCEL
 from holdfast.values.canon import unpack
 from holdfast.values.errors import HoldfastError
+from holdfast.values.masking import fit
 
 Fetch = Callable[[str], bytes]
 

@@ -71,7 +71,7 @@ def backtest(past: Iterable[Decided], policy: Policy, fetch: Callable[[str], byt
             found.unjudged[verdict] = found.unjudged.get(verdict, 0) + 1
             continue
         found.matrix[one.verdict.decision, verdict.decision] += 1
-        if one.answer and verdict.decision in ("allow", "deny"):
+        if one.answer in ("approve", "deny") and verdict.decision in ("allow", "deny"):
             same = (one.answer == "approve") == (verdict.decision == "allow")
             found.agrees += same
             found.differs += not same

@@ -22,9 +22,11 @@ from types import ModuleType
 from typing import Any, Final, cast, get_type_hints
 from urllib.parse import urlsplit
 
+from holdfast.gate.closed import strange_word
 from holdfast.gate.facts import GROUPS, Facts
 from holdfast.gate.plain import Unclear, kind_of, plain
 from holdfast.gate.reading import Item
+from holdfast.gate.tokens import Token, layout, tokens_of
 from holdfast.values import limits
 
 Scope = tuple[tuple[str, str], ...]
@@ -98,78 +100,42 @@ def compile_text(text: str, scope: Scope) -> Condition:
         raise BadCondition(
             f"{len(text)} characters, at most {limits.CONDITION_CHARS} fit: write two rules"
         )
-    tokens = _tokens(text)
+    tokens = tokens_of(text)
     _refuse_habits(tokens)
     program = _compile(text, scope)
     if program.return_type().name() not in ("BOOL", "DYN"):
         found = program.return_type().name().lower()
         raise BadCondition(f"a condition must be true or false, this is of type {found}")
     _patterns(tokens, scope)
+    strange = strange_word(tokens, frozenset(name for name, _ in scope), _said)
+    if strange:
+        raise BadCondition(strange)
     paths, whole = _paths(tokens)
     wants = tuple((path, kinds) for path in paths if (kinds := _kinds(tokens, path, scope)))
     uses = frozenset(name for name, _ in scope) & {token.text for token in tokens if token.root}
     roots = None if whole else frozenset(path[0] for path in paths)
-    return Condition(_layout(tokens), uses, roots, wants, program)
+    return Condition(layout(tokens), uses, roots, wants, program)
 
 
 # Reading the text ------------------------------------------------------------------------------
 
-_TOKEN: Final = re.compile(
-    r"""(?P<space>\s+|//[^\n]*)
-      | (?P<string>[bB]?[rR]\"{3}.*?\"{3} | [bB]?[rR]'{3}.*?'{3}
-          | [rR][bB]?\"[^"\n]*\" | [rR][bB]?'[^'\n]*' | [bB][rR]\"[^"\n]*\" | [bB][rR]'[^'\n]*'
-          | [bB]?\"{3}(?:\\.|[^\\])*?\"{3} | [bB]?'{3}(?:\\.|[^\\])*?'{3}
-          | [bB]?\"(?:\\.|[^"\\\n])*\" | [bB]?'(?:\\.|[^'\\\n])*')
-      | (?P<word>[A-Za-z_][A-Za-z0-9_]*)
-      | (?P<number>[0-9][A-Za-z0-9_]*(?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?[uU]?)
-      | (?P<sign>==|!=|<=|>=|&&|\|\||.)""",
-    re.VERBOSE | re.DOTALL,
-)
 
-
-@dataclass(frozen=True, slots=True)
-class _Token:
-    text: str
-    sort: str
-    root: bool
-    """It is a name that is looked up in the scope, no field, method or function of something."""
-
-
-def _tokens(text: str) -> tuple[_Token, ...]:
-    found = [match for match in _TOKEN.finditer(text) if match.lastgroup != "space"]
-    tokens: list[_Token] = []
-    for place, match in enumerate(found):
-        sort = match.lastgroup or ""
-        after = place + 1 < len(found) and found[place + 1].group() == "("
-        inner = place > 0 and found[place - 1].group() == "."
-        tokens.append(_Token(match.group(), sort, sort == "word" and not inner and not after))
-    return tuple(tokens)
-
-
-def _layout(tokens: tuple[_Token, ...]) -> str:
-    """The text in one canonical layout."""
-    text, before = "", ""
-    for token in tokens:
-        opens = token.text in ("(", "[") and bool(re.fullmatch(r"\w+|[)\]]", before))
-        tight = before in ("", ".", "(", "[", "!") or token.text in (".", ")", "]", ",")
-        text += token.text if tight or (opens and before != "in") else f" {token.text}"
-        before = token.text
-    return text
-
-
-def _refuse_habits(tokens: tuple[_Token, ...]) -> None:
+def _refuse_habits(tokens: tuple[Token, ...]) -> None:
     """What CEL accepts and this language does not, so that there is one way to write a thing."""
     texts = ["", *(token.text for token in tokens), ""]
-    for before, token, after in zip(texts, tokens, texts[2:], strict=False):
+    for place, token in enumerate(tokens):
+        before, after = texts[place], texts[place + 2]
         if token.text == "." and (not before or not re.match(r"[\w)\]}\"']", before[-1])):
             raise BadCondition("a name cannot start with a dot")
-        if before == "[" and token.sort == "string" and after == "]":
+        # after anything else than what has parts, it is a list of one
+        part = before == "[" and place > 1 and re.fullmatch(r"(?!in$)\w+|[)\]]", texts[place - 1])
+        if part and token.sort == "string" and after == "]":
             word = token.text[1:-1]
             if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", word) and token.text[0] in "\"'":
                 raise BadCondition(f"write .{word} instead of [{token.text}]")
 
 
-def _paths(tokens: tuple[_Token, ...]) -> tuple[tuple[tuple[str, ...], ...], bool]:
+def _paths(tokens: tuple[Token, ...]) -> tuple[tuple[tuple[str, ...], ...], bool]:
     """The paths below ``args`` that are mentioned, and whether it is also used as a whole."""
     paths: dict[tuple[str, ...], None] = {}
     whole = False
@@ -184,7 +150,7 @@ def _paths(tokens: tuple[_Token, ...]) -> tuple[tuple[tuple[str, ...], ...], boo
     return tuple(paths), whole
 
 
-def _path_after(tokens: tuple[_Token, ...], place: int) -> Iterator[str]:
+def _path_after(tokens: tuple[Token, ...], place: int) -> Iterator[str]:
     while place + 2 < len(tokens) and tokens[place + 1].text == ".":
         called = place + 3 < len(tokens) and tokens[place + 3].text == "("
         if called or tokens[place + 2].sort != "word":
@@ -296,7 +262,7 @@ def _near(word: str, known: tuple[str, ...], meant: Mapping[str, str]) -> str:
     return f"did you mean {close!r}?" if close else f"known: {', '.join(known)}"
 
 
-def _patterns(tokens: tuple[_Token, ...], scope: Scope) -> None:
+def _patterns(tokens: tuple[Token, ...], scope: Scope) -> None:
     """Try every pattern that is written out: the library would look at it only when it is used."""
     for place in range(len(tokens) - 3):
         called, opened, text, closed = tokens[place : place + 4]
@@ -305,6 +271,11 @@ def _patterns(tokens: tuple[_Token, ...], scope: Scope) -> None:
             if tried.type().name() == "ERROR":
                 said = str(tried.value()).partition("regular expression: ")[2]
                 raise BadCondition(f"{text.text} is no pattern: {said}"[:200])
+
+
+def _said(literal: str) -> object:
+    """What a string that is written out says."""
+    return environment(RULE).compile(literal).eval(data={}).plain_value()
 
 
 _KINDS: Final = (
@@ -317,7 +288,7 @@ _KINDS: Final = (
 )
 
 
-def _kinds(tokens: tuple[_Token, ...], path: tuple[str, ...], scope: Scope) -> frozenset[str]:
+def _kinds(tokens: tuple[Token, ...], path: tuple[str, ...], scope: Scope) -> frozenset[str]:
     """Types of the argument at ``path`` with which the condition makes sense; empty if all do, or
     if that cannot be told (as for a whole number here and a decimal one there)."""
     text = " ".join(_without_has(tokens))
@@ -332,7 +303,7 @@ def _kinds(tokens: tuple[_Token, ...], path: tuple[str, ...], scope: Scope) -> f
     return frozenset() if len(found) == len({name for _, name in _KINDS}) else frozenset(found)
 
 
-def _without_has(tokens: tuple[_Token, ...]) -> Iterator[str]:
+def _without_has(tokens: tuple[Token, ...]) -> Iterator[str]:
     """The tokens with each ``has(...)`` as ``true``: presence says nothing of a type."""
     depth = 0
     for before, token in zip((None, *tokens), tokens, strict=False):

@@ -14,8 +14,9 @@ import msgspec
 from holdfast.gate.facts import Facts
 from holdfast.gate.proposal import Proposal
 from holdfast.gate.verdict import Decision, Verdict
-from holdfast.journal.events import Event, Plan, body_decoder
-from holdfast.journal.views import REVIEWED
+from holdfast.journal.events import ApprovalAsked, ApprovalGiven, Event, Plan, body_decoder
+from holdfast.journal.quorum import met
+from holdfast.journal.views import REVIEWED, hear
 from holdfast.values.canon import unpack
 
 _JUDGED: Final = frozenset({"step.planned", "step.settled", "approval.asked"})
@@ -25,9 +26,10 @@ TOLD: Final = _JUDGED | {"run.started", "approval.given", "finding.added", "run.
 
 class Decided(msgspec.Struct, eq=False, gc=False):
     """One decision, made ``at`` (ms since 1970) at event ``pos`` of its run. ``args``: skeleton of
-    the arguments, None if it is not in that event. ``answer``: approve, deny, or "" as long as
-    nobody was asked or answered; ``reviewed``: as said afterwards of an allowed call, right
-    or wrong."""
+    the arguments, None if it is not in that event. ``answer``: what persons said of the action
+    as it was asked: approve (all who must), deny, edit (not so: they changed it, which says no more
+    of it), or "" if nobody was asked or too few answered in time; ``reviewed``: as said afterwards
+    of an allowed call, right or wrong."""
 
     seq: int
     at: int
@@ -54,8 +56,12 @@ class Decided(msgspec.Struct, eq=False, gc=False):
 
     @property
     def stood(self) -> Decision:
-        """What came of it: an escalation that was approved let it happen."""
+        """What came of it as it was asked: an escalation that was approved let it happen."""
         return "allow" if self.answer == "approve" else self.verdict.decision
+
+
+Ask = tuple[ApprovalAsked, Decided | None]
+"""An open question, and the decision that it is about, if it is about one."""
 
 
 def decisions(events: Iterable[Event], fetch: Callable[[str], bytes]) -> list[Decided]:
@@ -66,7 +72,7 @@ def decisions(events: Iterable[Event], fetch: Callable[[str], bytes]) -> list[De
     """
     agents: dict[str, tuple[str, str]] = {}
     found: list[Decided] = []
-    latest: dict[tuple[str, str], Decided] = {}
+    asks: dict[tuple[str, str], Ask] = {}
     placed: dict[tuple[str, int], Decided] = {}
     for event in events:
         kind = event.kind
@@ -75,15 +81,15 @@ def decisions(events: Iterable[Event], fetch: Callable[[str], bytes]) -> list[De
             one = _judged(event, body, agents)
             if one is not None:
                 found.append(one)
-                latest[event.run, body.key] = placed[event.run, event.pos] = one
+                placed[event.run, event.pos] = one
+            if kind == "approval.asked":
+                asks[event.run, body.key] = (body, one)
         elif kind == "run.started":
             body = body_decoder(kind).decode(event.body)
             agents[event.run] = (body.agent, body.role)
         elif kind == "approval.given":
             body = body_decoder(kind).decode(event.body)
-            one = latest.get((event.run, body.key))
-            if one is not None and body.decision in ("approve", "deny", "edit"):
-                one.answer = "deny" if body.decision == "deny" else "approve"
+            _answered(asks, (event.run, body.key), body, event.at)
         elif kind == "finding.added":
             body = body_decoder(kind).decode(event.body)
             one = placed.get((event.run, body.about))
@@ -91,6 +97,26 @@ def decisions(events: Iterable[Event], fetch: Callable[[str], bytes]) -> list[De
                 said = unpack(event.value, fetch)
                 one.reviewed = str(said.get("opinion", "")) if isinstance(said, dict) else ""
     return found
+
+
+def _answered(
+    asks: dict[tuple[str, str], Ask], place: tuple[str, str], said: ApprovalGiven, at: int
+) -> None:
+    """Take in an answer, as the run does that asked."""
+    # INVARIANT G62: only an answer that decided whether an action may happen counts as one: none to
+    # another question, none that came too late, and no approval as long as others are missing
+    asked, one = asks.get(place, (None, None))
+    if asked is None or asked.digest != said.digest:
+        return
+    approved = hear(asked, said, at)
+    if approved is None:
+        return
+    if said.decision == "approve" and not met(asked.panels, approved):
+        asks[place] = msgspec.structs.replace(asked, approved=approved), one
+        return
+    del asks[place]
+    if one is not None and said.decision in ("approve", "deny", "edit"):
+        one.answer = said.decision
 
 
 def _judged(event: Event, body: Any, agents: dict[str, tuple[str, str]]) -> Decided | None:

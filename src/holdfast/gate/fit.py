@@ -1,10 +1,11 @@
 """Learning risk from what persons decided: a Bayesian logistic regression, never silently applied.
 
 Weights have a Gaussian prior around the ones in force and stay at least 0; every effect, tool and
-agent gets an offset that is drawn towards 0 the more, the finer it is (partial pooling: an agent
-with three decisions says little). The most probable weights are found by coordinate-wise Newton
-steps (A. Genkin, D. Lewis, D. Madigan, "Large-scale Bayesian logistic regression for text
-categorization", Technometrics 49, 2007), their uncertainty from the curvature there (Laplace).
+agent gets an offset that is drawn towards the one in force (0 at first) the more, the finer it is
+(partial pooling: an agent with three decisions says little). What no example speaks of stays. The
+most probable weights are found by coordinate-wise Newton steps (A. Genkin, D. Lewis, D. Madigan,
+"Large-scale Bayesian logistic regression for text categorization", Technometrics 49, 2007), their
+uncertainty from the curvature there (Laplace).
 """
 
 from __future__ import annotations
@@ -79,6 +80,7 @@ def split(examples: Sequence[Example]) -> tuple[list[Example], list[Example]]:
 def fit(examples: Sequence[Example], table: RiskTable) -> Fit:
     """The table that ``examples`` (and the prior) make most probable, with its quality on the third
     of them that was held out; weights are learned from the other two thirds only."""
+    # INVARIANT G61: a weight or an offset that no example has stays what it was
     learn, held = split(examples)
     rows = [_row(one) for one in learn]
     start = _start(rows, table)
@@ -88,13 +90,13 @@ def fit(examples: Sequence[Example], table: RiskTable) -> Fit:
         table,
         base=round(weights["base"], 4),
         weights={
-            name: round(weights[name], 4)
-            for name in PRIOR
-            if name in weights and abs(weights[name] - PRIOR[name]) > _CLOSE
+            name: round(value, 4)
+            for name, value in (table.weights | weights).items()
+            if name in PRIOR and abs(value - PRIOR[name]) > _CLOSE
         },
         offsets={
             name: round(value, 4)
-            for name, value in sorted(weights.items())
+            for name, value in sorted((table.offsets | weights).items())
             if ":" in name and abs(value) > _CLOSE
         },
     )
@@ -110,9 +112,9 @@ def _row(one: Example) -> dict[str, float]:
 
 
 def _start(rows: Sequence[dict[str, float]], table: RiskTable) -> dict[str, float]:
-    """The middle of the prior: the table in force; offsets at 0."""
+    """The middle of the prior: the table in force."""
     names = {name for row in rows for name in row}
-    found = {name: 0.0 for name in sorted(names) if ":" in name}
+    found = {name: table.offsets.get(name, 0.0) for name in sorted(names) if ":" in name}
     found.update({name: table.weights.get(name, PRIOR[name]) for name in PRIOR if name in names})
     found["base"] = table.base
     return found

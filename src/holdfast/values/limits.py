@@ -17,6 +17,9 @@ BODY_MAX_BYTES = 64 * 1024
 """Structural part of one event; only references and short text belong there."""
 ERROR_TEXT_CHARS = 2_000
 """Error text kept in an outcome; the rest is cut and said to be cut."""
+MASKED_CHARS = 4_000
+"""Of an argument, so much is looked through for credentials before people see its beginning: enough
+that no cut falls into one that is seen, and few enough for a text made to be slow."""
 
 # Runs -----------------------------------------------------------------------------------------
 FANOUT_MAX = 10_000

@@ -88,7 +88,10 @@ def _print(desk: Desk, found: Backtest, limit: int) -> None:
 
 def _line(change: Change) -> list[Any]:
     old, new = change.old, change.new
-    answered = {"approve": ", a person approved", "deny": ", a person refused"}.get(old.answer, "")
+    answered = {
+        "approve": ", a person approved", "deny": ", a person refused",
+        "edit": ", a person changed it",
+    }.get(old.answer, "")  # fmt: skip
     style = "red" if new.decision == "allow" and old.stood != "allow" else "yellow"
     why = f"  {new.rules[0]}: {one_line(new.reason)}" if new.rules and new.reason else ""
     return [

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
 from holdfast.cli.desk import Desk, shared
 from holdfast.cli.judged import past_decisions
-from holdfast.gate import default_policy, load_policy_file
+from holdfast.gate import Policy, default_policy, load_policy_file
 from holdfast.gate.decisions import Decided
 from holdfast.gate.facts import GROUPS
 from holdfast.gate.fit import Example, Fit, Quality, fit
@@ -36,7 +37,7 @@ def show(*, desk: Desk) -> None:
     Example: holdfast risk show --json
     """
 
-    table = _table(desk)
+    table = _policy(desk).risk or RiskTable()
     weights = {name: table.weights.get(name, weight) for name, weight in PRIOR.items()}
     if desk.screen.json:
         desk.screen.document({"base": table.base, "review": table.review, "sample": table.sample,
@@ -67,8 +68,9 @@ def fit_(*, since: float | None, target: str, desk: Desk) -> None:
 
     if target and Path(target).exists():
         raise Misuse(f"{target} exists: name a new file, and compare the two")
-    table = _table(desk)
-    examples = asyncio.run(_examples(desk, table, since))
+    policy = _policy(desk)
+    table = policy.risk or RiskTable()
+    examples = asyncio.run(_examples(desk, policy, since))
     if len({one.refused for one in examples}) < 2:
         kind = "approved" if any(one.refused for one in examples) else "refused"
         raise Misuse(
@@ -82,38 +84,40 @@ def fit_(*, since: float | None, target: str, desk: Desk) -> None:
     _report(desk, found, len(examples), text, target)
 
 
-def _table(desk: Desk) -> RiskTable:
+def _policy(desk: Desk) -> Policy:
 
     file = desk.settings.policy
-    policy = load_policy_file(file) if file else default_policy()
-    return policy.risk or RiskTable()
+    return load_policy_file(file) if file else default_policy()
 
 
-async def _examples(desk: Desk, table: RiskTable, days: float | None) -> list[Example]:
+async def _examples(desk: Desk, policy: Policy, days: float | None) -> list[Example]:
 
     since = 0 if days is None else desk.now_ms() - int(days * 86_400_000)
     async with desk.store() as store:
         past = await past_decisions(store, since_ms=since)
-    return [one for one in (_example(each, table) for each in past) if one is not None]
+    return [one for one in (example(each, policy) for each in past) if one is not None]
 
 
-def _example(one: Decided, table: RiskTable) -> Example | None:
-    """A judged action as an example; None if nobody said anything, or no facts were kept."""
-
+def example(one: Decided, policy: Policy) -> Example | None:
+    """A judged action as an example; None if nobody approved, refused or reviewed it, or no facts
+    were kept."""
     facts = one.facts
-    if set(facts.groups) != set(GROUPS) or not (one.answer or one.reviewed):
+    told = one.answer in ("approve", "deny") or one.reviewed
+    if set(facts.groups) != set(GROUPS) or not told:
         return None
+    table = policy.risk or RiskTable()
     asked = one.verdict.decision == "escalate"
     refused = one.answer == "deny" or one.reviewed == "wrong"
     weight = 1.0 if asked or not table.sample else 1 / table.sample
-    signs = features(facts, one.proposal({}), table)
-    plan = one.plan
-    return Example(signs, plan.effect, plan.name, one.agent, float(refused), weight, one.run)
+    # the effect that the judge goes by: the policy may say a stricter one than the tool declares
+    proposal = one.proposal({})
+    effect = policy.plan(proposal).effect
+    signs = features(facts, msgspec.structs.replace(proposal, effect=effect), table)
+    return Example(signs, effect, one.plan.name, one.agent, float(refused), weight, one.run)
 
 
 def section(table: RiskTable) -> str:
     """The section ``risk`` of a policy, as YAML, with its version (a hash of its content)."""
-    import msgspec
     import yaml
 
     from holdfast.values.canon import digest, encode
@@ -130,8 +134,6 @@ def section(table: RiskTable) -> str:
 def _report(desk: Desk, found: Fit, count: int, text: str, target: str) -> None:
     screen = desk.screen
     if screen.json:
-        import msgspec
-
         screen.document({"examples": count, **msgspec.to_builtins(found)})
         return
     after = found.after

@@ -1,9 +1,11 @@
-"""Text from journals, made fit to be shown: one line, no control characters, no secrets."""
+"""Text from journals and arguments, fit to be shown: one line, no control signs, no secrets."""
 
 from __future__ import annotations
 
 import re
 from typing import Final
+
+from holdfast.values import limits
 
 MASK: Final = "[masked]"
 
@@ -18,16 +20,29 @@ _SECRETS: Final = re.compile(
     r"|(?i:\bbearer\s+)[A-Za-z0-9._~+/=-]{12,}",
     re.DOTALL,
 )
-_NAMED: Final = re.compile(
-    r"(?i)\b(?P<name>[\w-]*(?:password|passwd|passphrase|secret|api[_-]?key|access[_-]?key|token)"
-    r"[\"']?\s*[:=]\s*)(?P<value>\"[^\"]*\"|'[^']*'|[^\s,;)}\]]+)"
+_NAMES: Final = (
+    r"(?:password|passwd|passphrase|passcode|passwort|pwd|secret|credentials?|api[_-]?key"
+    r"|(?:access|private|signing|secret)[_-]?key|token|authorization|otp|cvv|cvc)"
 )
+_NAMED: Final = re.compile(
+    rf"(?i)(?<![\w-])(?P<name>[\w-]*{_NAMES}"
+    r"[\"']?\s*[:=]\s*)(?P<value>\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'|[^\s,;)}\]]+)"
+)
+_CALLED: Final = re.compile(rf"(?i){_NAMES}(?:s|[_-]?[0-9]+|[_-](?:value|text))?\Z|(?:\b|_)pin\Z")
 
 
 def masked(text: str) -> str:
     """``text`` with what looks like a credential masked."""
     text = _SECRETS.sub(MASK, text)
     return _NAMED.sub(lambda found: found["name"] + MASK, text)
+
+
+def named(name: str, value: object) -> str:
+    """``name=value`` as Python writes it, masked: wholly if the name says that it is a credential,
+    else where a part of it does, or looks like one."""
+    if _CALLED.search(name) and not (name.lower().endswith("tokens") and isinstance(value, int)):
+        return f"{name}={MASK}"  # but max_tokens=100 says how many
+    return f"{name}={masked(repr(value)[: limits.MASKED_CHARS])}"
 
 
 def fit(text: str, most: int = 300) -> str:
