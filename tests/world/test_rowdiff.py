@@ -100,8 +100,10 @@ PLAIN = "create table t(a);"
         (PLAIN + "create view v as select 1", PLAIN + "create view v as select 2",
          ["@@ view v rebuilt @@"]),
         ("create table t(a integer primary key autoincrement);",
-         "create table t(a integer primary key autoincrement); insert into t values(5);"
-         "delete from t", ["@@ table sqlite_sequence @@", "+name='t', seq=5"]),
+         (
+            "create table t(a integer primary key autoincrement); insert into t values(5);"
+            "delete from t"
+         ), ["@@ table sqlite_sequence @@", "+name='t', seq=5"]),
         (PLAIN, PLAIN + "pragma user_version = 7", ["@@ user_version @@", "-0", "+7"]),
         (PLAIN, PLAIN + "insert into t values(zeroblob(9000)); delete from t",
          ["(no row and no definition differs, only how the file holds them)"]),
