@@ -18,6 +18,7 @@ from holdfast.engine.commands import (
     Terms,
     action_digest,
     draft,
+    plain_args,
     settle,
     too_long,
 )
@@ -25,6 +26,7 @@ from holdfast.engine.history import Step
 from holdfast.engine.run import Pending, Run
 from holdfast.gate import Verdict
 from holdfast.gate.approvers import Asking, resolve
+from holdfast.gate.context import target_of
 from holdfast.gate.verdict import ANSWERED
 from holdfast.journal.events import ApprovalAsked, Failure, StepPlanned
 from holdfast.journal.quorum import may, met, missing
@@ -198,21 +200,22 @@ def refused_before(run: Run, pending: Pending, settings: Terms, verdict: Verdict
     with the same arguments."""
     # INVARIANT E67: what a person refused is not asked again, and no policy's allowing it counts
     name = pending.plan.name
-    target = settings.policy.tool(name).target
+    facts = settings.policy.tool(name)
+    # in the one form that it has in facts, of the plain arguments: what is recorded of old ones
+    mine = target_of(plain_args(run, pending), facts) if facts.target else ""
     for old in run.history.refusals:
         if old.plan is None or (old.plan.kind, old.plan.name) != (pending.plan.kind, name):
             continue
         given = old.given
         assert given is not None
         asked_with = [one for one in (old.args, old.edited) if one is not None]
-        if target:
-            mine = _folded(pending.bound.get(target))
-            same = any(_folded(_named(run, one, target)) == mine for one in asked_with)
+        if mine:
+            same = any(target_of(_plain(run, one), facts) == mine for one in asked_with)
         else:
             same = pending.args in asked_with
         if same:
             note = f": {given.note}" if given.note else ""
-            what = f" with the same {target}" if target else " with the same arguments"
+            what = f" with the same {facts.target}" if mine else " with the same arguments"
             reason = f"{given.by} refused {name}{what} at step {old.key}{note}"
             return msgspec.structs.replace(
                 verdict, decision="deny", rules=(ANSWERED, *verdict.rules), reason=reason,
@@ -221,14 +224,9 @@ def refused_before(run: Run, pending: Pending, settings: Terms, verdict: Verdict
     return verdict
 
 
-def _named(run: Run, skeleton: bytes, name: str) -> Any:
+def _plain(run: Run, skeleton: bytes) -> dict[str, Any]:
     plain = unpack(skeleton, run.outer.fetch)
-    return plain.get(name) if isinstance(plain, dict) else None
-
-
-def _folded(value: Any) -> Any:
-    """A target, so that spelling it in capitals or with blanks makes no other of it."""
-    return value.strip().casefold() if isinstance(value, str) else value
+    return plain if isinstance(plain, dict) else {}
 
 
 def _silence(step: Step) -> str:
