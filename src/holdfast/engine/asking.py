@@ -22,8 +22,10 @@ from holdfast.engine.commands import (
     settle,
     too_long,
 )
+from holdfast.engine.held import LEAVES
 from holdfast.engine.history import Step
 from holdfast.engine.run import Pending, Run
+from holdfast.engine.steps import holds
 from holdfast.gate import Verdict
 from holdfast.gate.approvers import Asking, resolve
 from holdfast.gate.context import target_of
@@ -187,10 +189,20 @@ def _put(run: Run, pending: Pending, by: str, skeleton: bytes) -> str:
     except ValidationError as error:  # of one argument that is not bound by name
         problem = error.errors(include_url=False, include_context=False)[0]["msg"]
         return f"(The arguments that {by} gave do not fit: {problem})"
+    plan = tool.plan_of(bound)
     blobs: Blobs = {}
+    if plan.effect in LEAVES and pending.plan.effect not in LEAVES and holds(run, pending):
+        # INVARIANT E111: no edit makes a held step one that leaves the world: what is held is kept
+        # with the arguments that its program gave, so nobody would see these when publishing it
+        return f"(With the arguments that {by} gave it leaves the world, which is held here.)"
+    if plan.effect in LEAVES and pending.around is not None:
+        try:
+            pending.around.add(pending)  # it is undone with the others
+        except Misuse as error:
+            return f"({error})"
     pending.args = tool.pack_args(bound, blobs)
     pending.bound, pending.blobs, pending.edited = bound, {**pending.blobs, **blobs}, by
-    pending.plan = tool.plan_of(bound)
+    pending.plan = plan
     return ""
 
 

@@ -73,7 +73,9 @@ def walk(run: Run, pending: Pending, settings: Terms) -> Path:
         verdict = yield from _judge(run, pending, settings)
         if run.history.refusals:
             verdict = refused_before(run, pending, settings, verdict)
-        if verdict.decision == "verify" and not pending.hold:
+        # INVARIANT E113: that somebody is to be asked too switches no check off
+        asks = verdict.decision == "escalate" and verdict.checks
+        if (verdict.decision == "verify" or asks) and not pending.hold:
             verdict = yield from verify(run, pending, settings, step, verdict)
         if verdict.decision == "deny":
             yield from _refuse(run, pending, settings, step, verdict)
