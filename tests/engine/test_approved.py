@@ -12,8 +12,10 @@ import holdfast
 from holdfast.engine.answers import answer
 from holdfast.engine.declare import Tool
 from holdfast.gate import Policy, parse_policy
+from holdfast.journal.events import NO_HEAD, Draft, SignalReceived, seal
+from holdfast.journal.record import KILL
 from holdfast.testing.lives import Life, Site
-from holdfast.values.errors import Refused
+from holdfast.values.errors import OutcomeUnknown, Outside, Refused
 from tests.engine.support import bodies, drive, until, waits
 
 ASK = "- {id: ask, when: {tool: pay}, then: escalate}"
@@ -22,6 +24,11 @@ ASK = "- {id: ask, when: {tool: pay}, then: escalate}"
 def policy(rules: str = ASK, more: str = "", otherwise: str = "allow") -> Policy:
     text = f"version: 1\nname: p\notherwise: {otherwise}\nrules:\n{rules}\n{more}\n"
     return parse_policy(text, "p.yaml")
+
+
+def newest(found: list[Policy]) -> Any:
+    """A policy that is read anew for every step."""
+    return lambda: found[0]
 
 
 async def say(life: Life, by: str, decision: str = "approve", value: Any = None) -> None:
@@ -307,3 +314,195 @@ def test_the_agent_reads_nothing_that_a_check_found():
     (body,) = bodies(site, "step.settled")
     assert "mallory" in body.verdict.checked[0].text
     assert "mallory" not in body.verdict.reason
+
+
+# ---- once more ---------------------------------------------------------------------------------
+
+PAIR = "- {id: ask, when: {tool: pay}, then: escalate, approvers: [finance]}"
+FINANCE = "routes:\n- {name: finance, people: [ann, bea, eve], needs: 2, starter_may: false}\n"
+
+
+def cut_off(log: list[Any], times: int) -> Any:
+    """An agent whose first payments end without an answer."""
+
+    @holdfast.tool(effect="once")
+    async def pay(to: str) -> str:
+        log.append(to)
+        if len(log) <= times:
+            raise ConnectionResetError("cut")
+        return "paid"
+
+    @holdfast.agent(name="m")
+    async def main() -> str:
+        try:
+            return await pay("bob")
+        except (Refused, OutcomeUnknown) as error:
+            return str(error)
+
+    return main
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_as_many_say_do_it_again_as_had_to_approve(times: int):
+    """E116: after every attempt, the same people, and nobody who was barred."""
+    log: list[Any] = []
+    site = Site(policy=policy(PAIR, FINANCE), linger=0)
+
+    async def work(life: Life) -> None:
+        for about in ["action", *["unknown"] * times]:
+            before = len(log)
+            assert set((await asked(site, about)).approvers) == {"ann", "bea"}
+            for by in ("mallory", "eve"):
+                with pytest.raises(Refused):
+                    await say(life, by)
+            await say(life, "ann")
+            assert (await asked(site, about)).approved == ("ann",)
+            assert len(log) == before
+            await say(life, "bea")
+            await until(lambda before=before: len(log) > before)
+
+    assert play(site, cut_off(log, times), work, by="eve") == "paid"
+    assert len(log) == times + 1
+
+
+def test_what_is_denied_by_now_is_not_done_again():
+    """E116: also if a person says that it did not happen."""
+    log: list[Any] = []
+    now = [policy()]
+    site = Site(policy=newest(now), linger=0)
+
+    async def work(life: Life) -> None:
+        await asked(site, "action")
+        await say(life, "ann")
+        await asked(site, "unknown")
+        now[0] = policy("- {id: never, when: {tool: pay}, then: deny}")
+        await say(life, "ann")
+
+    assert "refused by never" in play(site, cut_off(log, 1), work)
+    assert log == ["bob"]
+
+
+# ---- a policy that changes while people think --------------------------------------------------
+
+
+@pytest.mark.parametrize("then", ["deny", "escalate", "allow"])
+def test_a_yes_counts_under_the_policy_it_was_asked_under(then: str):
+    """E10, E114: in a run that stays in memory too."""
+    log: list[Any] = []
+    now = [policy()]
+    site = Site(policy=newest(now), linger=1000)
+
+    async def work(life: Life) -> None:
+        first = await asked(site, "action")
+        rule = f"- {{id: new, when: {{tool: pay}}, then: {then}}}"
+        now[0] = policy(rule)
+        await say(life, "ann")
+        if then == "escalate":
+
+            async def another() -> bool:
+                return (await asked(site, "action")).digest != first.digest
+
+            await until(another)
+            assert log == []
+            await say(life, "ann")
+
+    found = play(site, paying(log, 5), work)
+    assert ("refused by new" in found) if then == "deny" else (found == "paid")
+    assert log == ([] if then == "deny" else [5])
+
+
+# ---- stopped -----------------------------------------------------------------------------------
+
+
+def kill(life: Life, what: str, name: str) -> None:
+    body = SignalReceived(KILL, token="t", by="ann")
+    event = seal(Draft(body, 5), "holdfast.switches", NO_HEAD)
+    life.host.settings.switches.hear(event, {"what": what, "name": name, "reason": ""})
+
+
+@pytest.mark.parametrize("error", ["Outside", "Timeout"])
+def test_a_switch_stops_retries(error: str):
+    """E115: and nobody says that what may have happened did not."""
+    log: list[Any] = []
+
+    @holdfast.tool(effect="idempotent", retries=3, backoff=60)
+    async def pay(to: str) -> str:
+        log.append(to)
+        raise Outside("busy", retryable=True) if error == "Outside" else TimeoutError("late")
+
+    @holdfast.agent(name="m")
+    async def main() -> str:
+        try:
+            return await pay("bob")
+        except (Refused, OutcomeUnknown) as found:
+            return type(found).__name__
+
+    site = Site(policy=policy("- {id: pays, when: {tool: pay}, then: allow}"), linger=1000)
+
+    async def work(life: Life) -> None:
+        await until(lambda: len(log) == 1)
+        kill(life, "rule", "pays")
+
+    assert play(site, main, work) == ("Refused" if error == "Outside" else "OutcomeUnknown")
+    assert log == ["bob"]
+
+
+@pytest.mark.parametrize("by", ["switch", "policy"])
+def test_what_a_crash_left_planned_is_judged_before_it_is_done_again(by: str):
+    """E115"""
+    log: list[Any] = []
+
+    @holdfast.tool(effect="idempotent", retries=3, backoff=60)
+    async def pay(to: str) -> str:
+        log.append(to)
+        raise Outside("busy", retryable=True)
+
+    @holdfast.agent(name="m")
+    async def main() -> str:
+        try:
+            return await pay("bob")
+        except Refused as found:
+            return str(found)
+
+    now = [policy("- {id: pays, when: {tool: pay}, then: allow}")]
+    site = Site(policy=newest(now), linger=1000)
+
+    async def work(life: Life) -> Any:
+        await life.start(main, name="a")
+        await until(lambda: len(log) == 1)
+        await waits(site, kind="timer")
+        life.kill()
+        life = await site.live()
+        if by == "switch":
+            kill(life, "tool", "pay")
+        else:
+            now[0] = policy("- {id: never, when: {tool: pay}, then: deny}")
+        await life.host.resume("a")
+        return await life.host.result("a")
+
+    found = drive(site, work, main, check=False)
+    assert ("refused by killed" if by == "switch" else "refused by never") in found
+    assert log == ["bob"]
+
+
+def test_a_rule_that_only_the_engine_outside_names_can_be_stopped():
+    """J60, E115"""
+    log: list[Any] = []
+
+    class Engine:
+        async def ask(self, engine: Any, document: Any) -> bytes:
+            return b'{"result": {"decision": "allow", "rules": ["theirs"]}}'
+
+    engine = "engine: {opa: 'http://127.0.0.1:1', path: x}\n"
+    outside: Any = Engine()
+    site = Site(
+        policy=policy("- {id: z, when: {tool: z}, then: deny}", engine), linger=0, outside=outside
+    )
+
+    async def work(life: Life) -> Any:
+        kill(life, "rule", "theirs")
+        return await (await life.start(main, name="a")).result()
+
+    main = paying(log, 5)
+    assert "refused by killed" in drive(site, work, main, check=False)
+    assert log == []

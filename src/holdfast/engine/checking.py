@@ -41,8 +41,8 @@ Tried = Generator[Command, Any, tuple[bool, str, str]]
 
 
 class CannotRun(Exception):
-    """A check cannot be run; the text says why. It has not passed. ``told``: what the agent reads of
-    that, if it is not all: a text of some tool's is not Holdfast's."""
+    """A check cannot be run; the text says why. It has not passed. ``told``: what the agent reads
+    of that, if it is not all: a text of some tool's is not Holdfast's."""
 
     def __init__(self, text: str, told: str | None = None) -> None:
         super().__init__(text)

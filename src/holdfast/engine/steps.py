@@ -73,7 +73,8 @@ class Pending:
 
     __slots__ = (
         "about", "args", "around", "blobs", "bound", "branch", "carrier", "check", "child", "due",
-        "edited", "future", "hold", "inline", "key", "lender", "of", "plan", "tool", "usage", "waiting",
+        "edited", "future", "hold", "inline", "key", "lender", "of", "plan", "tool", "usage",
+        "waiting",
     )  # fmt: skip
 
     def __init__(self, key: str, plan: Plan, args: bytes, blobs: Blobs) -> None:
@@ -381,9 +382,9 @@ def placed(run: Steps, pending: Pending) -> Pending:
     elif here.transaction is not None:
         pending.around = here.transaction
         known = run.history.steps.get(pending.key)
-        if known is not None and known.planned is not None and known.plan is not None:
-            if known.plan.effect in LEAVES:  # as a person changed it
-                pending.around.add(pending)
+        planned = known.planned if known is not None else None
+        if planned is not None and planned.plan.effect in LEAVES:  # as a person changed it
+            pending.around.add(pending)
     return pending
 
 
