@@ -12,11 +12,12 @@ import holdfast
 from holdfast.engine.answers import answer
 from holdfast.engine.declare import Tool
 from holdfast.gate import Policy, parse_policy
-from holdfast.journal.events import NO_HEAD, Draft, SignalReceived, seal
+from holdfast.journal.events import NO_HEAD, Draft, SignalReceived, body_of, seal
 from holdfast.journal.record import KILL
 from holdfast.testing.lives import Life, Site
-from holdfast.values.errors import OutcomeUnknown, Outside, Refused
-from tests.engine.support import bodies, drive, until, waits
+from holdfast.values.canon import unpack
+from holdfast.values.errors import HoldfastError, OutcomeUnknown, Outside, Refused
+from tests.engine.support import bodies, drive, events, until, waits
 
 ASK = "- {id: ask, when: {tool: pay}, then: escalate}"
 
@@ -506,3 +507,33 @@ def test_a_rule_that_only_the_engine_outside_names_can_be_stopped():
     main = paying(log, 5)
     assert "refused by killed" in drive(site, work, main, check=False)
     assert log == []
+
+
+# ---- answers that do not count -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["unlisted", "late", "other"])
+def test_an_answer_that_does_not_count_is_recorded_as_that(how: str):
+    """E68: and lets the question expire for nobody else."""
+    log: list[Any] = []
+    routes = "routes:\n- {name: finance, people: [ann], expires: 60}\n"
+    site = Site(policy=policy(PAIR, routes), linger=0)
+
+    async def work(life: Life) -> None:
+        wait = await asked(site, "action")
+        late, digest = wait.due + 5 if how == "late" else wait.since, "0" * 12
+        with pytest.raises(HoldfastError):
+            await answer(
+                life.store, "a", "", "approve", by="eve" if how == "unlisted" else "ann",
+                now_ms=late, digest=digest if how == "other" else "",
+            )  # fmt: skip
+        await say(life, "ann")
+
+    assert play(site, paying(log, 5), work) == "paid"
+    (event,) = events(site, "a", "finding.added")
+    assert body_of(event).type == "answer.refused"
+    said = unpack(event.value or b"", site.inner.get)
+    assert said["who"] == ("eve" if how == "unlisted" else "ann")
+    told = {"unlisted": "may not answer", "late": "expired", "other": "it asks about action"}
+    assert told[how] in said["why"]
+    assert len(bodies(site, "approval.given")) == 1
