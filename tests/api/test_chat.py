@@ -180,7 +180,7 @@ def test_what_does_not_count(door: Door, chat: ChatSide):
     assert events(run, "approval.given") == []
     findings = events(run, "finding.added")
     assert [one["value"]["who"] for one in findings] == ["U3", "U2", "U1"]
-    assert {one["body"]["type"] for one in findings} == {"answer-refused"}
+    assert {one["body"]["type"] for one in findings} == {"answer.refused"}
     body = door.body(buttons({"blocks": [{"type": "actions", "elements": [ok]}]})["approve"], "U1")
     signed = slack.signature(SECRET, stamp, body)
     assert door.send(body, stamp, signed)[0] == 200

@@ -308,7 +308,7 @@ SOON = Route("soon", ("ann", "bea"), needs=2, expires=60)
 @pytest.mark.parametrize("linger", [0.0, 1000.0])
 @pytest.mark.parametrize("answered", [False, True])
 def test_nobody_answers_in_time(linger: float, answered: bool):
-    """E66: told as expired, never as refused; and a late answer is recorded nowhere (E68)."""
+    """E66: told as expired, never as refused; and a late answer is none (E68)."""
     site = Site(policy=policy("soon", routes=(SOON,)), linger=linger)
 
     async def work(life: Life) -> None:

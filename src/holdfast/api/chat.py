@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from holdfast.api import slack
-from holdfast.engine.answers import answer
+from holdfast.engine.answers import REFUSED, answer
 from holdfast.engine.inbox import Open, open_questions, question_of
 from holdfast.journal.events import Draft, FindingAdded
 from holdfast.journal.quorum import missing
@@ -36,9 +36,6 @@ from holdfast.values.errors import (
     TooLarge,
 )
 from holdfast.values.ports import Clock
-
-REFUSED = "answer-refused"
-"""Type of the finding that says that a click of a known chat did not count, and why."""
 
 
 class Chat(msgspec.Struct, frozen=True):
@@ -131,7 +128,7 @@ class Desk:
         value = _chosen(click, found)
         await answer(
             self.store, click.run, click.step, click.decision, by=by, now_ms=now, value=value,
-            note="in the chat", digest=click.digest,
+            note="in the chat", digest=click.digest, record=False,
         )  # fmt: skip
         said = {"approve": "approved", "deny": "denied"}.get(click.decision, f"answered {value}")
         text = f"{said} by {by}"

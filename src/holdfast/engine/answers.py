@@ -17,6 +17,7 @@ from holdfast.journal.events import (
     Draft,
     Event,
     Failure,
+    FindingAdded,
     RunEnded,
     SignalReceived,
     body_of,
@@ -34,6 +35,9 @@ from holdfast.values.errors import (
     NotFound,
     Refused,
 )
+
+REFUSED = "answer.refused"
+"""Type of the finding that says that somebody's answer did not count, and why."""
 
 
 async def ending(store: Store, run: str) -> Event:
@@ -77,6 +81,7 @@ async def answer(
     note: str = "",
     digest: str = "",
     fits: Callable[[Wait, Mapping[str, Any]], None] | None = None,
+    record: bool = True,
 ) -> Wait:
     """Answer what a run asks a person at step ``key`` ("" if it asks only one thing): ``decision``
     approve, deny, answer or edit (``value``: the arguments that it may happen with). ``digest``:
@@ -85,23 +90,24 @@ async def answer(
 
     The question as it was; `Misuse` if it asks nothing there, not this kind of thing, about another
     action, or ``by`` approved it already; `Refused` if ``by`` may not answer; `Expired` if it is
-    too late. Then nothing was recorded.
+    too late. Then nothing was answered; that somebody who may not answer tried to, or tried too
+    late or about another action, is recorded as a finding `REFUSED` (``record``: unless the caller
+    does that).
     """
     for _ in range(limits.ANSWER_ATTEMPTS):
         head = await store.head(run)
         row = await store.run(run)
         wait = open_question(row, key)
-        _check(wait, f"run {run}@{wait.key}", decision, value, by)
-        if digest and not wait.digest.startswith(digest.lower()):
-            raise Misuse(
-                f"run {run}@{wait.key}: it asks about action {wait.digest[:12]}, not {digest}: look"
-                " at what it asks now, then answer that"
-            )
-        # INVARIANT E68: a late answer is refused and recorded nowhere; a clock that went back
-        # makes no question younger than the newest thing that is known of its run
+        # INVARIANT E68: a late answer is refused and is no answer; a clock that went back makes no
+        # question younger than the newest thing that is known of its run
         now = max(now_ms, row.changed)
-        if wait.due and now >= wait.due:
-            raise Expired(f"run {run}@{wait.key}: it expired {_ago(now - wait.due)}: nothing done")
+        try:
+            _check(wait, f"run {run}@{wait.key}", decision, value, by)
+            _in_time(wait, f"run {run}@{wait.key}", digest, now)
+        except (Refused, Expired, Changed) as error:
+            if record:
+                await _refused(store, row, wait, error, decision=decision, by=by, now_ms=now)
+            raise
         if decision == "edit" and fits is not None:
             fits(wait, value)
         blobs: Blobs = {}
@@ -140,6 +146,33 @@ def _check(wait: Wait, place: str, decision: str, value: Any, by: str) -> None:
         raise Misuse(f"{place}: {by} has approved this already; it still takes {left}")
     if decision == "answer" and wait.choices and value not in wait.choices:
         raise Misuse(f"{place}: answer one of {', '.join(wait.choices)}")
+
+
+class Changed(Misuse):
+    """An answer is about another action than the one that is asked about."""
+
+
+def _in_time(wait: Wait, place: str, digest: str, now: int) -> None:
+    """Whether an answer is about what is asked, and not too late."""
+    if digest and not wait.digest.startswith(digest.lower()):
+        raise Changed(
+            f"{place}: it asks about action {wait.digest[:12]}, not {digest}: look"
+            " at what it asks now, then answer that"
+        )
+    if wait.due and now >= wait.due:
+        raise Expired(f"{place}: it expired {_ago(now - wait.due)}: nothing done")
+
+
+async def _refused(
+    store: Store, row: RunRow, wait: Wait, error: HoldfastError, *, decision: str, by: str,
+    now_ms: int,
+) -> None:  # fmt: skip
+    # a clock that is ahead must not let the question expire for everybody
+    at = max(row.changed, min(now_ms, wait.due - 1)) if wait.due else now_ms
+    blobs: Blobs = {}
+    what = {"why": str(error), "who": by, "step": wait.key, "decision": decision}
+    draft = Draft(FindingAdded(wait.pos, REFUSED, by="answer"), at, value=pack(what, blobs))
+    await store.append((Batch(row.run, (draft,)),), blobs)
 
 
 def _ago(ms: int) -> str:

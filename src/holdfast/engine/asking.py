@@ -18,13 +18,17 @@ from holdfast.engine.commands import (
     Terms,
     action_digest,
     draft,
+    plain_args,
     settle,
     too_long,
 )
+from holdfast.engine.held import LEAVES
 from holdfast.engine.history import Step
 from holdfast.engine.run import Pending, Run
+from holdfast.engine.steps import holds
 from holdfast.gate import Verdict
 from holdfast.gate.approvers import Asking, resolve
+from holdfast.gate.context import target_of
 from holdfast.gate.verdict import ANSWERED
 from holdfast.journal.events import ApprovalAsked, Failure, StepPlanned
 from holdfast.journal.quorum import may, met, missing
@@ -186,10 +190,20 @@ def _put(run: Run, pending: Pending, by: str, skeleton: bytes) -> str:
     except ValidationError as error:  # of one argument that is not bound by name
         problem = error.errors(include_url=False, include_context=False)[0]["msg"]
         return f"(The arguments that {by} gave do not fit: {problem})"
+    plan = tool.plan_of(bound)
     blobs: Blobs = {}
+    if plan.effect in LEAVES and pending.plan.effect not in LEAVES and holds(run, pending):
+        # INVARIANT E111: no edit makes a held step one that leaves the world: what is held is kept
+        # with the arguments that its program gave, so nobody would see these when publishing it
+        return f"(With the arguments that {by} gave it leaves the world, which is held here.)"
+    if plan.effect in LEAVES and pending.around is not None:
+        try:
+            pending.around.add(pending)  # it is undone with the others
+        except Misuse as error:
+            return f"({error})"
     pending.args = tool.pack_args(bound, blobs)
     pending.bound, pending.blobs, pending.edited = bound, {**pending.blobs, **blobs}, by
-    pending.plan = tool.plan_of(bound)
+    pending.plan = plan
     return ""
 
 
@@ -199,21 +213,22 @@ def refused_before(run: Run, pending: Pending, settings: Terms, verdict: Verdict
     with the same arguments."""
     # INVARIANT E67: what a person refused is not asked again, and no policy's allowing it counts
     name = pending.plan.name
-    target = settings.policy.tool(name).target
+    facts = settings.policy.tool(name)
+    # in the one form that it has in facts, of the plain arguments: what is recorded of old ones
+    mine = target_of(plain_args(run, pending), facts) if facts.target else ""
     for old in run.history.refusals:
         if old.plan is None or (old.plan.kind, old.plan.name) != (pending.plan.kind, name):
             continue
         given = old.given
         assert given is not None
         asked_with = [one for one in (old.args, old.edited) if one is not None]
-        if target:
-            mine = _folded(pending.bound.get(target))
-            same = any(_folded(_named(run, one, target)) == mine for one in asked_with)
+        if mine:
+            same = any(target_of(_plain(run, one), facts) == mine for one in asked_with)
         else:
             same = pending.args in asked_with
         if same:
             note = f": {given.note}" if given.note else ""
-            what = f" with the same {target}" if target else " with the same arguments"
+            what = f" with the same {facts.target}" if mine else " with the same arguments"
             reason = f"{given.by} refused {name}{what} at step {old.key}{note}"
             return msgspec.structs.replace(
                 verdict, decision="deny", rules=(ANSWERED, *verdict.rules), reason=reason,
@@ -222,14 +237,9 @@ def refused_before(run: Run, pending: Pending, settings: Terms, verdict: Verdict
     return verdict
 
 
-def _named(run: Run, skeleton: bytes, name: str) -> Any:
+def _plain(run: Run, skeleton: bytes) -> dict[str, Any]:
     plain = unpack(skeleton, run.outer.fetch)
-    return plain.get(name) if isinstance(plain, dict) else None
-
-
-def _folded(value: Any) -> Any:
-    """A target, so that spelling it in capitals or with blanks makes no other of it."""
-    return value.strip().casefold() if isinstance(value, str) else value
+    return plain if isinstance(plain, dict) else {}
 
 
 def _silence(step: Step) -> str:
@@ -307,38 +317,61 @@ def _misfit(run: Run, pending: Pending, value: bytes) -> str:
     return ""
 
 
-def unknown(run: Run, pending: Pending, settings: Terms, step: Step, why: str) -> Asked:
-    """An outcome is open: ask the tool's own look-up, else a person. True: perform it (again), and
-    that intent is recorded as a new attempt."""
+def approved(run: Run, pending: Pending, settings: Terms, step: Step, verdict: Verdict) -> bool:
+    """Whether those who must approve what ``verdict`` asks for have done so, under its policy."""
+    asked, given = step.asked, step.given
+    if asked is None or given is None or given.decision not in ("approve", "edit"):
+        return step.cleared == action_digest(run, pending, verdict)
+    if asked.about == "action":
+        return asked.verdict is not None and asked.verdict.policy == verdict.policy
+    if asked.about == "unknown":
+        whom = _whom(run, pending, settings, verdict)
+        return (asked.panels, asked.barred) == (whom.panels, whom.barred)
+    return step.cleared == action_digest(run, pending, verdict)
+
+
+def _whom_again(
+    run: Run, pending: Pending, settings: Terms, step: Step, verdict: Verdict
+) -> Asking:
+    """Who may say that something that may have happened is performed again: never fewer or others
+    than had to approve it."""
+    asked = step.asked
+    if verdict.decision == "escalate":
+        return _whom(run, pending, settings, verdict)
+    if asked is not None and asked.about in ("action", "unknown"):
+        return Asking(asked.panels, asked.barred, asked.needs, 0, "")
+    return resolve((), {}, agents=(run.program.name,), owner="", starter="", now=0)
+
+
+def unknown(
+    run: Run, pending: Pending, settings: Terms, step: Step, why: str, verdict: Verdict
+) -> Asked:
+    """An outcome is open: ask the tool's own look-up, else a person. True: it did not happen, and
+    may be performed (again), for all that ``verdict`` asks for."""
     attempt = step.planned.attempt if step.planned else 1
     done = Done(error=Failure("OutcomeUnknown", why))
     if pending.tool is not None and pending.tool.reconcile is not None:
-        done = yield Perform(attempt, reconcile=True)
-        if done.not_done:
-            yield _plan_again(run, pending, settings, attempt, why)
+        stopped = verdict.decision == "deny"  # then nothing of the tool is called
+        done = done if stopped else (yield Perform(attempt, reconcile=True))
+        if done.not_done and (
+            verdict.decision != "escalate" or approved(run, pending, settings, step, verdict)
+        ):
             return True
-        if done.error is None and not done.open:
+        if done.error is None and not done.open and not done.not_done:
             yield from settle(run, pending, settings, step, done, origin="reconcile")
             return False
-    if step.asked is None or step.asked.about != "unknown":
-        looked = pending.tool is not None and pending.tool.reconcile is not None
-        failed = f" (its look-up failed: {done.error.text})" if done.error and looked else ""
-        text = (
-            f"Did {pending.plan.name}({shown(pending)}) happen? {why}{failed}. Approve: it did "
-            "not, do it now. Answer: it did, with this result. Deny: leave it unknown."
-        )
-        body = ApprovalAsked(
-            pending.key, "unknown", text,
-            digest(f"{action_digest(run, pending, None)} {attempt}".encode()), plan=pending.plan,
-            barred=_itself(run),
-        )  # fmt: skip
-        yield Append([draft(run, pending, settings, body)], {})
-    if step.given is None:
+    asking, asked = _whom_again(run, pending, settings, step, verdict), step.asked
+    if asking.nobody:
+        text = f"{pending.plan.name}: nobody knows whether it happened ({why}); {asking.nobody}"
+        done = Done(error=Failure("OutcomeUnknown", text))
+        yield from settle(run, pending, settings, step, done, status="unknown")
+        return False
+    same = asked is not None and (asked.panels, asked.barred) == (asking.panels, asking.barred)
+    if asked is None or asked.about != "unknown" or not same:
+        yield _ask_unknown(run, pending, settings, asking, f"{why}{_looked(pending, done)}")
+    while (given := step.given) is None:
         yield Await("person")
-    given = step.given
-    assert given is not None
     if given.decision == "approve":
-        yield _plan_again(run, pending, settings, attempt, why)
         return True
     if given.decision == "answer":
         done = Done(value=step.given_value or b"null")
@@ -350,10 +383,36 @@ def unknown(run: Run, pending: Pending, settings: Terms, step: Step, why: str) -
     return False
 
 
-def _plan_again(run: Run, pending: Pending, settings: Terms, attempt: int, why: str) -> Append:
-    failed = Failure("OutcomeUnknown", why)
+def _looked(pending: Pending, done: Done) -> str:
+    """What a tool's own look-up said."""
+    if done.not_done:
+        return " (its look-up says that it did not)"
+    looked = pending.tool is not None and pending.tool.reconcile is not None
+    return f" (its look-up failed: {done.error.text})" if done.error and looked else ""
+
+
+def _ask_unknown(run: Run, pending: Pending, settings: Terms, asking: Asking, why: str) -> Append:
+    planned = run.history.step(pending.key).planned
+    attempt = planned.attempt if planned else 1
+    may_answer = missing(asking.panels, ())
+    text = (
+        f"Did {pending.plan.name}({shown(pending)}) happen? {why}. Approve: it did "
+        "not, do it now. Answer: it did, with this result. Deny: leave it unknown."
+        f"{f' To approve: {may_answer}.' if may_answer else ''}"
+    )
+    body = ApprovalAsked(
+        pending.key, "unknown", text,
+        digest(f"{action_digest(run, pending, None)} {attempt}".encode()), plan=pending.plan,
+        needs=asking.needs, panels=asking.panels, barred=asking.barred,
+    )  # fmt: skip
+    return Append([draft(run, pending, settings, body)], {})
+
+
+def plan_again(run: Run, pending: Pending, settings: Terms, why: str) -> Append:
+    """Plan a new attempt at what did not happen after all."""
+    planned = run.history.step(pending.key).planned
     body = StepPlanned(
-        pending.key, pending.plan, attempt + 1, failed=failed, branch=pending.branch,
-        of=pending.about,
+        pending.key, pending.plan, (planned.attempt if planned else 1) + 1,
+        failed=Failure("OutcomeUnknown", why), branch=pending.branch, of=pending.about,
     )  # fmt: skip
     return Append([draft(run, pending, settings, body)], {})

@@ -25,7 +25,7 @@ from holdfast.engine.history import Step
 from holdfast.engine.run import Pending, Run
 from holdfast.engine.seeing import known_tool
 from holdfast.gate import Verdict
-from holdfast.gate.checks import Check, passes
+from holdfast.gate.checks import FALSE, Check, passes
 from holdfast.journal.events import Checked, Plan
 from holdfast.values import limits
 from holdfast.values.canon import Blobs, unpack
@@ -36,18 +36,25 @@ from holdfast.world.diff import diff
 COMMAND = "world.run"
 """The tool that a ``command`` check calls."""
 
-Tried = Generator[Command, Any, tuple[bool, str]]
+Tried = Generator[Command, Any, tuple[bool, str, str]]
+"""Whether it passed; why not, for people; why not, for the agent: only words of Holdfast's own."""
 
 
 class CannotRun(Exception):
-    """A check cannot be run; the text says why. It has not passed."""
+    """A check cannot be run; the text says why. It has not passed. ``told``: what the agent reads
+    of that, if it is not all: a text of some tool's is not Holdfast's."""
+
+    def __init__(self, text: str, told: str | None = None) -> None:
+        super().__init__(text)
+        self.told = text if told is None else told
 
 
 def verify(
     run: Run, pending: Pending, settings: Terms, step: Step, verdict: Verdict
 ) -> Generator[Command, Any, Verdict]:
     """Run the checks that a verdict names: it stands, with how they ended; or it becomes an
-    escalation or a denial, as the strictest check that did not pass says."""
+    escalation or a denial, as the strictest check that did not pass says, never less than it was.
+    """
     asked = step.asked
     told = asked.verdict if asked is not None else None
     if asked is not None and told is not None and told.checked:
@@ -55,29 +62,34 @@ def verify(
         if same:
             return told  # a person is being asked about just this
     checked: list[Checked] = []
-    failed: list[Check] = []
+    failed: list[tuple[Check, str]] = []
     for name in verdict.checks:
         check = settings.policy.checks.get(name) or Check(name, "", fails="deny")
         try:
-            passed, text = yield from _try(run, pending, settings, check)
+            passed, text, told = yield from _try(run, pending, settings, check)
         except CannotRun as error:
             # INVARIANT E55: a check that cannot be run has not passed
             passed, text = False, f"it cannot be run: {error}"
+            told = f"it cannot be run: {error.told}".removesuffix(": ")
         checked.append(Checked(name, passed, text[: limits.CHECKED_TEXT_CHARS]))
         if not passed:
-            failed.append(check)
+            failed.append((check, told))
     verdict = msgspec.structs.replace(verdict, checked=tuple(checked))
     if not checked:
         text = "it asks for checks and names none"
         return msgspec.structs.replace(verdict, decision="deny", reason=text)
     if not failed:
         return verdict
-    strictest = next((one for one in failed if one.fails == "deny"), failed[0])
-    text = next(one.text for one in checked if one.name == strictest.name)
+    # INVARIANT E112: what a failed check found is for people: the agent is told in our own words,
+    # for nobody knows whose words a tool's are
+    strictest, told = next((one for one in failed if one[0].fails == "deny"), failed[0])
+    denies = strictest.fails == "deny"
+    found = told if denies else next(one.text for one in checked if one.name == strictest.name)
+    reason = f"check {strictest.name!r} did not pass{f': {found}' if found else ''}"
+    if not denies and verdict.decision == "escalate" and verdict.reason:
+        reason = f"{verdict.reason}; {reason}"
     return msgspec.structs.replace(
-        verdict,
-        decision="deny" if strictest.fails == "deny" else "escalate",
-        reason=f"check {strictest.name!r} did not pass{f': {text}' if text else ''}",
+        verdict, decision="deny" if denies else "escalate", reason=reason
     )
 
 
@@ -102,8 +114,11 @@ def _try(run: Run, pending: Pending, settings: Terms, check: Check) -> Tried:
             raise CannotRun("the policy has no check of that name")
     if check.command and result.get("exit") != 0:
         tail = (result.get("stderr") or result.get("stdout") or "").strip()[-200:]
-        return False, f"the command ended with {result.get('exit')}: {tail}".rstrip(": ")
-    return passes(check, plain_args(run, pending), result, changes)
+        told = f"the command ended with {result.get('exit')}"
+        return False, f"{told}: {tail}".rstrip(": "), told
+    passed, text = passes(check, plain_args(run, pending), result, changes)
+    ours = check.kind == "condition" or not check.that or text == FALSE
+    return passed, text, text if ours else "its condition cannot be evaluated"
 
 
 def _preview(run: Run, pending: Pending, settings: Terms) -> Generator[Command, Any, Any]:
@@ -164,13 +179,13 @@ def _fork(run: Run, pending: Pending) -> Generator[Command, Any, Done]:
         raise CannotRun(f"{pending.plan.name} is {pending.plan.effect}, it cannot be tried first")
     done: Done = yield Perform(1, aside=pending)
     if done.error is not None:
-        raise CannotRun(done.error.text)
+        raise CannotRun(done.error.text, "")
     return done
 
 
 def _value(run: Run, done: Done) -> Any:
     if done.error is not None:
-        raise CannotRun(done.error.text)
+        raise CannotRun(done.error.text, "")
     return None if done.value is None else unpack(done.value, _fetch(run, done.blobs))
 
 

@@ -7,50 +7,39 @@ that is not: the decisions stand here once.
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import Any
-
-from holdfast.engine.asking import (
-    amend,
-    approval,
-    denied,
-    question,
-    refused_before,
-    said_no,
-    unknown,
-)
-from holdfast.engine.checking import verify
+from holdfast.engine.asking import amend, approval, approved, denied, question, said_no
 from holdfast.engine.commands import (
     Append,
     Await,
-    Command,
-    Consult,
     Done,
     Look,
     Path,
     Perform,
     Terms,
     draft,
-    plain_args,
     settle,
 )
 from holdfast.engine.held import LEAVES
 from holdfast.engine.history import Step
 from holdfast.engine.hold import hold
-from holdfast.engine.knowing import know, needs
+from holdfast.engine.ruling import (
+    denied_by_now,
+    happened,
+    judged_by,
+    known_verdict,
+    once_more,
+    refuse,
+    ruled,
+)
 from holdfast.engine.run import Pending, Run
 from holdfast.engine.seeing import handed
-from holdfast.gate import Proposal, Verdict, judge, outside
-from holdfast.gate.facts import NO_FACTS
-from holdfast.gate.verdict import KILLED
+from holdfast.gate import Verdict
 from holdfast.journal.events import Draft, Failure, Plan, RunStarted, Status, StepPlanned
 from holdfast.journal.store import Batch
 from holdfast.journal.views import CHILD
 from holdfast.values import limits
 from holdfast.values.canon import digest, pack
 from holdfast.world import EMPTY
-
-Judged = Generator[Command, Any, Verdict]
 
 
 def walk(run: Run, pending: Pending, settings: Terms) -> Path:
@@ -71,13 +60,9 @@ def walk(run: Run, pending: Pending, settings: Terms) -> Path:
         return
     # INVARIANT E91: time passes without leave: a wait that was refused would be a loop without one
     while step.planned is None and pending.plan.kind != "wait":
-        verdict = yield from _judge(run, pending, settings)
-        if run.history.refusals:
-            verdict = refused_before(run, pending, settings, verdict)
-        if verdict.decision == "verify" and not pending.hold:
-            verdict = yield from verify(run, pending, settings, step, verdict)
+        verdict = yield from ruled(run, pending, settings, step)
         if verdict.decision == "deny":
-            yield from _refuse(run, pending, settings, step, verdict)
+            yield from refuse(run, pending, settings, step, verdict)
             return
         if verdict.decision != "escalate" or pending.hold:
             break
@@ -87,13 +72,19 @@ def walk(run: Run, pending: Pending, settings: Terms) -> Path:
         if said == "changed":
             continue
         if said == "yes":
-            stopped = verdict
-            if settings.switches.thrown:  # while a person thought about it
-                stopped = yield from _judge(run, pending, settings)
-            if stopped.rules[:1] == (KILLED,):
-                yield from _refuse(run, pending, settings, step, stopped)
+            if judged_by(verdict, settings) and not settings.switches.thrown:
+                verdict = None  # stands in the question that was asked
+                break
+            # INVARIANT E114: a yes counts under the policy it was asked under, and while nobody has
+            # stopped the action: else it is judged again
+            verdict = yield from ruled(run, pending, settings, step)
+            if verdict.decision == "deny":
+                yield from refuse(run, pending, settings, step, verdict)
                 return
-            verdict = None  # stands in the question that was asked
+            if verdict.decision == "escalate":
+                if not approved(run, pending, settings, step, verdict):
+                    continue
+                verdict = None
         break
     if pending.hold:
         yield from hold(run, pending, settings, step, verdict)
@@ -114,29 +105,6 @@ def walk(run: Run, pending: Pending, settings: Terms) -> Path:
             raise AssertionError(f"no such kind of step: {kind}")
 
 
-def _judge(run: Run, pending: Pending, settings: Terms) -> Judged:
-    policy = settings.policy
-    plan = pending.plan
-    kind = "wait" if plan.kind == "signal" else plan.kind
-    who = (run.program.name, run.program.role)
-    if pending.of is not None:  # it is the action of whoever asked for it
-        who = (pending.of.agent, pending.of.role)
-    proposal = Proposal(*who, kind, plan.name, plan.effect, pending.bound)
-    facts, need = NO_FACTS, needs(proposal, policy)
-    if need:
-        facts = yield from know(run, pending, proposal, policy, need)
-    verdict = judge(proposal, policy, facts)
-    if settings.switches.thrown:
-        verdict = settings.switches.overrule(proposal, verdict)
-    if policy.engine is None:
-        return verdict
-    # INVARIANT E54: an engine outside can make a verdict stricter, never weaker
-    answer = yield Consult(
-        policy.engine, outside.question(proposal, facts, plain_args(run, pending))
-    )
-    return outside.stricter(verdict, outside.ruling(answer), policy)
-
-
 def abandon(run: Run, pending: Pending, settings: Terms) -> Path:
     """The program dropped a step before its outcome was known: record that if anything was recorded
     of it. What may have happened is said to be unknown."""
@@ -151,32 +119,24 @@ def abandon(run: Run, pending: Pending, settings: Terms) -> Path:
         run.pending.pop(pending.key, None)
 
 
-def _refuse(run: Run, pending: Pending, settings: Terms, step: Step, verdict: Verdict) -> Path:
-    """INVARIANT E4: a denied action is recorded, and never performed."""
-    way = f"; {verdict.way}" if verdict.way else ""
-    text = f"{pending.plan.name}: refused by {verdict.rules[0]}: {verdict.reason}{way}{_CHANGE}"
-    failure = Failure("Refused", text)
-    yield from settle(
-        run, pending, settings, step, Done(error=failure), verdict=verdict, status="refused"
-    )
-
-
-_CHANGE = " (a person may change that: the policy, or in a fork)"
-
-
 def _tool(run: Run, pending: Pending, settings: Terms, step: Step, verdict: Verdict | None) -> Path:
     """Plan if the effect leaves the world, perform with retries, settle."""
     leaves = pending.plan.effect in LEAVES
     attempt = step.planned.attempt if step.planned else 1
+    known, may_have = verdict or known_verdict(step), False
     if step.planned is not None:
+        may_have = leaves and (attempt > 2 or happened(step.planned.failed))
         if step.planned.due > settings.now_ms():
             yield Await("timer", step.planned.due)  # a retry that had not begun
         elif "once" in (pending.plan.effect, step.planned.plan.effect):
-            # INVARIANT E6: an effect that may have happened is never performed again unasked
-            again = yield from unknown(run, pending, settings, step, "the process ended meanwhile")
-            if not again:
+            known = yield from once_more(
+                run, pending, settings, step, "the process ended meanwhile"
+            )
+            if known is None:
                 return
-            attempt += 1
+            attempt, may_have = attempt + 1, False
+        else:
+            may_have = leaves
     elif leaves:
         body = StepPlanned(
             pending.key, pending.plan, 1, verdict=verdict, branch=pending.branch, of=pending.about
@@ -184,18 +144,23 @@ def _tool(run: Run, pending: Pending, settings: Terms, step: Step, verdict: Verd
         yield Append([draft(run, pending, settings, body, args=step.args is None)], pending.blobs)
         verdict = None
     while True:
+        stopped = yield from denied_by_now(run, pending, settings, known)
+        if stopped is not None:
+            yield from refuse(run, pending, settings, step, stopped, may_have=may_have)
+            return
         done: Done = yield Perform(attempt)
         if done.open:
             text = done.error.text if done.error else "the call was interrupted"
-            again = yield from unknown(run, pending, settings, step, text)
-            if not again:
+            known = yield from once_more(run, pending, settings, step, text)
+            if known is None:
                 return
-            attempt += 1
+            attempt, may_have = attempt + 1, False
             continue
         if not (done.error and done.error.retryable and _may_retry(pending, attempt)):
             yield from settle(run, pending, settings, step, done, verdict=verdict, attempt=attempt)
             return
         assert pending.tool is not None
+        may_have = may_have or (leaves and happened(done.error))
         due = settings.now_ms() + int(pending.tool.backoff * 2 ** min(attempt - 1, 20) * 1000)
         attempt += 1
         body = StepPlanned(

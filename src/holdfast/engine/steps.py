@@ -66,13 +66,15 @@ class Pending:
     ``branch``: where it is taken; ``hold``: nothing leaves the world there; ``of``: the held effect
     that it publishes; ``about``: the step (``RUN@STEP``) that it publishes or undoes; ``edited``:
     who gave it its arguments, if not the program; ``lender``: the run that asked for what it
-    publishes, read, if that is another; ``usage``: what its performances told that
+    publishes, read, if that is another; ``around``: the transaction that it would have to be in if
+    a person's edit made it leave the world; ``usage``: what its performances told that
     they used, by unit.
     """
 
     __slots__ = (
-        "about", "args", "blobs", "bound", "branch", "carrier", "check", "child", "due", "edited",
-        "future", "hold", "inline", "key", "lender", "of", "plan", "tool", "usage", "waiting",
+        "about", "args", "around", "blobs", "bound", "branch", "carrier", "check", "child", "due",
+        "edited", "future", "hold", "inline", "key", "lender", "of", "plan", "tool", "usage",
+        "waiting",
     )  # fmt: skip
 
     def __init__(self, key: str, plan: Plan, args: bytes, blobs: Blobs) -> None:
@@ -96,6 +98,7 @@ class Pending:
         self.of: Held | None = None
         self.about = ""
         self.lender: Any = None
+        self.around: Any = None
 
     @property
     def changes(self) -> bool:
@@ -371,13 +374,24 @@ def placed(run: Steps, pending: Pending) -> Pending:
     if here.branch in run.closed:
         raise Misuse(f"run {run.id}: branch {here.branch} was left, nothing happens on it now")
     if pending.plan.effect in LEAVES:
-        started = run.history.started
-        pending.hold = bool(here.branch) or (started is not None and started.holds)
+        pending.hold = holds(run, pending)
         if pending.hold:
             run.holding[pending.key] = pending
         if here.transaction is not None:
             here.transaction.add(pending)
+    elif here.transaction is not None:
+        pending.around = here.transaction
+        known = run.history.steps.get(pending.key)
+        planned = known.planned if known is not None else None
+        if planned is not None and planned.plan.effect in LEAVES:  # as a person changed it
+            pending.around.add(pending)
     return pending
+
+
+def holds(run: Steps, pending: Pending) -> bool:
+    """Whether a step is taken where what leaves the world is held."""
+    started = run.history.started
+    return bool(pending.branch) or (started is not None and started.holds)
 
 
 def publication(run: Steps, held: Held) -> Pending:

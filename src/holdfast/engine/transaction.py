@@ -9,7 +9,7 @@ from typing import Any
 from holdfast.engine import scope
 from holdfast.engine.commands import Done
 from holdfast.engine.held import LEAVES
-from holdfast.engine.history import Step
+from holdfast.engine.history import Step, acted_with
 from holdfast.engine.publish import inside
 from holdfast.engine.run import ContinueAs, Pending, Run
 from holdfast.engine.steps import outcome
@@ -105,8 +105,14 @@ class Transaction:
         step = run.history.steps[key]
         plain = None if step.value is None else unpack(step.value, run.outer.fetch)
         result = done.tool.returns.fit(plain, f"tool {done.plan.name}, recorded result")
+        bound, mine = done.bound, acted_with(step)
+        if mine is not None and mine != done.args:
+            # INVARIANT E110: what is undone is what was done, also where a person changed that
+            bound = done.tool.unpack_args(unpack(mine, run.outer.fetch))
+        if done.tool.plan_of(bound).effect not in LEAVES:
+            return ""  # as a person changed it, it did not leave the world
         try:
-            given = {**done.bound, "result": result}
+            given = {**bound, "result": result}
             await run.call_async(done.tool.undo, (), given, f"{run.id}@{key}")
         except HoldfastError as error:
             return f"undoing it failed: {error}"

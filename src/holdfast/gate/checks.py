@@ -17,6 +17,9 @@ from holdfast.gate.cel import (
 )
 from holdfast.gate.reading import Item, Reader, entry, mapping_of, word
 
+FALSE: Final = "its condition is false"
+"""Why a check has not passed whose condition could be evaluated."""
+
 CHECK_KINDS: Final = ("condition", "preview", "tool", "command", "fork")
 
 
@@ -104,4 +107,4 @@ def passes(
         holds = f"it cannot be evaluated ({type(error).__name__})"
     if holds is True:
         return True, ""
-    return False, "its condition is false" if holds is False else holds
+    return False, FALSE if holds is False else holds
