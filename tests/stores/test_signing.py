@@ -7,6 +7,7 @@ import itertools
 import json
 import shutil
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -30,13 +31,14 @@ from holdfast.journal.record import AUDIT
 from holdfast.journal.signed import SignedRoot, distrusted, follows, message, note, statement
 from holdfast.journal.store import Batch, RunQuery
 from holdfast.runtime.signing import hand_over
+from holdfast.stores import gc
 from holdfast.stores.copying import copy_store
 from holdfast.stores.entries import entries, newest_statement, statements
 from holdfast.stores.fsck import check
 from holdfast.stores.gc import collect
 from holdfast.stores.keys import SigningKey, make_key, read_public, verify
 from holdfast.stores.notary import due, sign
-from holdfast.stores.proving import disproven, prove_event, prove_roots, read_proof
+from holdfast.stores.proving import _id_of, disproven, prove_event, prove_roots, read_proof
 from holdfast.stores.sqlite import SqliteStore
 from holdfast.stores.terse import raw_event
 from holdfast.stores.witness import kept_in, witness_of
@@ -441,6 +443,33 @@ async def test_j58_deleted_runs_stay_provable(tmp_path: Path, key: SigningKey):
     assert problems(tmp_path / "copy", key.public) == []
 
 
+async def test_j58_a_first_root_between_the_record_and_the_deletion(
+    tmp_path: Path, key: SigningKey, monkeypatch: pytest.MonkeyPatch
+):
+    """INVARIANT J58"""
+    store, other = SqliteStore(tmp_path / "s"), SqliteStore(tmp_path / "s")
+    await some(store, "a")
+    await some(store, "b")
+    keep_ids = gc._keep_ids
+
+    def then_signed(*args):
+        kept = keep_ids(*args)
+        with monkeypatch.context() as once, ThreadPoolExecutor(1) as beside:
+            once.setattr(gc, "_keep_ids", keep_ids)
+            assert beside.submit(lambda: asyncio.run(signed(other, key))).result() is not None
+        return kept
+
+    monkeypatch.setattr(gc, "_keep_ids", then_signed)
+    with pytest.raises(Conflict, match="began to sign"):
+        await asyncio.to_thread(collect, store, only=("a",))
+    assert problems(tmp_path / "s", key.public) == []
+    monkeypatch.setattr(gc, "_keep_ids", keep_ids)
+    assert collect(store, only=("a",)).runs == 1
+    await store.close()
+    await other.close()
+    assert problems(tmp_path / "s", key.public) == []
+
+
 async def test_the_proof_of_one_event(tmp_path: Path, key: SigningKey):
     store = SqliteStore(tmp_path / "s")
     await rich(store, scale=5)
@@ -457,10 +486,25 @@ async def test_the_proof_of_one_event(tmp_path: Path, key: SigningKey):
     assert again == proof
     other = make_key(tmp_path / "other")
     assert "another key" in disproven(proof, other.public)
-    for name, value in (("at", 1), ("run", "x"), ("body", "{}"), ("args", "0" * 64)):
+    for name, value in (("at", 1), ("run", "x"), ("pos", 3), ("args", "0" * 64)):
         entry = msgspec.structs.replace(proof.event, **{name: value})
         changed = msgspec.structs.replace(proof, event=entry)
         assert "the event was changed" in disproven(changed, key.public)
+    front, _, rest = proof.event.body.partition('",')  # the same bytes, cut at another place
+    for name, value in (
+        ("value", f'{proof.event.value}",{front}'), ("value", "A" * 64), ("args", "x"),
+        ("world", "0" * 63), ("parent", "0" * 65), ("run", 'a",1'), ("run", ""), ("body", rest),
+        ("body", "[]"), ("kind", "run"), ("pos", -1), ("at", -1),
+    ):  # fmt: skip
+        entry = msgspec.structs.replace(proof.event, **{name: value})
+        if name == "value" and len(value) > 64:
+            entry = msgspec.structs.replace(entry, body=rest)
+            assert _id_of(entry) == proof.id
+        changed = msgspec.structs.replace(proof, event=entry)
+        assert disproven(changed, key.public), name
+    for name, value in (("note", "x"), ("format", "holdfast proof 2"), ("id", proof.id.upper())):
+        changed = msgspec.structs.replace(proof, **{name: value})
+        assert disproven(changed, key.public), name
     moved = msgspec.structs.replace(proof, seq=proof.seq - 1)
     assert "not in the signed tree" in disproven(moved, key.public)
     with pytest.raises(Misuse, match="no proof"):

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import msgspec
 
-from holdfast.journal.events import KINDS, Event, event_id
+from holdfast.journal.events import KINDS, Event, body_decoder, event_id
 from holdfast.journal.merkle import Frontier, included, inclusion
 from holdfast.journal.proof import Chain, raw
 from holdfast.journal.record import AUDIT
-from holdfast.journal.signed import SignedRoot, distrusted, follows, note
+from holdfast.journal.signed import SignedRoot, distrusted, follows, is_hash, note
 from holdfast.stores import reading
 from holdfast.stores.entries import (
     Statement,
@@ -28,6 +28,7 @@ from holdfast.stores.keys import verify
 from holdfast.stores.sqlite import SqliteStore
 from holdfast.stores.still import journal_path, reading_file
 from holdfast.values.errors import Corrupt, HoldfastError, Misuse, NotFound
+from holdfast.values.ids import NAME
 
 
 class Proven(msgspec.Struct):
@@ -165,6 +166,9 @@ def _tell_clock(conn: sqlite3.Connection, proven: Proven) -> None:
         )
 
 
+FORMAT = "holdfast proof 1"
+"""What a proof says of its form."""
+
 # One event --------------------------------------------------------------------------------------
 
 
@@ -193,7 +197,7 @@ class Proof(msgspec.Struct, frozen=True):
     path: tuple[str, ...]
     signed: SignedRoot
     note: str
-    format: str = "holdfast proof 1"
+    format: str = FORMAT
 
 
 async def prove_event(store: SqliteStore, run: str, pos: int) -> Proof:
@@ -240,18 +244,38 @@ def disproven(proof: Proof, key: str) -> str:
     wrong = distrusted(proof.signed, key, verify)
     if wrong:
         return f"the signed root {wrong}"
+    wrong = _odd(proof)
+    if wrong:
+        return wrong
     entry = proof.event
-    if entry.kind not in KINDS:
-        return f"there is no kind of event {entry.kind!r}"
-    try:
-        path = [bytes.fromhex(step) for step in proof.path]
-        name, top = bytes.fromhex(proof.id), bytes.fromhex(proof.signed.root)
-    except ValueError:
-        return "a hash in it is not hex"
+    path = [bytes.fromhex(step) for step in proof.path]
+    name, top = bytes.fromhex(proof.id), bytes.fromhex(proof.signed.root)
     if _id_of(entry) != proof.id:
         return "the event was changed: its fields do not give its id"
     if not included(name, proof.seq - 1, proof.signed.size, path, top):
         return "the event is not in the signed tree at its place"
+    return ""
+
+
+def _odd(proof: Proof) -> str:
+    """Why a proof cannot be one that a store made; "" if it can."""
+    # INVARIANT J66: the bytes of an id are read in one way: no field holds what ends it
+    if proof.format != FORMAT:
+        return f"is in another form ({proof.format!r}, not {FORMAT!r})"
+    if proof.note != note(proof.signed):
+        return "its note is not that of the signed root"
+    entry = proof.event
+    if entry.kind not in KINDS:
+        return f"there is no kind of event {entry.kind!r}"
+    optional = (entry.parent, entry.world, entry.args, entry.value)
+    if not all(map(is_hash, (proof.id, *proof.path, *filter(None, optional)))):
+        return "a hash in it is not 64 hex digits"
+    if not NAME.fullmatch(entry.run) or entry.pos < 0 or entry.at < 0:
+        return "its run, place or time cannot be"
+    try:
+        body_decoder(entry.kind).decode(entry.body)
+    except msgspec.MsgspecError:
+        return f"its body is not that of {entry.kind}"
     return ""
 
 
