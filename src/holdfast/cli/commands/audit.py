@@ -215,8 +215,10 @@ def verify(file: str, *, public: str, desk: Desk) -> int:
 def export(target: str, *, no_payloads: bool, desk: Desk) -> None:
     """Copy the store, with its order and signed roots, into a new directory for auditors.
 
-    They check it with `holdfast fsck DIR --key PUBLIC`. Names, decisions and reasons are not
-    payloads: they are always in it.
+    They check it with `holdfast fsck DIR --key PUBLIC`. Not payloads, and so always in it, because
+    they are hashed whole with their event: names, decisions, reasons and facts, notes, the texts of
+    errors, and what persons were asked. Of an action that is its arguments, the first 120
+    characters of each and 600 of all; of an agent's question, all of it.
 
     \b
     Example: holdfast audit export evidence --no-payloads
