@@ -16,6 +16,7 @@ def keyed(monkeypatch: pytest.MonkeyPatch, place: Path, tmp_path: Path) -> str:
     """A key and a second place are set; the public key."""
     public = invoke("audit", "key", str(tmp_path / "key")).stdout.strip()
     monkeypatch.setenv("HOLDFAST_KEY", str(tmp_path / "key"))
+    (tmp_path / "elsewhere").mkdir()
     monkeypatch.setenv("HOLDFAST_WITNESS", str(tmp_path / "elsewhere" / "roots"))
     return public
 
@@ -64,6 +65,7 @@ def test_nothing_configured_is_said(place: Path):
 def test_a_place_that_is_behind(
     keyed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
+    (tmp_path / "elsewhere").rmdir()
     (tmp_path / "elsewhere").write_text("in the way")
     with caplog.at_level(logging.ERROR, "holdfast.audit"):
         invoke("run", "agents.py:add", "1")
@@ -71,6 +73,8 @@ def test_a_place_that_is_behind(
     invoke("audit", "status", code=5)
     invoke("audit", "sign", code=5)
     (tmp_path / "elsewhere").unlink()
+    assert "mount it, or make it" in invoke("audit", "sign", code=5).stderr
+    (tmp_path / "elsewhere").mkdir()
     invoke("audit", "sign")
     invoke("audit", "status")
 

@@ -79,7 +79,7 @@ async def test_j61_a_run_is_erased_and_all_proofs_hold(tmp_path: Path):
         assert text.encode() not in after, text[:20]
     assert b"somebody else" in after
     report = check(tmp_path / "s")
-    prove_roots(tmp_path / "s", key.public, report)
+    prove_roots(tmp_path / "s", [key.public], report)
     assert report.problems == []
 
 
