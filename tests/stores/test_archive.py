@@ -251,13 +251,12 @@ async def test_j64_no_user_takes_the_name_of_a_run_of_holdfasts_own(store, name:
     """INVARIANT J64"""
     me = getattr(store, "name", "tester")
     await begin(store, "a", owner=me)
-    for first, more in (
-        (started("agent"), {"lease": me}), (started("agent"), {}), (started(name), {"lease": me}),
-        (started("agent", fork_of="a", fork_pos=0), {"expect": -1}),
-        (started("agent", parent="a"), {"expect": -1, "lease": me}),
+    for first, lease in (
+        (started("agent"), me), (started("agent"), ""), (started(name), me),
+        (started("agent", fork_of="a", fork_pos=0), ""), (started("agent", parent="a"), me),
     ):  # fmt: skip
         with pytest.raises(Misuse, match="Holdfast's own: choose another"):
-            await store.append((Batch(name, (first,), **more),), {})
+            await store.append((Batch(name, (first,), -1, lease=lease),), {})
     await keep_record(store, name, 1, "ours")
 
 

@@ -160,7 +160,7 @@ async def test_j67_a_fork_that_goes_on_keeps_its_past(tmp_path: Path):
     one = await forked(store)
     for key in ("1", "2", ""):
         for dry in (True, False):
-            with pytest.raises(Conflict, match="its forks f, g have not ended.*cancel them"):
+            with pytest.raises(Conflict, match=r"its forks f, g have not ended.*cancel them"):
                 erase(store, "a", key, by="ann", dry=dry)
     assert erase(store, "a", "3", by="ann").payloads == 2  # after the cut: nobody needs it
     await one.add("f", RunEnded("cancelled"))

@@ -536,7 +536,7 @@ async def test_the_proof_of_one_event(tmp_path: Path, key: SigningKey):
         ("body", "[]"), ("kind", "run"), ("pos", -1), ("at", -1),
     ):  # fmt: skip
         entry = msgspec.structs.replace(proof.event, **{name: value})
-        if name == "value" and len(value) > 64:
+        if name == "value" and '"' in str(value):
             entry = msgspec.structs.replace(entry, body=rest)
             assert _id_of(entry) == proof.id
         changed = msgspec.structs.replace(proof, event=entry)
@@ -685,7 +685,7 @@ async def test_j68_a_store_that_was_put_back_is_told(tmp_path: Path, key: Signin
         shutil.rmtree(tmp_path / "s")
         shutil.copytree(tmp_path / older, tmp_path / "s")
         store = SqliteStore(tmp_path / "s")
-        with pytest.raises(Conflict, match="is ahead of the store.*put back or cut off"):
+        with pytest.raises(Conflict, match=r"is ahead of the store.*put back or cut off"):
             hand_over(store, witness)
         found = standing(store, settings)
         assert found.ahead == (place,)
@@ -750,7 +750,7 @@ async def test_a_remote_is_pushed_to_and_never_forced(tmp_path: Path, key: Signi
     with pytest.raises(Outside, match="ls-remote to origin failed"):
         witness.check()
     (tmp_path / "gone").rename(far)
-    with pytest.raises(Outside, match="origin has .*`holdfast audit sign` pushes again"):
+    with pytest.raises(Outside, match=r"origin has .*`holdfast audit sign` pushes again"):
         witness.check()
     settings = Settings(store=str(tmp_path / "s"), witness=(place,))
     assert "origin has" in str(standing(store, settings).places[place])

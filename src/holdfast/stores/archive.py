@@ -262,9 +262,9 @@ async def import_archive(file: Path | str, store: Store) -> Moved:
     Everything is proven first; then content is stored, then events. A run that is there already is
     left alone if its history is the same or longer, and goes on if the archive knows more.
     `Conflict` if a run of that name has another history, `Corrupt` if the archive was damaged or
-    changed, `Misuse` if it holds Holdfast's own runs or would lower a meter, `LeaseLost` if a process
-    is running what would grow. A run that had not ended goes on
-    in whichever process serves this store.
+    changed, `Misuse` if it holds Holdfast's own runs or would lower a meter, `LeaseLost` if a
+    process is running what would grow. A run that had not ended goes on in whichever process serves
+    this store.
     """
     path = Path(file)
     proof = _Proof(path, store)

@@ -69,8 +69,9 @@ def erase(
 ) -> Erased:
     """Erase the payloads of run ``run``, or of its step ``key``, and record who did it and why.
 
-    `Conflict` while the run goes on, or a fork that needs what is meant; `NotFound` for an unknown step, `Misuse` for Holdfast's own
-    runs, `Outside` if another process kept the log from being emptied (then do it again).
+    `Conflict` while the run goes on, or a fork that needs what is meant; `NotFound` for an unknown
+    step, `Misuse` for Holdfast's own runs, `Outside` if another process kept the log from being
+    emptied (then do it again).
     """
     # INVARIANT J61: erasing changes no id, so every proof and every signed root still holds
     clock = clock or SystemClock()

@@ -19,7 +19,12 @@ from holdfast.cli.desk import Desk, shared
               help="And against the signed roots that a second place kept.")  # fmt: skip
 @shared
 def command(
-    file: str | None, *, target: str | None, public: tuple[str, ...], places: tuple[str, ...], desk: Desk
+    file: str | None,
+    *,
+    target: str | None,
+    public: tuple[str, ...],
+    places: tuple[str, ...],
+    desk: Desk,
 ) -> int:
     """Check the integrity of a store, without a running system.
 
@@ -30,9 +35,9 @@ def command(
 
     Hashes alone do not show that somebody rewrote all of them, or cut off the end. With --key, the
     order and content of all events are held against the roots that the owner of the key signed;
-    with --checkpoints, also against those that lie elsewhere (a file, or git:DIR[#BRANCH]), which must
-    be all that the journal has since the place began. Where keys were changed, give each of them:
-    roots of other keys prove nothing and are only told, but the newest must be of one that is given.
+    with --checkpoints, also against those that lie elsewhere (a file, or git:DIR[#BRANCH]), which
+    must be all that the journal has since the place began. Where keys were changed, give each of
+    them: roots of other keys prove nothing and are only told, but the newest must be of one given.
 
     \b
     Examples:
