@@ -65,7 +65,7 @@ async def measure(ground: Ground) -> list[Figure]:
     await store.close()
     start = time.thread_time()
     report = check(place / "s")
-    prove_roots(place / "s", key.public, report)
+    prove_roots(place / "s", [key.public], report)
     whole = time.thread_time() - start
     assert report.problems == []
     each = 1e6 / (count + 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ def keyed(monkeypatch: pytest.MonkeyPatch, place: Path, tmp_path: Path) -> str:
     """A key and a second place are set; the public key."""
     public = invoke("audit", "key", str(tmp_path / "key")).stdout.strip()
     monkeypatch.setenv("HOLDFAST_KEY", str(tmp_path / "key"))
+    (tmp_path / "elsewhere").mkdir()
     monkeypatch.setenv("HOLDFAST_WITNESS", str(tmp_path / "elsewhere" / "roots"))
     return public
 
@@ -64,6 +66,7 @@ def test_nothing_configured_is_said(place: Path):
 def test_a_place_that_is_behind(
     keyed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ):
+    (tmp_path / "elsewhere").rmdir()
     (tmp_path / "elsewhere").write_text("in the way")
     with caplog.at_level(logging.ERROR, "holdfast.audit"):
         invoke("run", "agents.py:add", "1")
@@ -71,8 +74,30 @@ def test_a_place_that_is_behind(
     invoke("audit", "status", code=5)
     invoke("audit", "sign", code=5)
     (tmp_path / "elsewhere").unlink()
+    assert "mount it, or make it" in invoke("audit", "sign", code=5).stderr
+    (tmp_path / "elsewhere").mkdir()
     invoke("audit", "sign")
     invoke("audit", "status")
+
+
+def test_a_store_that_was_put_back(keyed: str, place: Path, tmp_path: Path):
+    invoke("run", "agents.py:add", "1")
+    roots = str(tmp_path / "elsewhere" / "roots")
+    (known,) = documents(invoke("audit", "status", "--json").stdout)
+    said = invoke("fsck", "--key", keyed, "--key", "A" * 43 + "=", "--checkpoints", roots).stdout
+    assert f"keeps {known['roots']} signed roots" in said
+    (store,) = place.rglob("journal.db")
+    shutil.copytree(store.parent, tmp_path / "old")
+    invoke("run", "agents.py:add", "1")
+    shutil.rmtree(store.parent)
+    shutil.copytree(tmp_path / "old", store.parent)
+    assert "is ahead of the store" in invoke("audit", "status", code=6).stdout
+    (found,) = documents(invoke("audit", "status", "--json", code=6).stdout)
+    assert found["ahead"] == [roots]
+    assert "is ahead of the store" in invoke("audit", "sign", code=4).stderr
+    Path(roots).write_bytes(b"")
+    said = invoke("fsck", "--key", keyed, "--checkpoints", roots, code=6).stdout
+    assert "keeps 0 signed roots, the journal has" in said
 
 
 def test_the_log_of_sentences(place: Path):

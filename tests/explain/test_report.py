@@ -23,7 +23,18 @@ from holdfast.explain.reporting import (
 )
 from holdfast.gate.agents import AgentCard
 from holdfast.gate.switches import Switchboard
-from holdfast.journal.events import Checked, Plan, RunEnded, RunStarted, StepSettled, Verdict
+from holdfast.journal.events import (
+    ApprovalAsked,
+    ApprovalGiven,
+    Checked,
+    Panel,
+    Plan,
+    RunEnded,
+    RunStarted,
+    StepPlanned,
+    StepSettled,
+    Verdict,
+)
 from holdfast.journal.store import RunQuery
 from holdfast.stores.memory import MemoryStore
 from holdfast.values.errors import Misuse, NotFound
@@ -66,6 +77,66 @@ async def test_evidence_is_counted():
     assert rows["ASI02"].owner == "tool"
     assert rows["GOVERN 1.2"].owner == ""
     assert KINDS["signed_roots"] in rows["Article 12"].gaps
+
+
+async def counts(*bodies, since: int = 0) -> dict[str, int]:
+    store = MemoryStore()
+    scene = Scene(store)
+    await scene.add("a", RunStarted("Bot"), args={})
+    for body in bodies:
+        await scene.add("a", body)
+    found = collect_evidence(await store.tail(0), {}, since).found
+    return {kind: one.count for kind, one in found.items()}
+
+
+async def test_an_effect_that_was_held_is_counted_once():
+    planned = StepPlanned("1", Plan("pay"), verdict=Verdict("allow", ("r",)), held=True)
+    found = await counts(planned, StepSettled("1", status="held"))
+    assert (found["holds"], found["decisions"]) == (1, 1)
+    settled = StepSettled("2", Plan("pay"), status="held")
+    assert (await counts(planned, StepSettled("1"), settled))["holds"] == 2
+    assert (await counts(settled, settled))["holds"] == 2
+
+
+async def test_a_question_about_a_cost_is_no_decision_of_the_policy():
+    for about, decisions in (("budget", 0), ("action", 1)):
+        verdict = Verdict("escalate", ("daily",), risk=0.5)
+        asked = ApprovalAsked("1", about, "May it?", "d", plan=Plan("pay"), verdict=verdict)
+        found = await counts(asked)
+        assert (found["decisions"], found["risks"], found["escalations"]) == (
+            decisions, decisions, 1,
+        )  # fmt: skip
+
+
+def answers(*given: tuple[str, str, str]) -> list[ApprovalGiven]:
+    return [ApprovalGiven("1", digest, decision, by) for decision, by, digest in given]
+
+
+COUNTED = {
+    "nobody that is named": (answers(("approve", "mallory", "d")), 0, 0),
+    "who is barred": (answers(("deny", "Bot", "d"), ("approve", "Bot", "d")), 0, 0),
+    "another action": (answers(("approve", "ann", "e")), 0, 0),
+    "all who are needed": (answers(("approve", "ann", "d"), ("approve", "ben", "d")), 2, 0),
+    "one twice": (answers(("approve", "ann", "d"), ("approve", "ann", "d")), 1, 0),
+    "one no": (answers(("deny", "ann", "d"), ("approve", "ben", "d")), 1, 1),
+    "after the end": (
+        [*answers(("approve", "ann", "d")), StepSettled("1"), *answers(("deny", "ben", "d"))], 1, 0,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", COUNTED)
+async def test_j70_only_answers_that_counted_are_counted(name: str):
+    """INVARIANT J70"""
+    given, approvals, refusals = COUNTED[name]
+    asked = ApprovalAsked(
+        "1", "action", "?", "d", plan=Plan("pay"), barred=("Bot",), needs=2,
+        panels=(Panel({"ann": (), "ben": (), "Bot": ()}, needs=2),),
+    )  # fmt: skip
+    found = await counts(asked, *given)
+    assert (found["approvals"], found["refusals"]) == (approvals, refusals)
+    late = ApprovalAsked("1", "action", "?", "d", plan=Plan("pay"), expires=1)
+    assert (await counts(late, *answers(("approve", "ann", "d"))))["approvals"] == 0
 
 
 async def test_since_leaves_out_what_is_older():

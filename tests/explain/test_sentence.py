@@ -11,7 +11,9 @@ from holdfast.journal.events import (
     ApprovalAsked,
     ApprovalGiven,
     Checked,
+    Draft,
     FindingAdded,
+    Panel,
     Plan,
     RunEnded,
     RunStarted,
@@ -20,8 +22,10 @@ from holdfast.journal.events import (
     StepSettled,
     Verdict,
 )
-from holdfast.journal.record import KILL
+from holdfast.journal.record import KILL, SWITCHES, keep_record
+from holdfast.journal.store import Batch
 from holdfast.stores.memory import MemoryStore
+from holdfast.values.canon import pack
 from holdfast.values.masking import MASK, fit, masked, named
 from tests.stores.scenes import Scene
 
@@ -51,9 +55,10 @@ async def lines(wanted: Wanted | None = None) -> list[Line]:
     await scene.add("7k3", FindingAdded(2, "erased", "ann"),
                     value={"step": "1", "payloads": 2, "why": "asked"})  # fmt: skip
     await scene.add("7k3", RunEnded("done"))
-    await scene.add("holdfast.switches", RunStarted("holdfast.switches"))
-    await scene.add("holdfast.switches", SignalReceived(KILL, by="ann"),
-                    value={"what": "tool", "name": "bank.*", "reason": "odd"})  # fmt: skip
+    await keep_record(store, SWITCHES, 1, "t")
+    killed = pack({"what": "tool", "name": "bank.*", "reason": "odd"}, {})
+    thrown = Draft(SignalReceived(KILL, by="ann"), 1, value=killed)
+    await store.append((Batch(SWITCHES, (thrown,)),), {})
     wanted = wanted or Wanted()
     return [one for one in tell(await store.tail(0), store.get) if wanted.takes(one)]
 
@@ -77,8 +82,28 @@ async def test_it_reads_as_sentences():
         "ann erased 2 payloads of step 1 (asked); run 7k3; event 8.",
         "FinanceBot ended: done; run 7k3; event 9.",
         "Holdfast began its record holdfast.switches; run holdfast.switches; event 10.",
-        "ann stopped tool bank.* (odd); run holdfast.switches; event 11.",
+        "ann stopped tool bank.* (odd); run holdfast.switches; event 12.",
     ]
+
+
+async def test_j70_answers_that_did_not_count_are_said_to():
+    """INVARIANT J70"""
+    store = MemoryStore()
+    scene = Scene(store)
+    await scene.add("a", RunStarted("Bot"), args={})
+    panels = (Panel({"maria": ("ben",)}),)
+    asked = ApprovalAsked("1", "action", "?", "d", plan=SEND, panels=panels, barred=("Bot",))
+    await scene.add("a", asked, args={})
+    for decision, by, digest in (
+        ("approve", "mallory", "d"), ("deny", "Bot", "d"), ("approve", "maria", "e"),
+        ("approve", "ben", "d"), ("deny", "maria", "d"),
+    ):  # fmt: skip
+        note = "; run b; " if by == "mallory" else ""
+        await scene.add("a", ApprovalGiven("1", digest, decision, by, note))
+    said = [one for one in tell(await store.tail(0), store.get) if one.kind == "approval.given"]
+    assert [one.decision for one in said] == ["", "", "", "approve", ""]
+    counted = ["; this answer did not count; run a@1" not in one.text for one in said]
+    assert counted == [False, False, False, True, False]
 
 
 @pytest.mark.parametrize(
@@ -87,7 +112,7 @@ async def test_it_reads_as_sentences():
         (Wanted(decision="deny"), [6]),
         (Wanted(decision="approve"), [3]),
         (Wanted(tool="bank.send_money"), [2, 3]),
-        (Wanted(agent="holdfast.switches"), [10, 11]),
+        (Wanted(agent="holdfast.switches"), [10, 12]),
         (Wanted(run="7k3", decision="escalate"), [2]),
         (Wanted(since=1 << 60), []),
     ],

@@ -13,6 +13,7 @@ from holdfast.journal.merkle import (
     Frontier,
     consistency,
     continues,
+    grow,
     included,
     inclusion,
     root_of,
@@ -131,3 +132,14 @@ def test_what_is_no_tree_is_refused():
         inclusion([b"x"], 1)
     assert not included(b"x", 0, 0, [], EMPTY_ROOT)
     assert continues(0, 1, (EMPTY_ROOT, mth([b"x"])), [])
+
+
+def test_a_first_tree_keeps_no_parts():
+    class Plain(Frontier):
+        def extend(self, entries, made=None):
+            assert made is None
+            super().extend(entries)
+
+    tree = Plain()
+    assert grow(tree, [b"x" * 32] * 1000) == []
+    assert tree.root() == root_of([b"x" * 32] * 1000)

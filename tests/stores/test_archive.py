@@ -8,12 +8,15 @@ from pathlib import Path
 import pytest
 import zstandard
 
+from holdfast.journal.events import Plan, StepPlanned, StepSettled
+from holdfast.journal.record import OWN, keep_record
 from holdfast.journal.store import Batch, RunQuery
+from holdfast.stores import archive
 from holdfast.stores.archive import export_runs, import_archive
 from holdfast.stores.fsck import check
 from holdfast.stores.memory import MemoryStore
 from holdfast.stores.sqlite import SqliteStore
-from holdfast.testing.drafts import begin, settled, signal, sound
+from holdfast.testing.drafts import begin, draft, settled, signal, sound, started
 from holdfast.values.errors import Conflict, Corrupt, LeaseLost, Misuse, NotFound
 from tests.stores.scenes import rich
 
@@ -220,3 +223,70 @@ async def test_a_journal_that_is_not_sound_is_not_exported(tmp_path: Path):
         await export_runs(store, None, tmp_path / "file")
     assert not (tmp_path / "file").exists()
     assert not (tmp_path / "file.part").exists()
+
+
+@pytest.mark.parametrize("name", sorted(OWN))
+async def test_j64_runs_of_holdfasts_own_come_from_nowhere_else(
+    store, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+):
+    """INVARIANT J64"""
+    other = MemoryStore()
+    await keep_record(other, name, 1, "theirs")
+    await other.append((Batch(name, (signal("$kill"),)),), {})
+    with monkeypatch.context() as forging:
+        forging.setattr(archive, "OWN", frozenset())
+        await export_runs(other, [name], tmp_path / "file")
+    with pytest.raises(Misuse, match=f"holds run {name}"):
+        await import_archive(tmp_path / "file", store)
+    with pytest.raises(Misuse, match="its own store"):
+        store.adopt(await other.read(name))
+    await keep_record(store, name, 1, "ours")
+    with pytest.raises(Misuse, match="its own store"):
+        store.adopt(await other.read(name))
+    assert len(await store.read(name)) == 2
+
+
+@pytest.mark.parametrize("name", sorted(OWN))
+async def test_j64_no_user_takes_the_name_of_a_run_of_holdfasts_own(store, name: str):
+    """INVARIANT J64"""
+    me = getattr(store, "name", "tester")
+    await begin(store, "a", owner=me)
+    for first, lease in (
+        (started("agent"), me), (started("agent"), ""), (started(name), me),
+        (started("agent", fork_of="a", fork_pos=0), ""), (started("agent", parent="a"), me),
+    ):  # fmt: skip
+        with pytest.raises(Misuse, match="Holdfast's own: choose another"):
+            await store.append((Batch(name, (first,), -1, lease=lease),), {})
+    await keep_record(store, name, 1, "ours")
+
+
+CHARGED = {
+    "below": ([-5], False),
+    "below later": ([4, -5], False),
+    "below, then made up": ([-5, 9], False),
+    "below on the way": ([5, -6, 9], False),
+    "given back": ([5, -5], True),
+    "used less": ([5, -2], True),
+}
+
+
+@pytest.mark.parametrize("name", CHARGED)
+async def test_j65_no_import_lowers_a_meter(store, tmp_path: Path, name: str):
+    """INVARIANT J65"""
+    amounts, fine = CHARGED[name]
+    other = MemoryStore()
+    await begin(other, "z", owner="tester")
+    for number, amount in enumerate(amounts):
+        body = StepPlanned(str(number), Plan("t"), charges={"budget/x": amount, "y": 1})
+        await other.append((Batch("z", (draft(body, args=b"{}"),), epoch=1),), {})
+    await export_runs(other, None, tmp_path / "file")
+    mine = draft(StepSettled("1", Plan("t"), charges={"budget/x": 3}), args=b"{}", value=b"1")
+    await begin(store, "own", mine)
+    if fine:
+        await import_archive(tmp_path / "file", store)
+        assert store.meters(["budget/x"])["budget/x"] == 3 + sum(amounts)
+    else:
+        with pytest.raises(Misuse, match=r"more from meter budget/x than its run charged"):
+            await import_archive(tmp_path / "file", store)
+        assert store.meters(["*"]) == {"budget/x": 3}
+        assert set(await heads(store)) == {"own"}

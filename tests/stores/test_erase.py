@@ -7,7 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.journal.events import Draft, Plan, RunEnded, RunStarted, StepSettled, body_of
+from holdfast.journal.events import (
+    ApprovalAsked,
+    ApprovalGiven,
+    Draft,
+    Failure,
+    Plan,
+    RunEnded,
+    RunStarted,
+    StepSettled,
+    body_of,
+)
 from holdfast.journal.store import Batch, RunQuery
 from holdfast.stores.erase import erase
 from holdfast.stores.fsck import check
@@ -69,7 +79,7 @@ async def test_j61_a_run_is_erased_and_all_proofs_hold(tmp_path: Path):
         assert text.encode() not in after, text[:20]
     assert b"somebody else" in after
     report = check(tmp_path / "s")
-    prove_roots(tmp_path / "s", key.public, report)
+    prove_roots(tmp_path / "s", [key.public], report)
     assert report.problems == []
 
 
@@ -82,14 +92,10 @@ async def test_any_run_of_a_rich_journal(tmp_path: Path, run: str):
     if not rows[run].ended:
         with pytest.raises(Conflict, match="cancel it"):
             erase(store, run, by="ann")
-        await store.append(
-            (
-                Batch(
-                    run, (Draft(RunEnded("cancelled"), 1_800_000_000_000),), epoch=rows[run].epoch
-                ),
-            ),
-            {},
-        )
+    for row in rows.values():
+        if not row.ended and row.status != "branch":
+            ended = Draft(RunEnded("cancelled"), 1_800_000_000_000)
+            await store.append((Batch(row.run, (ended,), epoch=row.epoch),), {})
     found = erase(store, run, by="ann")
     assert found.payloads > 0
     assert erase(store, run, by="ann").payloads == 0
@@ -131,4 +137,73 @@ async def test_what_is_not_erased(tmp_path: Path):
         erase(store, "holdfast.audit", by="ann")
     with pytest.raises(NotFound):
         erase(store, "nobody", by="ann")
+    await store.close()
+
+
+async def forked(store: SqliteStore) -> Scene:
+    """Run a with steps at 1 to 4, its fork f after 2, and g after what f did first."""
+    one = Scene(store)
+    await one.add("a", RunStarted("agent"), args=1)
+    for number in range(1, 5):
+        body = StepSettled(str(number), Plan("t"), took=1)
+        await one.add("a", body, args=number, value=SMALL)
+    await one.add("a", RunEnded("done", steps=4), value=1)
+    await one.add("f", RunStarted("agent", fork_of="a", fork_pos=2))
+    await one.add("f", StepSettled("3", Plan("t"), took=1), args=3, value=SMALL)
+    await one.add("g", RunStarted("agent", fork_of="f", fork_pos=4))
+    return one
+
+
+async def test_j67_a_fork_that_goes_on_keeps_its_past(tmp_path: Path):
+    """INVARIANT J67"""
+    store = SqliteStore(tmp_path / "s")
+    one = await forked(store)
+    for key in ("1", "2", ""):
+        for dry in (True, False):
+            with pytest.raises(Conflict, match=r"its forks f, g have not ended.*cancel them"):
+                erase(store, "a", key, by="ann", dry=dry)
+    assert erase(store, "a", "3", by="ann").payloads == 2  # after the cut: nobody needs it
+    await one.add("f", RunEnded("cancelled"))
+    with pytest.raises(Conflict, match="its forks g have"):
+        erase(store, "a", by="ann")
+    with pytest.raises(Conflict, match="its forks g have"):
+        erase(store, "f", "3", by="ann")
+    await one.add("g", RunEnded("done"))
+    assert erase(store, "a", by="ann").payloads == 8
+    assert erase(store, "f", by="ann").payloads == 2
+    await store.close()
+    assert check(tmp_path / "s").problems == []
+
+
+@pytest.mark.parametrize("more", [{"reuse": True}, {"holds": True}])
+async def test_j67_a_fork_that_compares_with_all_of_its_source(tmp_path: Path, more: dict):
+    """INVARIANT J67"""
+    store = SqliteStore(tmp_path / "s")
+    one = await forked(store)
+    for run in ("f", "g"):
+        await one.add(run, RunEnded("cancelled"))
+    await one.add("h", RunStarted("agent", fork_of="a", fork_pos=2, **more))
+    with pytest.raises(Conflict, match="its forks h have"):
+        erase(store, "a", "4", by="ann")
+    await one.add("h", RunEnded("done"))
+    assert erase(store, "a", "4", by="ann").payloads == 2
+    await store.close()
+
+
+async def test_words_that_stay_are_counted(tmp_path: Path):
+    store = SqliteStore(tmp_path / "s")
+    one = Scene(store)
+    digest = "ab" * 32
+    await one.add("a", RunStarted("agent"), args=1)
+    await one.add("a", ApprovalAsked("1", "action", f"to={SMALL!r}", digest), args={"to": SMALL})
+    await one.add("a", ApprovalGiven("1", digest, "approve", "ann", note=SMALL))
+    await one.add("a", StepSettled("1", Plan("t")), value=SMALL)
+    failed = StepSettled("2", Plan("t"), status="error", error=Failure("Oops", SMALL))
+    await one.add("a", failed, args=1)
+    await one.add("a", RunEnded("failed", Failure("Oops", SMALL)))
+    assert erase(store, "a", by="ann", dry=True).texts == 4
+    assert erase(store, "a", "2", by="ann").texts == 1
+    assert erase(store, "a", by="ann").texts == 4
+    bodies = [event.body for event in await store.read("a")]
+    assert sum(SMALL.encode() in body for body in bodies) == 4
     await store.close()

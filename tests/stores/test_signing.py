@@ -7,6 +7,7 @@ import itertools
 import json
 import shutil
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
@@ -29,14 +30,17 @@ from holdfast.journal.proof import Chain
 from holdfast.journal.record import AUDIT
 from holdfast.journal.signed import SignedRoot, distrusted, follows, message, note, statement
 from holdfast.journal.store import Batch, RunQuery
+from holdfast.runtime import Settings
+from holdfast.runtime.maintenance import standing
 from holdfast.runtime.signing import hand_over
+from holdfast.stores import gc
 from holdfast.stores.copying import copy_store
 from holdfast.stores.entries import entries, newest_statement, statements
 from holdfast.stores.fsck import check
 from holdfast.stores.gc import collect
 from holdfast.stores.keys import SigningKey, make_key, read_public, verify
 from holdfast.stores.notary import due, sign
-from holdfast.stores.proving import disproven, prove_event, prove_roots, read_proof
+from holdfast.stores.proving import _id_of, disproven, prove_event, prove_roots, read_proof
 from holdfast.stores.sqlite import SqliteStore
 from holdfast.stores.terse import raw_event
 from holdfast.stores.witness import kept_in, witness_of
@@ -67,7 +71,7 @@ def key(tmp_path: Path) -> SigningKey:
 
 def problems(place: Path, key: str, *kept: tuple[str, list[SignedRoot]]) -> list[str]:
     report = check(place)
-    prove_roots(place, key, report, kept)
+    prove_roots(place, [key], report, kept)
     return [str(one) for one in report.problems]
 
 
@@ -191,7 +195,15 @@ async def test_another_key_begins_from_the_events(tmp_path: Path, key: SigningKe
     newer = make_key(tmp_path / "newer")
     assert await signed(store, newer) is not None
     await store.close()
-    assert "another key" in problems(tmp_path / "s", newer.public)[0]
+    place = tmp_path / "s"
+    assert problems(place, newer.public) == []  # the newest is over everything
+    assert "another key" in problems(place, key.public)[0]
+    report = check(place)
+    proven = prove_roots(place, [newer.public], report)
+    assert (proven.roots, report.sound) == (1, True)
+    assert f"1 roots are signed with a key that was not given ({key.public})" in proven.told[0]
+    both = prove_roots(place, [key.public, newer.public], report)
+    assert (both.roots, both.told, report.sound) == (2, [], True)
 
 
 async def test_a_forged_last_root_is_not_built_upon(tmp_path: Path, key: SigningKey):
@@ -325,6 +337,17 @@ async def test_j57_tampering_is_seen(sound: tuple[Path, str], tmp_path: Path, na
     assert found
 
 
+async def test_a_run_that_was_deleted_whole(sound: tuple[Path, str], tmp_path: Path):
+    shutil.copytree(sound[0] / "s", tmp_path / "s")
+    change(tmp_path / "s", f"DELETE FROM event WHERE {LATE}")
+    change(tmp_path / "s", "DELETE FROM run WHERE run='late'")
+    assert "events are missing" in str(check(tmp_path / "s").problems[0])
+    change(tmp_path / "s", "INSERT OR REPLACE INTO counter SELECT 'seq',max(seq) FROM event")
+    assert check(tmp_path / "s").problems == []  # as `gc` leaves it, see docs/audit.md
+    (said,) = problems(tmp_path / "s", sound[1])
+    assert "differs from what was signed" in said
+
+
 async def test_rehashing_is_undone_work_on_a_sound_store(sound: tuple[Path, str], tmp_path: Path):
     """The sweep above would prove nothing if this changed something."""
     shutil.copytree(sound[0] / "s", tmp_path / "s")
@@ -397,7 +420,7 @@ async def test_without_the_key_nothing_counts(sound: tuple[Path, str], tmp_path:
     other = make_key(tmp_path / "other")
     said = problems(sound[0] / "s", other.public)
     assert "another key" in said[0]
-    assert any("no root in it is signed with this key" in one for one in said)
+    assert any("no root in it is signed with a key that was given" in one for one in said)
 
 
 async def test_a_clock_that_goes_back_is_told(tmp_path: Path, key: SigningKey):
@@ -407,10 +430,28 @@ async def test_a_clock_that_goes_back_is_told(tmp_path: Path, key: SigningKey):
     await signed(store, key)
     await store.close()
     report = check(tmp_path / "s")
-    proven = prove_roots(tmp_path / "s", key.public, report)
+    proven = prove_roots(tmp_path / "s", [key.public], report)
     assert report.sound
     assert "the clock went back 1 times, by up to 600,000 ms" in proven.told[0]
     assert (proven.roots, proven.left) == (1, 1)
+
+
+async def test_only_new_roots_are_read(tmp_path: Path, key: SigningKey):
+    store = SqliteStore(tmp_path / "s")
+    for number in range(3):
+        await some(store, f"r{number}")
+        await signed(store, key)
+    one, two, three = store.ask(statements)
+    assert one.signed.size < two.signed.size < three.signed.size
+    for after, found in ((0, [one, two, three]), (one.signed.size, [two, three]), (1 << 40, [])):
+        assert store.ask(lambda conn, after=after: statements(conn, after)) == found
+    await store.close()
+    change(tmp_path / "s", f"UPDATE event SET body='no json' WHERE seq={one.seq}")
+    store = SqliteStore(tmp_path / "s")
+    assert store.ask(lambda conn: statements(conn, two.signed.size)) == [three]
+    with pytest.raises(msgspec.DecodeError):
+        store.ask(statements)
+    await store.close()
 
 
 # Deletion, proofs, copies -----------------------------------------------------------------------
@@ -441,6 +482,33 @@ async def test_j58_deleted_runs_stay_provable(tmp_path: Path, key: SigningKey):
     assert problems(tmp_path / "copy", key.public) == []
 
 
+async def test_j58_a_first_root_between_the_record_and_the_deletion(
+    tmp_path: Path, key: SigningKey, monkeypatch: pytest.MonkeyPatch
+):
+    """INVARIANT J58"""
+    store, other = SqliteStore(tmp_path / "s"), SqliteStore(tmp_path / "s")
+    await some(store, "a")
+    await some(store, "b")
+    keep_ids = gc._keep_ids
+
+    def then_signed(*args):
+        kept = keep_ids(*args)
+        with monkeypatch.context() as once, ThreadPoolExecutor(1) as beside:
+            once.setattr(gc, "_keep_ids", keep_ids)
+            assert beside.submit(lambda: asyncio.run(signed(other, key))).result() is not None
+        return kept
+
+    monkeypatch.setattr(gc, "_keep_ids", then_signed)
+    with pytest.raises(Conflict, match="began to sign"):
+        await asyncio.to_thread(collect, store, only=("a",))
+    assert problems(tmp_path / "s", key.public) == []
+    monkeypatch.setattr(gc, "_keep_ids", keep_ids)
+    assert collect(store, only=("a",)).runs == 1
+    await store.close()
+    await other.close()
+    assert problems(tmp_path / "s", key.public) == []
+
+
 async def test_the_proof_of_one_event(tmp_path: Path, key: SigningKey):
     store = SqliteStore(tmp_path / "s")
     await rich(store, scale=5)
@@ -457,10 +525,25 @@ async def test_the_proof_of_one_event(tmp_path: Path, key: SigningKey):
     assert again == proof
     other = make_key(tmp_path / "other")
     assert "another key" in disproven(proof, other.public)
-    for name, value in (("at", 1), ("run", "x"), ("body", "{}"), ("args", "0" * 64)):
+    for name, value in (("at", 1), ("run", "x"), ("pos", 3), ("args", "0" * 64)):
         entry = msgspec.structs.replace(proof.event, **{name: value})
         changed = msgspec.structs.replace(proof, event=entry)
         assert "the event was changed" in disproven(changed, key.public)
+    front, _, rest = proof.event.body.partition('",')  # the same bytes, cut at another place
+    for name, value in (
+        ("value", f'{proof.event.value}",{front}'), ("value", "A" * 64), ("args", "x"),
+        ("world", "0" * 63), ("parent", "0" * 65), ("run", 'a",1'), ("run", ""), ("body", rest),
+        ("body", "[]"), ("kind", "run"), ("pos", -1), ("at", -1),
+    ):  # fmt: skip
+        entry = msgspec.structs.replace(proof.event, **{name: value})
+        if name == "value" and '"' in str(value):
+            entry = msgspec.structs.replace(entry, body=rest)
+            assert _id_of(entry) == proof.id
+        changed = msgspec.structs.replace(proof, event=entry)
+        assert disproven(changed, key.public), name
+    for name, value in (("note", "x"), ("format", "holdfast proof 2"), ("id", proof.id.upper())):
+        changed = msgspec.structs.replace(proof, **{name: value})
+        assert disproven(changed, key.public), name
     moved = msgspec.structs.replace(proof, seq=proof.seq - 1)
     assert "not in the signed tree" in disproven(moved, key.public)
     with pytest.raises(Misuse, match="no proof"):
@@ -497,7 +580,7 @@ def repository(path: Path) -> str:
 
 @pytest.fixture(params=["file", "git"])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return repository(tmp_path / "r") if request.param == "git" else str(tmp_path / "d" / "roots")
+    return repository(tmp_path / "r") if request.param == "git" else str(tmp_path / "roots")
 
 
 async def test_j56_a_second_place_keeps_everything_and_refuses_another_history(
@@ -549,6 +632,103 @@ async def test_j56_a_second_place_keeps_everything_and_refuses_another_history(
     await thief.close()
 
 
+async def test_j56_a_place_for_a_new_key_begins_with_it(
+    tmp_path: Path, key: SigningKey, place: str
+):
+    """INVARIANT J56"""
+    store, newer = SqliteStore(tmp_path / "s"), make_key(tmp_path / "newer")
+    old = witness_of(str(tmp_path / "old"), store.directory)
+    for number, one in enumerate([key, key, newer, newer, newer]):
+        await some(store, f"r{number}", number)
+        await signed(store, one)
+        if one is key:
+            hand_over(store, old)
+    with pytest.raises(Conflict, match="name a new place for roots of a new key"):
+        hand_over(store, old)
+    witness = witness_of(place, store.directory)
+    assert hand_over(store, witness) == 3
+    await some(store, "more")
+    await signed(store, newer)
+    assert hand_over(store, witness) == 1
+    mine = [one.signed for one in store.ask(statements)]
+    assert (old.all(), witness.all()) == (mine[:2], mine[2:])
+    assert mine[2].before == mine[1].size
+    await store.close()
+    report = check(tmp_path / "s")
+    kept = [(place, kept_in(place))]
+    proven = prove_roots(tmp_path / "s", [newer.public, key.public], report, kept)
+    assert (report.problems, proven.places, proven.roots) == ([], {place: 4}, 6)
+    change(tmp_path / "s", "UPDATE event SET at=at+1 WHERE seq=2")
+    rehash(tmp_path / "s")
+    assert problems(tmp_path / "s", newer.public, (place, kept_in(place)))
+
+
+async def test_j68_a_store_that_was_put_back_is_told(tmp_path: Path, key: SigningKey, place: str):
+    """INVARIANT J68"""
+    store = SqliteStore(tmp_path / "s")
+    witness = witness_of(place, store.directory)
+    settings = Settings(store=str(tmp_path / "s"), witness=(place,))
+    await some(store, "a")
+    await store.close()
+    shutil.copytree(tmp_path / "s", tmp_path / "unsigned")
+    store = SqliteStore(tmp_path / "s")
+    await signed(store, key)
+    await store.close()
+    shutil.copytree(tmp_path / "s", tmp_path / "old")
+    store = SqliteStore(tmp_path / "s")
+    await some(store, "b")
+    await signed(store, key)
+    assert hand_over(store, witness) == 2
+    assert standing(store, settings).ahead == ()
+    await store.close()
+    for older in ("unsigned", "old"):
+        shutil.rmtree(tmp_path / "s")
+        shutil.copytree(tmp_path / older, tmp_path / "s")
+        store = SqliteStore(tmp_path / "s")
+        with pytest.raises(Conflict, match=r"is ahead of the store.*put back or cut off"):
+            hand_over(store, witness)
+        found = standing(store, settings)
+        assert found.ahead == (place,)
+        assert "is ahead of the store" in str(found.places[place])
+        await store.close()
+    store = SqliteStore(tmp_path / "s")
+    await some(store, "c", 20)  # and went on beyond what is known
+    await signed(store, key)
+    with pytest.raises(Conflict, match="continues"):
+        hand_over(store, witness)
+    await store.close()
+
+
+async def test_j69_a_place_that_lost_roots_is_told(tmp_path: Path, key: SigningKey):
+    """INVARIANT J69"""
+    store = SqliteStore(tmp_path / "s")
+    for number in range(3):
+        await some(store, f"r{number}")
+        await signed(store, key)
+    roots = tmp_path / "roots"
+    hand_over(store, witness_of(str(roots), store.directory))
+    await store.close()
+    lines = roots.read_bytes().splitlines(keepends=True)
+    for kept in (lines, lines[:2], lines[:1], [lines[0], lines[2]], []):
+        roots.write_bytes(b"".join(kept))
+        found = problems(tmp_path / "s", key.public, ("there", kept_in(str(roots))))
+        told = [one for one in found if f"keeps {len(kept)} signed roots, the journal has 3" in one]
+        assert len(told) == (kept is not lines), found
+
+
+async def test_what_is_not_mounted_is_not_made(tmp_path: Path, key: SigningKey):
+    store = SqliteStore(tmp_path / "s")
+    await some(store, "a")
+    await signed(store, key)
+    witness = witness_of(str(tmp_path / "mnt" / "roots"), store.directory)
+    with pytest.raises(Outside, match=f"there is no directory {tmp_path}/mnt: mount it"):
+        hand_over(store, witness)
+    assert not (tmp_path / "mnt").exists()
+    (tmp_path / "mnt").mkdir()
+    assert hand_over(store, witness) == 1
+    await store.close()
+
+
 async def test_a_remote_is_pushed_to_and_never_forced(tmp_path: Path, key: SigningKey):
     far = tmp_path / "far"
     repository(far)
@@ -560,14 +740,26 @@ async def test_a_remote_is_pushed_to_and_never_forced(tmp_path: Path, key: Signi
     await signed(store, key)
     assert hand_over(store, witness_of(place, store.directory)) == 1
     assert len(kept_in(f"git:{far}#roots")) == 1
+    witness = witness_of(place, store.directory)
+    witness.check()
     far.rename(tmp_path / "gone")
     await some(store, "b")
     await signed(store, key)
     with pytest.raises(Outside, match="push to origin failed"):
         hand_over(store, witness_of(place, store.directory))
+    with pytest.raises(Outside, match="ls-remote to origin failed"):
+        witness.check()
     (tmp_path / "gone").rename(far)
+    with pytest.raises(Outside, match=r"origin has .*`holdfast audit sign` pushes again"):
+        witness.check()
+    settings = Settings(store=str(tmp_path / "s"), witness=(place,))
+    assert "origin has" in str(standing(store, settings).places[place])
     hand_over(store, witness_of(place, store.directory))  # what was not pushed is pushed now
     assert len(kept_in(f"git:{far}#roots")) == 2
+    witness.check()
+    pygit2.Repository(str(far)).references.delete("refs/heads/roots")
+    with pytest.raises(Outside, match="origin has nothing"):
+        witness.check()
     await store.close()
 
 

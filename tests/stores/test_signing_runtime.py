@@ -49,7 +49,7 @@ async def test_a_last_root_on_close(tmp_path: Path):
     assert len(roots) >= 3
     assert kept_in(str(tmp_path / "roots")) == kept_in(str(tmp_path / "more")) == roots
     report = check(tmp_path / "s")
-    proven = prove_roots(tmp_path / "s", roots[0].key, report, [("w", roots)])
+    proven = prove_roots(tmp_path / "s", [roots[0].key], report, [("w", roots)])
     assert report.problems == []
     assert proven.left == 1  # the last root itself
 
@@ -95,7 +95,7 @@ async def test_two_processes_sign_one_history(tmp_path: Path, monkeypatch: pytes
             await asyncio.gather(*ran)
     roots = kept_in(str(tmp_path / "roots"))
     report = check(tmp_path / "s")
-    prove_roots(tmp_path / "s", roots[0].key, report, [("w", roots)])
+    prove_roots(tmp_path / "s", [roots[0].key], report, [("w", roots)])
     assert report.problems == []
 
 

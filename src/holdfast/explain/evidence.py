@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
+from holdfast.explain.answers import Open, follow
 from holdfast.journal.events import Event, body_of
 from holdfast.journal.record import AUDIT, KILL, OWN
 
@@ -18,10 +19,10 @@ KINDS: Final = {
     "owners": "agents for which the policy names an owner",
     "roles": "agents that ran in a role",
     "policies": "versions of the policy under which runs were started",
-    "decisions": "actions that the policy decided on",
+    "decisions": "actions that the policy decided on (questions about costs not counted)",
     "denials": "actions that the policy denied",
     "escalations": "actions that a person was asked about",
-    "approvals": "answers of persons, bound to the exact action",
+    "approvals": "answers of persons that counted, each bound to the exact action",
     "refusals": "actions that a person refused",
     "questions": "questions that agents asked persons",
     "checks": "automatic checks of actions",
@@ -81,16 +82,26 @@ def collect_evidence(events: Iterable[Event], owners: dict[str, str], since: int
         "roles": set(),
         "policies": set(),
     }
+    waiting: Open = {}
+    held: set[tuple[str, str]] = set()
     for event in events:
         all_found.first = all_found.first or event.at
         all_found.last = max(all_found.last, event.at)
+        own = event.run in OWN
+        body = None if own else body_of(event)
+        counted = not own and follow(waiting, event, body)
+        again = not own and _held_before(held, event, body)
         if event.at < since:
             continue
         all_found.found["records"].add(event, event.kind)
-        if event.run in OWN:
+        if own:
             _own(event, all_found.found)
+        elif event.kind == "approval.given":
+            _given(event, body, all_found.found, counted=counted)
         else:
-            _one(event, body_of(event), all_found.found, seen, owners)
+            _one(event, body, all_found.found, seen, owners)
+            if not again:
+                _held(event, body, all_found.found)
     days = max(0, all_found.last - all_found.first) // 86_400_000
     all_found.found["retention"].count = days
     return all_found
@@ -113,7 +124,8 @@ def _one(
     owners: dict[str, str],
 ) -> None:
     verdict = getattr(body, "verdict", None)
-    if verdict is not None and event.kind != "approval.given":
+    # what asks about a cost is a limit that was reached: the action itself was decided on before
+    if verdict is not None and getattr(body, "about", "") != "budget":
         _verdict(event, verdict, _name(body), found)
     match event.kind:
         case "run.started":
@@ -124,10 +136,6 @@ def _one(
             found["questions" if body.about == "question" else "escalations"].add(
                 event, _name(body)
             )
-        case "approval.given":
-            found["approvals"].add(event, f"{body.decision} by {body.by}")
-            if body.decision == "deny":
-                found["refusals"].add(event, f"by {body.by}")
         case "signal.received":
             if body.name == "$cancel":
                 found["stops"].add(event, f"cancelled by {body.by}")
@@ -197,12 +205,37 @@ def _step(event: Event, body: Any, found: dict[str, Evidence]) -> None:
     if body.charges:
         found["budgets"].add(event, name)
     if event.kind == "step.planned":
-        if body.held:
-            found["holds"].add(event, name)
         return
     if body.status == "error":
         found["failures"].add(event, f"{name}: {body.error.type if body.error else 'error'}")
     elif body.status == "unknown":
         found["unknowns"].add(event, name)
-    elif body.status == "held":
-        found["holds"].add(event, name)
+
+
+def _given(event: Event, body: Any, found: dict[str, Evidence], *, counted: bool) -> None:
+    if counted:
+        found["approvals"].add(event, f"{body.decision} by {body.by}")
+        if body.decision == "deny":
+            found["refusals"].add(event, f"by {body.by}")
+
+
+def _is_held(body: Any) -> bool:
+    return getattr(body, "held", False) is True or getattr(body, "status", "") == "held"
+
+
+def _held_before(held: set[tuple[str, str]], event: Event, body: Any) -> bool:
+    """Whether an effect was held back already when its step began; each is counted once."""
+    if event.kind not in ("step.planned", "step.settled"):
+        return False
+    place = event.run, body.key
+    before = place in held
+    if event.kind == "step.settled":
+        held.discard(place)
+    elif body.held:
+        held.add(place)
+    return before
+
+
+def _held(event: Event, body: Any, found: dict[str, Evidence]) -> None:
+    if event.kind in ("step.planned", "step.settled") and _is_held(body):
+        found["holds"].add(event, _name(body))

@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from holdfast.explain.answers import Open, follow
 from holdfast.journal.events import Event, Plan, Verdict, body_of, is_erased
 from holdfast.journal.record import DELETED, KILL, LIFT, OWN
 from holdfast.journal.views import CANCEL
@@ -61,17 +62,20 @@ class Wanted(msgspec.Struct, frozen=True):
 
 
 class _Known(msgspec.Struct):
-    """What of a run is needed to speak of its later events."""
+    """What of a run is needed to speak of its later events. ``counted``: this event is an answer
+    that counted."""
 
     agent: str
     plans: dict[str, Plan] = {}
     verdicts: dict[str, Verdict] = {}
+    counted: bool = False
 
 
 def tell(events: Iterable[Event], fetch: Fetch) -> Iterator[Line]:
     """The lines of events in the order of their commits, from the beginning of each run.
     ``fetch``: a blob by its hash."""
     runs: dict[str, _Known] = {}
+    waiting: Open = {}
     for event in events:
         body = body_of(event)
         if event.kind == "run.started" and event.run not in runs:
@@ -81,6 +85,7 @@ def tell(events: Iterable[Event], fetch: Fetch) -> Iterator[Line]:
                 dict(source.verdicts) if source else {},
             )  # fmt: skip
         known = runs.setdefault(event.run, _Known("?"))
+        known.counted = follow(waiting, event, body)
         line = _line(event, body, known, fetch)
         if line is not None:
             yield line
@@ -95,7 +100,7 @@ def _line(event: Event, body: Any, known: _Known, fetch: Fetch) -> Line | None:
     by = getattr(body, "by", "")
     decision = verdict.decision if verdict is not None else ""
     if event.kind == "approval.given":
-        decision = body.decision
+        decision = body.decision if known.counted else ""
     if event.kind in ("step.settled", "approval.given"):
         known.plans.pop(key, None)
     text = _sentence(event, body, known, plan, fetch)
@@ -130,7 +135,8 @@ def _sentence(
         case "approval.asked":
             return _asked(body, agent)
         case "approval.given":
-            return _given(body, agent, plan)
+            said = _given(body, agent, plan)
+            return said if known.counted else f"{said}; this answer did not count"
         case "signal.received":
             return _signal(event, body, agent, fetch)
         case "branch.merged":

@@ -141,6 +141,9 @@ def grow(frontier: Frontier, added: Sequence[bytes]) -> list[bytes]:
     new leaves alone.
     """
     old = frontier.size
+    if not old:  # a first tree continues nothing, so no part of it needs to be kept
+        frontier.extend(added)
+        return []
     known: dict[tuple[int, int], bytes] = {}
     at = 0
     for peak, width in zip(frontier.peaks, _bits(old), strict=True):
@@ -149,7 +152,7 @@ def grow(frontier: Frontier, added: Sequence[bytes]) -> list[bytes]:
     frontier.extend(added, known)
     new = frontier.size
     proof: list[bytes] = []
-    if old in (0, new):
+    if old == new:
         return proof
     start, stop, whole = 0, new, True
     while old != stop:

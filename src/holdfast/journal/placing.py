@@ -24,6 +24,7 @@ from holdfast.journal.events import (
     seal,
 )
 from holdfast.journal.meters import add_up, charged_by, charges_of, check_name, raised
+from holdfast.journal.record import OWN
 from holdfast.journal.store import Batch
 from holdfast.journal.views import RunRow, fold_run
 from holdfast.values import limits
@@ -152,6 +153,9 @@ def _check(batch: Batch, slot: Slot | None) -> None:
             raise NotFound(f"run {batch.run!r} is not in this store")
         if not NAME.fullmatch(batch.run):
             raise Misuse(f"run {batch.run!r}: use 1 to 80 letters, digits, '_', '-' or '.'")
+        if batch.run in OWN and (batch.drafts[0].body.agent != batch.run or batch.lease):
+            # INVARIANT J64: only Holdfast begins its own runs, and none comes from elsewhere
+            raise Misuse(f"run {batch.run}: this name is Holdfast's own: choose another")
         return
     if batch.epoch:
         if slot.row.epoch != batch.epoch or not slot.row.owner:
@@ -219,6 +223,8 @@ def graft(
     if something before is absent.
     """
     run = events[0].run
+    if run in OWN:
+        raise Misuse(f"run {run} belongs to its own store (J64): it is never taken from another")
     slot = slot_of(run)
     if slot is not None:
         last = min(slot.head.pos, events[-1].pos)

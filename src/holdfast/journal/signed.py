@@ -82,7 +82,7 @@ def signed_body(body: CheckpointSigned, place: str) -> SignedRoot:
 def misshapen(signed: SignedRoot) -> str:
     """Why a root cannot be a signed one, "" if it can: nothing in it may end a line."""
     hashes = (signed.root, *signed.proof, *((signed.policy,) if signed.policy else ()))
-    if not all(_is_hash(one) for one in hashes):
+    if not all(is_hash(one) for one in hashes):
         return "a hash in it is not 64 hex digits"
     if not signed.origin or not signed.origin.isprintable() or " " in signed.origin:
         return "its origin is not a name"
@@ -91,7 +91,8 @@ def misshapen(signed: SignedRoot) -> str:
     return ""
 
 
-def _is_hash(text: str) -> bool:
+def is_hash(text: str) -> bool:
+    """Whether ``text`` is a hash as it is written: 64 hex digits, small."""
     return len(text) == 64 and all(char in "0123456789abcdef" for char in text)
 
 

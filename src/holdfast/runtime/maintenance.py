@@ -15,7 +15,7 @@ from holdfast.journal.meters import BUDGET
 from holdfast.journal.signed import SignedRoot
 from holdfast.journal.store import Store
 from holdfast.runtime.settings import Settings
-from holdfast.runtime.signing import hand_over
+from holdfast.runtime.signing import ahead, hand_over
 from holdfast.stores import reading
 from holdfast.stores.archive import export_runs, import_archive
 from holdfast.stores.copying import copy_store
@@ -131,13 +131,14 @@ def every_event(store: SqliteStore, last: int) -> Iterator[Event]:
 class Standing(msgspec.Struct, frozen=True):
     """How far a store is signed. ``events``: all; ``signed``: the newest root, None if there is
     none; ``left``: events that it does not cover; ``places``: for each second place, its newest
-    root, or what is wrong with it."""
+    root, or what is wrong with it; ``ahead``: places that know more than the store does."""
 
     events: int
     roots: int
     signed: SignedRoot | None
     left: int
     places: dict[str, SignedRoot | str | None]
+    ahead: tuple[str, ...] = ()
 
 
 def _witnesses(settings: Settings) -> list[Witness]:
@@ -146,17 +147,24 @@ def _witnesses(settings: Settings) -> list[Witness]:
 
 def standing(store: SqliteStore, settings: Settings) -> Standing:
     """How far a store is signed, and what its second places know."""
-    newest = store.ask(newest_statement)
-    size = newest.signed.size if newest else 0
     places: dict[str, SignedRoot | str | None] = {}
-    for witness in _witnesses(settings):
+    for witness in _witnesses(settings):  # before the store, which may go on meanwhile
         try:
             places[witness.place] = witness.newest()
+            witness.check()
         except HoldfastError as error:
             places[witness.place] = str(error)
+    newest = store.ask(newest_statement)
+    size = newest.signed.size if newest else 0
+    further: list[str] = []
+    for place, known in places.items():
+        wrong = "" if isinstance(known, str) else ahead(known, newest)
+        if wrong:
+            further.append(place)
+            places[place] = f"{place}: {wrong}"
     return Standing(
         store.ask(leaf_count), len(store.ask(statements)), newest.signed if newest else None,
-        store.ask(lambda conn: unsigned(conn, size)).count, places,
+        store.ask(lambda conn: unsigned(conn, size)).count, places, tuple(further),
     )  # fmt: skip
 
 

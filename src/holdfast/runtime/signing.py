@@ -11,26 +11,48 @@ import contextlib
 import logging
 from collections.abc import Callable, Sequence
 
-from holdfast.stores.entries import Statement, statements
+from holdfast.journal.signed import SignedRoot
+from holdfast.stores.entries import Statement, newest_statement, statements
 from holdfast.stores.keys import SigningKey
 from holdfast.stores.notary import due, sign
 from holdfast.stores.sqlite import SqliteStore
 from holdfast.stores.witness import Witness
 from holdfast.values import limits
-from holdfast.values.errors import HoldfastError
+from holdfast.values.errors import Conflict, HoldfastError
 from holdfast.values.ports import Clock, Dice
 
 _log = logging.getLogger("holdfast.audit")
 
 
 def hand_over(store: SqliteStore, witness: Witness) -> int:
-    """Give a second place all signed roots that it has not got; how many. `Conflict` if it knows
-    another history, `Outside` if it cannot be written."""
-    newest = witness.newest()
+    """Give a second place all signed roots that it has not got; how many. A place that keeps none
+    begins with the first root of the key that signs now. `Conflict` if it knows another history, or
+    more than the store; `Outside` if it cannot be written."""
+    known = witness.newest()  # before the store: what it knows now, the store knew already
+    wrong = ahead(known, store.ask(newest_statement))
+    if wrong:
+        raise Conflict(f"{witness.place}: {wrong}")
     missing: list[Statement] = store.ask(
-        lambda conn: statements(conn, newest.size - 1 if newest else -1)
+        lambda conn: statements(conn, known.size - 1 if known else -1)
     )
-    return witness.add([one.signed for one in missing])
+    roots = [one.signed for one in missing]
+    if known is None:
+        other = [at for at, signed in enumerate(roots) if signed.key != roots[-1].key]
+        roots = roots[other[-1] + 1 :] if other else roots
+    return witness.add(roots)
+
+
+def ahead(known: SignedRoot | None, newest: Statement | None) -> str:
+    """What is wrong if a second place keeps a root of more events than the store's ``newest``."""
+    # INVARIANT J68: a store that was put back to an older state is told from one that is new
+    size = newest.signed.size if newest else 0
+    if known is None or known.size <= size:
+        return ""
+    return (
+        f"is ahead of the store: it keeps a signed root of {known.size:,} events, the store's own "
+        f"newest is of {size:,}: the store was put back or cut off; see `holdfast fsck "
+        "--checkpoints`"
+    )
 
 
 class Signing:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import msgspec
 
 from holdfast.journal.events import FORMAT, KINDS, Event, Head, body_of, other_roots
+from holdfast.journal.meters import add_up, charged_by, charges_of
 from holdfast.journal.proof import Chain, Named, raw
 from holdfast.journal.record import OWN
 from holdfast.journal.store import RunQuery, Store
@@ -140,6 +141,7 @@ class _Proof:
         self.runs = 0
         self._chains: dict[str, Chain] = {}
         self._cuts: dict[str, dict[int, Head | None]] = {}
+        self._charged: dict[str, dict[str, int]] = {}
         self._named = Named()
         self._count = [0, 0]
 
@@ -161,6 +163,11 @@ class _Proof:
         self.lost = frozenset(head.lost)
         self.runs = len(head.runs)
         for name, fork_of, fork_pos in head.runs:
+            if name in OWN:
+                raise Misuse(
+                    f"{self.path}: holds run {name}, which belongs to the store that keeps it and "
+                    "is never taken from another (J64); nothing was imported"
+                )
             self._chains[name] = Chain(name)
             if fork_of:
                 self._cuts.setdefault(fork_of, {})[fork_pos] = None
@@ -207,6 +214,8 @@ class _Proof:
         wrong = chain.take(stored)
         if wrong is not None:
             raise self.damaged(f"{place}: {wrong[1]}")
+        if charged_by(event.kind, event.body):
+            self._charge(event, place)
         cuts = self._cuts.get(line.run)
         if cuts is not None and line.pos in cuts:
             cuts[line.pos] = Head(line.pos, line.id, line.world)
@@ -215,6 +224,18 @@ class _Proof:
                 self._named.show(skeleton, place)
         for root in filter(None, (line.world, *other_roots(event.kind, event.body))):
             self.roots.setdefault(root, place)
+
+    def _charge(self, event: Event, place: str) -> None:
+        # INVARIANT J65: an imported run gives back no more than it took, so it lowers no meter
+        sums = self._charged.setdefault(event.run, {})
+        charges = charges_of(body_of(event))
+        add_up(sums, charges)
+        for name in charges:
+            if sums.get(name, 0) < 0:
+                raise Misuse(
+                    f"{self.path}: {place} takes more from meter {name} than its run charged; "
+                    "nothing was imported"
+                )
 
     def _fork(self, chain: Chain, event: Event) -> None:
         body = body_of(event)
@@ -241,8 +262,9 @@ async def import_archive(file: Path | str, store: Store) -> Moved:
     Everything is proven first; then content is stored, then events. A run that is there already is
     left alone if its history is the same or longer, and goes on if the archive knows more.
     `Conflict` if a run of that name has another history, `Corrupt` if the archive was damaged or
-    changed, `LeaseLost` if a process is running what would grow. A run that had not ended goes on
-    in whichever process serves this store.
+    changed, `Misuse` if it holds Holdfast's own runs or would lower a meter, `LeaseLost` if a
+    process is running what would grow. A run that had not ended goes on in whichever process serves
+    this store.
     """
     path = Path(file)
     proof = _Proof(path, store)

@@ -79,10 +79,12 @@ def _deleted(conn: sqlite3.Connection, path: Path) -> dict[int, bytes]:
     return found
 
 
-def _of_record(conn: sqlite3.Connection, columns: str, kind: int) -> Iterator[tuple[Any, ...]]:
+def _of_record(
+    conn: sqlite3.Connection, columns: str, kind: int, order: str = "ASC"
+) -> Iterator[tuple[Any, ...]]:
     sql = (
         f"SELECT {columns} FROM event WHERE n=(SELECT n FROM run WHERE run=?) "  # noqa: S608
-        "AND kind=? ORDER BY pos"
+        f"AND kind=? ORDER BY pos {order}"
     )
     yield from conn.execute(sql, (AUDIT, kind))
 
@@ -90,12 +92,13 @@ def _of_record(conn: sqlite3.Connection, columns: str, kind: int) -> Iterator[tu
 def statements(conn: sqlite3.Connection, after: int = -1) -> list[Statement]:
     """Signed roots of more than ``after`` events, oldest first; `Corrupt` for one that is none."""
     found: list[Statement] = []
-    for seq, pos, body in _of_record(conn, "seq,pos,body", _SIGNED):
+    # from the newest back: what is asked for is mostly the end of a long record
+    for seq, pos, body in _of_record(conn, "seq,pos,body", _SIGNED, "DESC"):
         said: CheckpointSigned = body_decoder("checkpoint.signed").decode(body)
-        if said.size > after:
-            signed = signed_body(said, f"{AUDIT}#{pos}")
-            found.append(Statement(seq, signed, said.peaks))
-    return found
+        if said.size <= after:
+            break
+        found.append(Statement(seq, signed_body(said, f"{AUDIT}#{pos}"), said.peaks))
+    return found[::-1]
 
 
 def newest_statement(conn: sqlite3.Connection) -> Statement | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import sys
 from collections.abc import Iterable
 
 import msgspec
@@ -34,13 +35,16 @@ ERASED = "erased"
 
 
 class Erased(msgspec.Struct, frozen=True):
-    """What was erased: ``payloads`` of ``events``; ``blobs`` that nothing needs any more. ``forks``
-    were made of the run and may have gone on with copies; ``spared``: other processes are running,
-    so content put in the last hour stayed (``gc`` takes it later)."""
+    """What was erased: ``payloads`` of ``events``; ``blobs`` that nothing needs any more.
+    ``texts``: events whose bodies keep words about what they carried, which are hashed whole and so
+    stay: what a person was asked (with arguments, shortened), errors, notes. ``forks`` were made of
+    the run and may have gone on with copies; ``spared``: other processes are running, so content
+    put in the last hour stayed (``gc`` takes it later)."""
 
     events: int = 0
     payloads: int = 0
     blobs: int = 0
+    texts: int = 0
     forks: tuple[str, ...] = ()
     spared: bool = False
 
@@ -65,8 +69,9 @@ def erase(
 ) -> Erased:
     """Erase the payloads of run ``run``, or of its step ``key``, and record who did it and why.
 
-    `Conflict` while the run goes on, `NotFound` for an unknown step, `Misuse` for Holdfast's own
-    runs, `Outside` if another process kept the log from being emptied (then do it again).
+    `Conflict` while the run goes on, or a fork that needs what is meant; `NotFound` for an unknown
+    step, `Misuse` for Holdfast's own runs, `Outside` if another process kept the log from being
+    emptied (then do it again).
     """
     # INVARIANT J61: erasing changes no id, so every proof and every signed root still holds
     clock = clock or SystemClock()
@@ -83,8 +88,15 @@ def erase(
         for event in targets
         for payload in (event.args, event.value)
     )
+    needing = store.ask(lambda conn: _needing(conn, run, targets[0].pos)) if count else []
+    if needing:
+        raise Conflict(
+            f"run {run}: its forks {', '.join(needing)} have not ended and need what would be "
+            "erased; cancel them first"
+        )
+    texts = sum(map(_speaks, targets))
     if dry or not count:
-        return Erased(len(targets), count, forks=forks)
+        return Erased(len(targets), count, texts=texts, forks=forks)
     places = store.ask(_packed)
     blobs: Blobs = {}
     said = pack({"step": key, "payloads": count, "why": why}, blobs)
@@ -95,7 +107,31 @@ def erase(
     gone = collect(store, grace_ms=3_600_000 if spared else 0, clock=clock).blobs
     _blank(store, places)
     _rebuild(store)
-    return Erased(len(targets), count, gone, forks, spared)
+    return Erased(len(targets), count, gone, texts, forks, spared)
+
+
+def _speaks(event: Event) -> bool:
+    """Whether the body of an event holds words about what it carried."""
+    body = body_of(event)
+    error = getattr(body, "error", None)
+    return bool(getattr(body, "text", "") or getattr(body, "note", "") or (error and error.text))
+
+
+def _needing(conn: sqlite3.Connection, run: str, first: int) -> list[str]:
+    """Forks that have not ended and go back, through whatever lies between, to an event of ``run``
+    from ``first`` on."""
+    # INVARIANT J67: what a fork that goes on has of its past is never erased under it
+    reach = {run: sys.maxsize}
+    found: list[str] = []
+    for row in _forks(conn, run):
+        (start,) = reading.read_chain(conn, row.run, row.fork_pos + 1, row.fork_pos + 2)
+        body = body_of(start)
+        # outcomes are taken, or compared, also from after the cut
+        beyond = body.reuse or body.holds
+        reach[row.run] = min(reach[row.fork_of], sys.maxsize if beyond else row.fork_pos)
+        if not row.ended and row.status != "branch" and first <= reach[row.run]:
+            found.append(row.run)
+    return found
 
 
 def _lively(conn: sqlite3.Connection) -> bool:

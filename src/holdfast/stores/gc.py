@@ -88,7 +88,7 @@ def collect(
         return found
     sweep = _Sweep(store.path, newest, last_run, clock.now_ms() - grace_ms)
     if doomed:
-        _keep_ids(store, doomed, clock.now_ms())
+        sweep.kept = _keep_ids(store, doomed, clock.now_ms())
     events = store.maintain(lambda conn: sweep.drop_runs(conn, doomed)) if doomed else 0
     blobs = size = 0
     for start in range(0, len(dead), _PAGE):
@@ -103,15 +103,15 @@ def collect(
     return Collected(len(doomed), events, blobs, size)
 
 
-def _keep_ids(store: SqliteStore, doomed: Iterable[int], now_ms: int) -> None:
+def _keep_ids(store: SqliteStore, doomed: Iterable[int], now_ms: int) -> bool:
     """Write down the ids of events that will be deleted, if the store keeps a record: signed roots
-    are over them."""
+    are over them. False if it keeps none."""
     # INVARIANT J58: no deletion makes a signed root unprovable
     numbers = list(doomed)
 
-    def found(conn: sqlite3.Connection) -> list[tuple[int, bytes]]:
-        if conn.execute("SELECT 1 FROM run WHERE run=?", (AUDIT,)).fetchone() is None:
-            return []
+    def found(conn: sqlite3.Connection) -> list[tuple[int, bytes]] | None:
+        if not _recorded(conn):
+            return None
         rows: list[tuple[int, bytes]] = []
         for number in numbers:
             rows += conn.execute("SELECT seq,id FROM event WHERE n=?", (number,))
@@ -119,7 +119,7 @@ def _keep_ids(store: SqliteStore, doomed: Iterable[int], now_ms: int) -> None:
 
     rows = store.ask(found)
     if not rows:
-        return
+        return rows is not None
     spans: list[list[int]] = []
     for seq, _ in rows:
         if spans and spans[-1][1] == seq - 1:
@@ -130,6 +130,11 @@ def _keep_ids(store: SqliteStore, doomed: Iterable[int], now_ms: int) -> None:
     value = pack({"seqs": spans, "ids": b"".join(name for _, name in rows)}, blobs)
     draft = Draft(FindingAdded(0, DELETED), now_ms, value=value)
     store.append_now((Batch(AUDIT, (draft,)),), blobs)
+    return True
+
+
+def _recorded(conn: sqlite3.Connection) -> bool:
+    return conn.execute("SELECT 1 FROM run WHERE run=?", (AUDIT,)).fetchone() is not None
 
 
 def _spared(conn: sqlite3.Connection, after: int) -> list[tuple[int, int]]:
@@ -218,6 +223,7 @@ class _Sweep:
         self._newest = newest
         self._last_run = last_run
         self._spared_after = spared_after
+        self.kept = False
         self._needed: set[str] = set()
         self._seen: set[str] = set()
         self._worlds: set[str] = set()
@@ -225,6 +231,8 @@ class _Sweep:
     def drop_runs(self, conn: sqlite3.Connection, doomed: dict[int, str]) -> int:
         """Delete runs whole; how many events."""
         names = set(doomed.values())
+        if not self.kept and _recorded(conn):  # J58: a root may be over what is to go
+            raise Conflict("another process began to sign roots: try again")
         rows = conn.execute("SELECT row FROM run WHERE n>?", (self._last_run,))
         for row in (reading.decode_row(text) for (text,) in rows):
             if row.fork_of in names or row.parent in names:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import islice
 from pathlib import Path
 
 import msgspec
 
-from holdfast.journal.events import KINDS, Event, event_id
+from holdfast.journal.events import KINDS, Event, body_decoder, event_id
 from holdfast.journal.merkle import Frontier, included, inclusion
 from holdfast.journal.proof import Chain, raw
 from holdfast.journal.record import AUDIT
-from holdfast.journal.signed import SignedRoot, distrusted, follows, note
+from holdfast.journal.signed import SignedRoot, distrusted, follows, is_hash, note
 from holdfast.stores import reading
 from holdfast.stores.entries import (
     Statement,
@@ -28,24 +28,31 @@ from holdfast.stores.keys import verify
 from holdfast.stores.sqlite import SqliteStore
 from holdfast.stores.still import journal_path, reading_file
 from holdfast.values.errors import Corrupt, HoldfastError, Misuse, NotFound
+from holdfast.values.ids import NAME
 
 
 class Proven(msgspec.Struct):
     """What signed roots say of a store. ``roots``: how many were proven, of the journal and of
     second places; ``covered``: events under the largest; ``left``: newer ones, which nobody signed
-    yet; ``told``: what is odd and proves nothing, such as a clock that went back."""
+    yet; ``told``: what is odd and proves nothing, such as a clock that went back; ``places``: how
+    many roots each second place keeps."""
 
     roots: int = 0
     covered: int = 0
     left: int = 0
     told: list[str] = msgspec.field(default_factory=list)
+    places: dict[str, int] = msgspec.field(default_factory=dict)
 
 
 def prove_roots(
-    path: Path | str, key: str, report: Report, kept: Sequence[tuple[str, list[SignedRoot]]] = ()
+    path: Path | str,
+    keys: Collection[str],
+    report: Report,
+    kept: Sequence[tuple[str, list[SignedRoot]]] = (),
 ) -> Proven:
-    """Hold the journal at ``path`` against every root that was signed with ``key``: those in it,
-    and those that second places kept (each with its name). Problems go into ``report``."""
+    """Hold the journal at ``path`` against every root that was signed with one of ``keys``: those
+    in it, and those that second places kept (each with its name). Roots of other keys prove
+    nothing, and are only told, unless one is the newest. Problems go into ``report``."""
     path = journal_path(path)
     proven = Proven()
     with reading_file(path) as conn:
@@ -54,9 +61,9 @@ def prove_roots(
         except (HoldfastError, msgspec.MsgspecError, sqlite3.Error) as error:
             report.add("signed", str(path), f"its signed roots cannot be read: {error}")
             own = []
-        claims = _trusted(own, kept, key, report)
+        claims = _trusted(own, kept, keys, report, proven)
         if not claims:
-            report.add("signed", str(path), "no root in it is signed with this key")
+            report.add("signed", str(path), "no root in it is signed with a key that was given")
             return proven
         _hold(conn, path, claims, report, proven)
         _tell_clock(conn, proven)
@@ -71,35 +78,60 @@ Claim = tuple[str, SignedRoot, tuple[str, ...]]
 def _trusted(
     own: list[Statement],
     kept: Sequence[tuple[str, list[SignedRoot]]],
-    key: str,
+    keys: Collection[str],
     report: Report,
+    proven: Proven,
 ) -> list[Claim]:
-    """The roots that are signed with ``key``, smallest first. Each source must be one history."""
+    """The roots that are signed with ``keys``, smallest first. Each source must be one history."""
     claims: list[Claim] = []
+    strange: list[str] = []
+    _take([(f"{AUDIT} event {one.seq}", one) for one in own], keys, claims, strange, report)
+    for name, roots in kept:
+        proven.places[name] = len(roots)
+        # INVARIANT J69: a place from which roots were taken is told from one that kept them all
+        expected = sum(bool(roots) and one.signed.size >= roots[0].size for one in own)
+        if len(roots) < expected or not roots:
+            report.add(
+                "signed", name,
+                f"keeps {len(roots)} signed roots, the journal has {expected or len(own)}: it was "
+                "cut off, or never got them (then `holdfast audit sign` hands them over)",
+            )  # fmt: skip
+        placed = [(f"{name}, {one.size:,} events", Statement(0, one, ())) for one in roots]
+        _take(placed, keys, claims, strange, report)
+    for key in dict.fromkeys(strange):
+        proven.told.append(
+            f"{strange.count(key)} roots are signed with a key that was not given ({key})"
+        )
+    return sorted(claims, key=lambda claim: claim[1].size)
+
+
+def _take(
+    roots: Sequence[tuple[str, Statement]],
+    keys: Collection[str],
+    claims: list[Claim],
+    strange: list[str],
+    report: Report,
+) -> None:
+    """Sort the roots of one source into ``claims``, keys that were not given, and problems."""
     before: SignedRoot | None = None
-    for seq, signed, peaks in own:
-        place = f"{AUDIT} event {seq}"
-        wrong = distrusted(signed, key, verify) or follows(before, signed)
-        if not wrong and signed.size >= seq:
+    for number, (place, (seq, signed, peaks)) in enumerate(roots, 1):
+        if signed.key not in keys and number < len(roots):
+            strange.append(signed.key)
+            before = signed
+            continue
+        key = signed.key if signed.key in keys else next(iter(keys), "")
+        wrong = distrusted(signed, key, verify)
+        if not wrong and (before is not None or seq or not signed.before):
+            wrong = follows(before, signed)  # the place for a new key begins where that key began
+        if not wrong and seq and signed.size >= seq:
             wrong = "covers itself"
+        if not wrong and claims and signed.origin != claims[0][1].origin:
+            wrong = f"is of another store ({signed.origin})"
         if wrong:
             report.add("signed", place, wrong)
         else:
             claims.append((place, signed, peaks))
         before = signed
-    for name, roots in kept:
-        before = None
-        for signed in roots:
-            place = f"{name}, {signed.size:,} events"
-            wrong = distrusted(signed, key, verify) or follows(before, signed)
-            if not wrong and claims and signed.origin != claims[0][1].origin:
-                wrong = f"is of another store ({signed.origin})"
-            if wrong:
-                report.add("signed", place, wrong)
-            else:
-                claims.append((place, signed, ()))
-            before = signed
-    return sorted(claims, key=lambda claim: claim[1].size)
 
 
 def _hold(
@@ -165,6 +197,9 @@ def _tell_clock(conn: sqlite3.Connection, proven: Proven) -> None:
         )
 
 
+FORMAT = "holdfast proof 1"
+"""What a proof says of its form."""
+
 # One event --------------------------------------------------------------------------------------
 
 
@@ -193,7 +228,7 @@ class Proof(msgspec.Struct, frozen=True):
     path: tuple[str, ...]
     signed: SignedRoot
     note: str
-    format: str = "holdfast proof 1"
+    format: str = FORMAT
 
 
 async def prove_event(store: SqliteStore, run: str, pos: int) -> Proof:
@@ -240,18 +275,38 @@ def disproven(proof: Proof, key: str) -> str:
     wrong = distrusted(proof.signed, key, verify)
     if wrong:
         return f"the signed root {wrong}"
+    wrong = _odd(proof)
+    if wrong:
+        return wrong
     entry = proof.event
-    if entry.kind not in KINDS:
-        return f"there is no kind of event {entry.kind!r}"
-    try:
-        path = [bytes.fromhex(step) for step in proof.path]
-        name, top = bytes.fromhex(proof.id), bytes.fromhex(proof.signed.root)
-    except ValueError:
-        return "a hash in it is not hex"
+    path = [bytes.fromhex(step) for step in proof.path]
+    name, top = bytes.fromhex(proof.id), bytes.fromhex(proof.signed.root)
     if _id_of(entry) != proof.id:
         return "the event was changed: its fields do not give its id"
     if not included(name, proof.seq - 1, proof.signed.size, path, top):
         return "the event is not in the signed tree at its place"
+    return ""
+
+
+def _odd(proof: Proof) -> str:
+    """Why a proof cannot be one that a store made; "" if it can."""
+    # INVARIANT J66: the bytes of an id are read in one way: no field holds what ends it
+    if proof.format != FORMAT:
+        return f"is in another form ({proof.format!r}, not {FORMAT!r})"
+    if proof.note != note(proof.signed):
+        return "its note is not that of the signed root"
+    entry = proof.event
+    if entry.kind not in KINDS:
+        return f"there is no kind of event {entry.kind!r}"
+    optional = (entry.parent, entry.world, entry.args, entry.value)
+    if not all(map(is_hash, (proof.id, *proof.path, *filter(None, optional)))):
+        return "a hash in it is not 64 hex digits"
+    if not NAME.fullmatch(entry.run) or entry.pos < 0 or entry.at < 0:
+        return "its run, place or time cannot be"
+    try:
+        body_decoder(entry.kind).decode(entry.body)
+    except msgspec.MsgspecError:
+        return f"its body is not that of {entry.kind}"
     return ""
 
 

@@ -41,6 +41,10 @@ class Witness(Protocol):
         """Every root that it keeps, oldest first."""
         ...
 
+    def check(self) -> None:
+        """`Outside` if what it keeps has not arrived where it passes it on to."""
+        ...
+
     def add(self, roots: Sequence[SignedRoot]) -> int:
         """Keep roots, oldest first; how many were new. `Conflict` if one does not continue what is
         kept (then it and what follows is not written), `Outside` if it cannot be written."""
@@ -89,7 +93,9 @@ def _fresh(place: str, newest: SignedRoot | None, roots: Iterable[SignedRoot]) -
             same = signed.size < newest.size or signed.root == newest.root
             if same and signed.origin == newest.origin:
                 continue
-        wrong = distrusted(signed, signed.key, verify) or follows(newest, signed)
+        wrong = distrusted(signed, signed.key, verify)
+        if not wrong and (newest is not None or not signed.before):
+            wrong = follows(newest, signed)  # a place for a new key begins where that key began
         if not wrong and newest is not None and newest.key != signed.key:
             wrong = "is signed with another key: name a new place for roots of a new key"
         if wrong:
@@ -136,6 +142,9 @@ class FileWitness:
         finally:
             os.close(opened)
 
+    def check(self) -> None:
+        """See `Witness.check`: it passes nothing on."""
+
     def _last(self, opened: int) -> SignedRoot | None:
         size = os.fstat(opened).st_size
         start = max(0, size - limits.WITNESS_TAIL_BYTES)
@@ -148,7 +157,6 @@ class FileWitness:
     def add(self, roots: Sequence[SignedRoot]) -> int:
         """See `Witness.add`."""
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
             flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
             opened = os.open(self.path, flags, 0o644)
             try:
@@ -158,6 +166,10 @@ class FileWitness:
                     self._append(opened, _lines(fresh))
             finally:
                 os.close(opened)
+        except FileNotFoundError:
+            # it is not made here: what should be mounted there may be away
+            text = f"{self.place}: there is no directory {self.path.parent}: mount it, or make it"
+            raise Outside(text, retryable=True) from None
         except OSError as error:
             text = f"{self.place}: cannot be written: {error.strerror}"
             raise Outside(text, retryable=True) from None
@@ -249,8 +261,25 @@ class GitWitness:
         except (pygit2.GitError, ValueError, OSError) as error:
             raise Outside(f"{self.place}: cannot be written: {error}", retryable=True) from None
 
+    def check(self) -> None:
+        """See `Witness.check`."""
+        tip = self._tip(self._repository())
+        if not self._remote or tip is None:
+            return
+        there = self._git("ls-remote", "--quiet", "--", self._remote, self._ref).split()[:1]
+        if there != [str(tip.id)]:
+            known = there[0][:12] if there else "nothing"
+            raise Outside(
+                f"{self.place}: {self._remote} has {known}, not {str(tip.id)[:12]}: "
+                "`holdfast audit sign` pushes again",
+                retryable=True,
+            )
+
     def _push(self) -> None:
-        command = ["git", "-C", str(self.path), "push", "--quiet", "--", self._remote, self._ref]
+        self._git("push", "--quiet", "--", self._remote, self._ref)
+
+    def _git(self, *words: str) -> str:
+        command = ["git", "-C", str(self.path), *words]
         environment = {**os.environ, "GIT_TERMINAL_PROMPT": "0"}
         try:
             done = subprocess.run(
@@ -261,7 +290,7 @@ class GitWitness:
             why = f"{type(error).__name__}"
         else:
             if done.returncode == 0:
-                return
+                return done.stdout.decode(errors="replace")
             why = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
             why = why[0] if why else f"exit code {done.returncode}"
-        raise Outside(f"{self.place}: push to {self._remote} failed: {why}", retryable=True)
+        raise Outside(f"{self.place}: {words[0]} to {self._remote} failed: {why}", retryable=True)

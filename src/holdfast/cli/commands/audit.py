@@ -54,6 +54,9 @@ def key(file: str, *, desk: Desk) -> None:
 def status(*, desk: Desk) -> int:
     """Say how far the store is signed, and what its second places know.
 
+    The exit code is 5 while a place, or the remote of one, is behind or does not work, and 6 if a
+    place knows more than the store: then the store was put back to an older state, or cut off.
+
     \b
     Example: holdfast audit status
     """
@@ -75,9 +78,10 @@ async def _status(desk: Desk) -> int:
         isinstance(known, str) or (known.size if known is not None else 0) < size
         for known in found.places.values()
     )
+    code = 6 if found.ahead else 5 if behind else 0
     if screen.json:
         screen.document({**msgspec.to_builtins(found), "key": desk.settings.key, "behind": behind})
-        return 5 if behind else 0
+        return code
     if found.signed is None:
         screen.say(f"{found.events} events, ", ("nothing is signed", "yellow"))
     else:
@@ -92,10 +96,11 @@ async def _status(desk: Desk) -> int:
         screen.note("no second place is set: set HOLDFAST_WITNESS to a file elsewhere or git:DIR")
     for place, known in found.places.items():
         if isinstance(known, str):
-            screen.say(("does not work ", "red"), one_line(known))
+            word = "ahead " if place in found.ahead else "does not work "
+            screen.say((word, "red"), one_line(known))
         else:
             screen.say(f"{one_line(place)} knows {known.size if known else 0} events")
-    return 5 if behind else 0
+    return code
 
 
 @command.command()
@@ -215,8 +220,10 @@ def verify(file: str, *, public: str, desk: Desk) -> int:
 def export(target: str, *, no_payloads: bool, desk: Desk) -> None:
     """Copy the store, with its order and signed roots, into a new directory for auditors.
 
-    They check it with `holdfast fsck DIR --key PUBLIC`. Names, decisions and reasons are not
-    payloads: they are always in it.
+    They check it with `holdfast fsck DIR --key PUBLIC`. Not payloads, and so always in it, because
+    they are hashed whole with their event: names, decisions, reasons and facts, notes, the texts of
+    errors, and what persons were asked. Of an action that is its arguments, the first 120
+    characters of each and 600 of all; of an agent's question, all of it.
 
     \b
     Example: holdfast audit export evidence --no-payloads

@@ -20,8 +20,12 @@ def command(what: str, *, why: str, yes: bool, dry_run: bool, desk: Desk) -> int
     """Erase what a run or a step carried, and keep the proof that it happened.
 
     Arguments, results, answers and inputs go, and are overwritten in the store's files; names,
-    decisions, times and hashes stay, so every proof still holds. What was erased cannot be
-    replayed or forked from. Worlds (files), copies in forks, parents and children, backups and
+    decisions, times and hashes stay, so every proof still holds. So do all words that are hashed
+    whole with their event: what persons were asked (of an action, that is its arguments, the first
+    120 characters of each and 600 of all; of an agent's question, all of it), their notes, the
+    texts of errors, and the facts of decisions. The output says in how many events such words stay.
+    What was erased cannot be replayed or forked from; a fork of it that has not ended needs it and
+    must be cancelled first. Worlds (files), copies in forks, parents and children, backups and
     exports are not touched. Who erased it, when and why is recorded.
 
     \b
@@ -57,6 +61,9 @@ async def _erase(desk: Desk, what: str, why: str, yes: bool, dry: bool) -> int:
         return 0
     verb = "would erase" if dry else "erased"
     screen.say(f"{verb} {found.payloads} payloads of {place}")
+    if found.texts:
+        screen.note(f"{found.texts} events keep words that are hashed whole: questions to persons "
+                    "(with arguments, shortened), notes, errors")  # fmt: skip
     if found.forks:
         screen.note(f"forks of it have steps of their own: {', '.join(found.forks)}")
     if found.spared:

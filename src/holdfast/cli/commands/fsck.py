@@ -13,13 +13,18 @@ from holdfast.cli.desk import Desk, shared
 @click.command()
 @click.argument("file", required=False)
 @click.option("--salvage", "target", metavar="OUT", help="Write what is sound to a new archive.")
-@click.option("--key", "public", default="", metavar="PUBLIC",
-              help="Also hold it against what was signed with this key.")  # fmt: skip
+@click.option("--key", "public", multiple=True, metavar="PUBLIC",
+              help="Also hold it against what was signed with this key (any number).")  # fmt: skip
 @click.option("--checkpoints", "places", multiple=True, metavar="PLACE",
               help="And against the signed roots that a second place kept.")  # fmt: skip
 @shared
 def command(
-    file: str | None, *, target: str | None, public: str, places: tuple[str, ...], desk: Desk
+    file: str | None,
+    *,
+    target: str | None,
+    public: tuple[str, ...],
+    places: tuple[str, ...],
+    desk: Desk,
 ) -> int:
     """Check the integrity of a store, without a running system.
 
@@ -30,7 +35,9 @@ def command(
 
     Hashes alone do not show that somebody rewrote all of them, or cut off the end. With --key, the
     order and content of all events are held against the roots that the owner of the key signed;
-    with --checkpoints, also against those that lie elsewhere (a file, or git:DIR[#BRANCH]).
+    with --checkpoints, also against those that lie elsewhere (a file, or git:DIR[#BRANCH]), which
+    must be all that the journal has since the place began. Where keys were changed, give each of
+    them: roots of other keys prove nothing and are only told, but the newest must be of one given.
 
     \b
     Examples:
@@ -57,19 +64,21 @@ def command(
     return _tell(desk, found.report, saved)
 
 
-def _roots(report: Any, place: Path, public: str, places: tuple[str, ...]) -> Any:
+def _roots(report: Any, place: Path, public: tuple[str, ...], places: tuple[str, ...]) -> Any:
     """What signed roots say of it; problems are added to the report."""
     from holdfast.runtime.maintenance import kept_in, prove_roots, read_public
 
     if not public:
         return None
-    return prove_roots(place, read_public(public), report, [(one, kept_in(one)) for one in places])
+    keys = [read_public(one) for one in public]
+    return prove_roots(place, keys, report, [(one, kept_in(one)) for one in places])
 
 
 def _tell(desk: Desk, report: Any, saved: dict[str, Any], proven: Any = None) -> int:
     import msgspec
 
     from holdfast.cli.failing import complain
+    from holdfast.cli.text import one_line
 
     screen = desk.screen
     screen.erase()
@@ -95,6 +104,8 @@ def _tell(desk: Desk, report: Any, saved: dict[str, Any], proven: Any = None) ->
         if proven is not None:
             screen.say(f"{proven.roots} signed roots hold; they cover {proven.covered} events, "
                        f"{proven.left} newer ones are not signed yet")  # fmt: skip
+            for name, count in proven.places.items():
+                screen.say(f"{one_line(name)} keeps {count} signed roots")
             for text in proven.told:
                 screen.say(("note ", "yellow"), text)
         if saved:
