@@ -107,6 +107,8 @@ def test_decisions_are_read_with_what_persons_said():
     past.run("two", OPEN, send(3))
     pos = past.decided()[-1].pos
     past.add("two", FindingAdded(pos, "reviewed", "eve"), value=pack({"opinion": "wrong"}, {}))
+    past.add("two", FindingAdded(pos, "reviewed", "eve"),
+             value=b'{"$erased":"' + b"0" * 64 + b'"}')  # fmt: skip
     found = past.decided()
     assert [(one.run, one.key, one.agent, one.role, one.answer, one.reviewed) for one in found] == [
         ("one", "1", "clerk", "r", "approve", ""),

@@ -77,6 +77,16 @@ def test_nothing_from_few_or_from_what_is_open():
     assert suggest([answered({"to": "a"}, "approve", ("risk", "x"))] * 9, fetch) == []
 
 
+def test_what_was_erased_or_changed_is_no_ground_for_a_rule():
+    """G62"""
+    past = [answered({"to": "a@x.example"}, "approve") for _ in range(5)]
+    for one in past[:2]:
+        one.args = b'{"$erased":"' + b"0" * 64 + b'"}'
+    assert suggest(past, fetch, 4) == []
+    assert [one.count for one in suggest(past, fetch, 3)] == [3]
+    assert suggest([answered({"to": "a@x.example"}, "edit") for _ in range(9)], fetch, 2) == []
+
+
 def test_most_answers_first():
     past = [answered({"to": "a"}, "approve", ("one",))] * 5
     past += [answered({"to": "b"}, "deny", ("two",))] * 7

@@ -14,7 +14,14 @@ import msgspec
 from holdfast.gate.facts import Facts
 from holdfast.gate.proposal import Proposal
 from holdfast.gate.verdict import Decision, Verdict
-from holdfast.journal.events import ApprovalAsked, ApprovalGiven, Event, Plan, body_decoder
+from holdfast.journal.events import (
+    ApprovalAsked,
+    ApprovalGiven,
+    Event,
+    Plan,
+    body_decoder,
+    is_erased,
+)
 from holdfast.journal.quorum import met
 from holdfast.journal.views import REVIEWED, hear
 from holdfast.values.canon import unpack
@@ -93,8 +100,9 @@ def decisions(events: Iterable[Event], fetch: Callable[[str], bytes]) -> list[De
         elif kind == "finding.added":
             body = body_decoder(kind).decode(event.body)
             one = placed.get((event.run, body.about))
-            if one is not None and body.type == REVIEWED and event.value is not None:
-                said = unpack(event.value, fetch)
+            value = None if is_erased(event.value) else event.value
+            if one is not None and body.type == REVIEWED and value is not None:
+                said = unpack(value, fetch)
                 one.reviewed = str(said.get("opinion", "")) if isinstance(said, dict) else ""
     return found
 

@@ -16,7 +16,7 @@ from holdfast.gate.proposing import place, text_of
 from holdfast.gate.verdict import RISKY, Verdict
 from holdfast.journal.like import is_short
 from holdfast.values.canon import unpack
-from holdfast.values.errors import Corrupt
+from holdfast.values.errors import Corrupt, NotFound
 
 LEAST: Final = 5
 """Answers alike before anything is suggested."""
@@ -73,7 +73,7 @@ def _deciding(one: Decided, fetch: Callable[[str], bytes]) -> dict[str, Any] | N
         return None
     try:
         args = unpack(one.args, fetch)
-    except Corrupt:
+    except (Corrupt, NotFound):
         return None
     if not isinstance(args, dict) or any(name not in args for name in names):
         return None
