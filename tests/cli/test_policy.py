@@ -100,7 +100,7 @@ def test_policies_are_compared(place: Path):
 
 
 def test_a_run_never_loses_its_policy_by_being_resumed(place: Path) -> None:
-    """E90"""
+    """E92"""
     (place / "strict.yaml").write_text(
         "version: 1\notherwise: allow\nrules:\n"
         "  - {id: pays, when: {tool: pay}, then: escalate, reason: it is money}\n",
@@ -117,7 +117,7 @@ def test_a_run_never_loses_its_policy_by_being_resumed(place: Path) -> None:
 
 
 def test_time_passes_under_every_policy(place: Path) -> None:
-    """E91"""
+    """E93"""
     (place / "sleepy.py").write_text(
         "import holdfast\n\n\n@holdfast.agent\nasync def nap():\n    before = holdfast.now()\n"
         "    await holdfast.sleep(0.05)\n    return holdfast.now() > before\n",

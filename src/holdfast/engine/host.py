@@ -377,7 +377,7 @@ async def _with_carried(store: Store, run: str, events: list[Event]) -> list[Eve
 
 
 async def _same_terms(store: Store, row: RunRow, policy: Policy) -> None:
-    """INVARIANT E90: a run that was started under a policy never goes on under none: what its
+    """INVARIANT E92: a run that was started under a policy never goes on under none: what its
     policy forbids must not happen because somebody forgot to name it."""
     default = default_policy().hash
     if policy.hash != default:

@@ -58,7 +58,7 @@ def walk(run: Run, pending: Pending, settings: Terms) -> Path:
     if said_no(step) and step.planned is None:  # whatever the policy says by now
         yield from denied(run, pending, settings, step)
         return
-    # INVARIANT E91: time passes without leave: a wait that was refused would be a loop without one
+    # INVARIANT E93: time passes without leave: a wait that was refused would be a loop without one
     while step.planned is None and pending.plan.kind != "wait":
         verdict = yield from ruled(run, pending, settings, step)
         if verdict.decision == "deny":
