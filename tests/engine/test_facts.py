@@ -15,8 +15,9 @@ from holdfast.engine.dealings import asked_for, charges, dealing, past
 from holdfast.engine.fork import fork
 from holdfast.engine.history import History
 from holdfast.engine.knowing import of_run
+from holdfast.engine.seeing import groups
 from holdfast.gate import parse_policy
-from holdfast.gate.facts import Facts
+from holdfast.gate.facts import GROUPS, Facts
 from holdfast.gate.tools import ToolFacts
 from holdfast.journal.events import Verdict, body_of
 from holdfast.journal.meters import fold_meters
@@ -339,3 +340,10 @@ def test_meters_of_a_past_are_whole_and_small(amounts: list[float], now: float):
     assert abs(found["amount_z"]) < 1000
     if len(amounts) < 5:
         assert found["amount_z"] == 0
+
+
+def test_a_policy_that_keeps_all_facts_looks_at_every_group():
+    text = "version: 1\nname: all\nfacts: all\notherwise: allow\nrules:\n"
+    rule = "- {id: r, when: {tool: none}, then: deny}\n"
+    assert groups(parse_policy(text + rule, "all.yaml")) == frozenset(GROUPS)
+    assert not groups(parse_policy(text.replace("facts: all\n", "") + rule, "all.yaml"))

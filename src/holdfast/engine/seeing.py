@@ -88,9 +88,9 @@ class Seen:
         match plan.kind:
             case "tool" | "model":
                 args = _args(step, fetch)
-                if step.given is not None and step.asked is not None:
-                    self._approved(step, args)
                 facts = known_tool(run, policy, plan.name)
+                if step.given is not None and step.asked is not None:
+                    self._approved(step, args, facts)
                 said = settled.error.text if settled.error is not None else plain
                 return self.context.result(where, facts, args, said, plan.effect, plan.name)
             case "ask":
@@ -109,13 +109,13 @@ class Seen:
                 pass
         return PLAIN
 
-    def _approved(self, step: Step, args: Mapping[str, Any]) -> None:
+    def _approved(self, step: Step, args: Mapping[str, Any], tool: ToolFacts) -> None:
         # INVARIANT E51: only an approval that was given for them makes values a person's
         asked, given = step.asked, step.given
         if asked is None or given is None or asked.about != "action":
             return
         if given.digest == asked.digest and given.decision in ("approve", "edit"):
-            self.context.approve(args)
+            self.context.approve(args, tool)
 
     def _signal(
         self, run: Run, settled: StepSettled, name: str, where: str, plain: Any
@@ -159,7 +159,7 @@ def seen(run: Run, policy: Policy) -> Seen:
 @functools.lru_cache(maxsize=64)
 def groups(policy: Policy) -> frozenset[str]:
     """Groups of facts that a policy can look at, in whatever it judges."""
-    if policy.risk is not None or policy.engine is not None:
+    if policy.risk is not None or policy.engine is not None or policy.keeps:
         return frozenset(GROUPS)
     uses = {
         name for rule in policy.rules if rule.condition is not None for name in rule.condition.uses
