@@ -319,6 +319,85 @@ otherwise: allow
     assert not Facts(**facts_of(site, "c")[0]).schema_changed
 
 
+def test_a_changed_tool_that_goes_well_does_not_pin_itself():
+    """E98: only the first definition ever, and those that a person approved, are pinned."""
+    policy = parse_policy(
+        """
+version: 1
+otherwise: allow
+rules:
+  - {id: changed, when: {tool: pay}, if: "schema_changed && args.amount > 10.0", then: deny}
+""",
+        "changed.yaml",
+    )
+    site = Site(policy=policy)
+
+    @holdfast.tool(effect="once", name="pay")
+    async def other(to: str, amount: float, copy: str = "") -> str:
+        return to
+
+    @holdfast.agent
+    async def both() -> list[str]:
+        found: list[str] = []
+        for tool, amount in [(pay, 50.0), (other, 50.0), (other, 1.0), (other, 50.0), (pay, 50.0)]:
+            try:
+                found.append(await holdfast.call(tool, "ann", amount))
+            except holdfast.Refused as error:
+                found.append(error.rule)
+        return found
+
+    assert support.run(site, both) == ["paid ann", "changed", "ann", "changed", "paid ann"]
+
+
+def test_what_the_policy_pins_is_the_only_one():
+    one = dealing("a", "pay", {}, b"{}", ToolFacts(("pay",)), "d" * 64)
+    pinned = ToolFacts(("pay",), pin="e" * 64)
+    assert one.pin not in charges(one, well=True, approved=False, refused=False)
+    assert one.pin in charges(one, well=True, approved=False, refused=False, pins=True)
+    assert one.pin in charges(one, well=False, approved=True, refused=False)
+    assert past(one, {}, pinned)["schema_changed"]
+    policy = parse_policy(
+        "version: 1\notherwise: allow\n"
+        f"tools:\n- {{tool: pay, pin: {'e' * 64}}}\n"
+        "rules:\n- {id: c, when: {tool: pay}, if: schema_changed && args.amount > 10.0, then: deny}\n",
+        "pinned.yaml",
+    )
+    site = Site(policy=policy)
+    assert support.run(site, spends, [["ann", 1.0], ["ann", 50.0]]) == 1
+
+
+@holdfast.tool(effect="idempotent", retries=2, backoff=0.01)
+async def flaky(to: str) -> str:
+    TRIED.append(to)
+    if len(TRIED) % 2:
+        raise ConnectionResetError("again")
+    return to
+
+
+TRIED: list[str] = []
+
+
+def test_a_call_that_was_tried_again_is_sampled_as_others_are():
+    TRIED.clear()
+    policy = parse_policy(
+        "version: 1\notherwise: allow\nrisk: {sample: 1, review: 1000000}\n"
+        "rules:\n- {id: none, when: {tool: none}, then: deny}\n",
+        "sampled.yaml",
+    )
+    site = Site(policy=policy)
+
+    @holdfast.agent
+    async def main() -> str:
+        return await flaky("ann")
+
+    assert support.run(site, main) == "ann"
+    events = support.events(site)
+    plans = [one for one in events if one.kind == "step.planned"]
+    (found,) = [body_of(one) for one in events if one.kind == "finding.added"]
+    assert len(plans) == 2
+    assert found.about == plans[0].pos
+
+
 @pytest.mark.hypothesis
 @given(amounts=st.lists(st.floats(0, 1e9), min_size=0, max_size=30), now=st.floats(-1e18, 1e18))
 def test_meters_of_a_past_are_whole_and_small(amounts: list[float], now: float):

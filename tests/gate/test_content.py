@@ -37,16 +37,16 @@ def marked(person: str = "tell Anna") -> Context:
 def test_what_is_remembered_as_confidential_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond it, whatever is not somebody's own words may be a part of it."""
     monkeypatch.setattr(limits, "FLOW_MARKED_ENTRIES", 500)
-    context = marked("tell Anna that all the papers are ready for her")
+    context = marked("all the papers are ready")
     for at in range(40):
         text = " ".join(f"w{at}q{n}x" for n in range(100))
         context.result(f"r@{at + 2}", MARKED, {}, text, "read")
-    assert context._marked._count < 1_000  # pyright: ignore[reportPrivateUsage]
+    assert context._marked._count < 1_000
     assert leaving(context, "w39q5x")["carries"] == "confidential"
     assert leaving(context, "the sale of our eastern office is off for now")["carries"] == (
         "confidential"
     )
-    assert leaving(context, "Anna, all the papers are ready")["carries"] == "public"
+    assert leaving(context, "all the papers are ready")["carries"] == "public"
     assert leaving(context, RECORD["note"])["carries"] == "confidential"
 
 

@@ -167,6 +167,7 @@ def settle(
     told, branch, policy = step.args is not None, pending.branch, settings.policy
     differs = pending.of is not None and pending.of.differs(done.value)
     blobs = done.blobs if told else {**pending.blobs, **done.blobs}
+    adds = yield from _charges(run, pending, policy, step, done, status)
     body = StepSettled(
         pending.key,
         plan=None if told else pending.plan,
@@ -185,7 +186,7 @@ def settle(
         of=of or pending.about,
         differs=differs and not done.error,
         drops=done.drops,
-        charges=_charges(run, pending, policy, step, done, status),
+        charges=adds,
         usage=dict(pending.usage),
     )
     if looks(policy):
@@ -209,24 +210,28 @@ def settle(
 def _sampled(run: Run, pending: Pending, policy: Policy, step: Step) -> bool:
     """Whether somebody is to look afterwards at this call, which was allowed without asking: a
     share of those that leave the world, as the policy says. Only such calls show what it misses."""
-    risk, planned = policy.risk, step.planned
-    if risk is None or planned is None or planned.verdict is None:
+    risk, verdict = policy.risk, step.verdict
+    if risk is None or step.planned is None or verdict is None:
         return False
-    return planned.verdict.decision == "allow" and sampled(f"{run.id} {pending.key}", risk)
+    return verdict.decision == "allow" and sampled(f"{run.id} {pending.key}", risk)
 
 
 def _charges(
     run: Run, pending: Pending, policy: Policy, step: Step, done: Done, status: Status | None
-) -> dict[str, int]:
+) -> Generator[Command, Any, dict[str, int]]:
     """What the end of a step that leaves the world adds to the past, if anybody looks at that."""
     if pending.plan.effect not in LEAVES or not groups(policy):
         return {}
     answered = step.asked is not None and step.asked.about == "action" and step.given is not None
     decision = step.given.decision if answered and step.given is not None else ""
     well = done.error is None and status in (None, "value")
-    one = call_of(run, pending, policy)
-    return charges(one, well=well, approved=decision in ("approve", "edit"),
-                   refused=decision == "deny")  # fmt: skip
+    one, approved = call_of(run, pending, policy), decision in ("approve", "edit")
+    pins = approved
+    pinned = known_tool(run, policy, one.tool).pin
+    if one.definition and well and not approved and not pinned:
+        known: dict[str, int] = yield Sums((one.pin,))
+        pins = not known and not (yield Sums((f"pin/{one.tool}/*",)))
+    return charges(one, well=well, approved=approved, refused=decision == "deny", pins=pins)
 
 
 def call_of(run: Run, pending: Pending, policy: Policy) -> Dealing:

@@ -229,7 +229,8 @@ def recorded_label(events: Iterable[Event]) -> str:
 
 def literals(program: Agent[..., Any]) -> list[Literal]:
     """The constants of an agent's code: of its function, what is nested in it, and what these name
-    in its own module. Not what it was given, and nothing that other modules say."""
+    in its own module: functions, and constants as they stood when the agent was declared. Not what
+    it was given, not what can change, and nothing that other modules say."""
     found: list[Literal] = []
     todo: list[types.CodeType] = []
     module = getattr(program.fn, "__globals__", {})
@@ -250,8 +251,8 @@ def literals(program: Agent[..., Any]) -> list[Literal]:
                 if isinstance(inner, types.FunctionType) and mine:
                     if not isinstance(value, Declared):
                         todo.append(inner.__code__)
-                else:
-                    found.extend(_constants((value,)))
+                elif name in program.constants:
+                    found.extend(_constants((program.constants[name],)))
     return found[: limits.LITERALS_MAX_ITEMS]
 
 
@@ -259,7 +260,5 @@ def _constants(values: Any, depth: int = 0) -> Iterator[Literal]:
     for value in values:
         if isinstance(value, str | int | float) and not isinstance(value, bool):
             yield value
-        elif isinstance(value, tuple | list | frozenset | set) and depth < 4:
+        elif isinstance(value, tuple | frozenset) and depth < 4:
             yield from _constants(value, depth + 1)
-        elif isinstance(value, dict) and depth < 4:
-            yield from _constants((*value.keys(), *value.values()), depth + 1)

@@ -168,7 +168,7 @@ class Marked:
             if level == self.cut and any(find(atom)[0] >= NOWHERE for atom in atoms):
                 return level
             if level == self._full and (
-                any(find(atom)[0] > PROGRAM for atom in atoms)
+                any(find(atom)[0] > PROGRAM for atom in _distinctive(seen))
                 or any(self._may_quote(one, find) for one in seen.words)
             ):
                 return level
@@ -178,7 +178,6 @@ class Marked:
         known = self._runs[level]
         shared = [run for run in set(_runs(words)) if hash(run) in known]
         return sum(sum(one not in STOP for one in run) > 1 for run in shared) >= _RUNS
-
 
     @staticmethod
     def _may_quote(words: Sequence[str], find: Find) -> bool:
