@@ -359,7 +359,8 @@ def test_what_the_policy_pins_is_the_only_one():
     policy = parse_policy(
         "version: 1\notherwise: allow\n"
         f"tools:\n- {{tool: pay, pin: {'e' * 64}}}\n"
-        "rules:\n- {id: c, when: {tool: pay}, if: schema_changed && args.amount > 10.0, then: deny}\n",
+        "rules:\n"
+        "- {id: c, when: {tool: pay}, if: schema_changed && args.amount > 10.0, then: deny}\n",
         "pinned.yaml",
     )
     site = Site(policy=policy)

@@ -11,8 +11,9 @@ from holdfast.engine.dealings import Dealing, charges, dealing
 from holdfast.engine.held import LEAVES, news
 from holdfast.engine.history import Step
 from holdfast.engine.run import Pending, Run
-from holdfast.engine.seeing import groups, known_tool, label_of, looks
+from holdfast.engine.seeing import groups, is_run, known_tool, label_of, looks, seen
 from holdfast.gate import Policy, Verdict
+from holdfast.gate.labels import Label, parse_label
 from holdfast.gate.policy import Engine
 from holdfast.gate.risk import sampled
 from holdfast.gate.switches import Switchboard
@@ -103,6 +104,12 @@ class Above(msgspec.Struct, gc=False):
     run: str
 
 
+class Labels(msgspec.Struct, gc=False):
+    """Ask the store for the label of all that a run has seen. Answered as it is written."""
+
+    run: str
+
+
 class Find(msgspec.Struct, gc=False):
     """Find the tool of that name that a check calls. Answered with it, or None."""
 
@@ -117,7 +124,7 @@ class Consult(msgspec.Struct, gc=False):
     document: dict[str, Any]
 
 
-Command = Append | Perform | Await | Look | Sums | Above | Find | Consult
+Command = Append | Perform | Await | Look | Sums | Above | Labels | Find | Consult
 Path = Generator[Command, Any, None]
 
 
@@ -190,6 +197,7 @@ def settle(
         usage=dict(pending.usage),
     )
     if looks(policy):
+        yield from merged_from(run, pending, policy)
         label = label_of(run, policy, pending, body, done.value, blobs)
         body = msgspec.structs.replace(body, label=label)
     world = "" if branch else done.world
@@ -241,6 +249,20 @@ def call_of(run: Run, pending: Pending, policy: Policy) -> Dealing:
     facts = known_tool(run, policy, name)
     definition = "" if tool is None else tool.definition
     return dealing(who, name, plain_args(run, pending), pending.args, facts, definition)
+
+
+def merged_from(
+    run: Run, pending: Pending, policy: Policy, *, anew: bool = False
+) -> Generator[Command, Any, Label | None]:
+    """The label of all that the run has seen whose world a step merges; None for other steps."""
+    if pending.plan.kind != "merge" or not is_run(source := str(pending.bound.get("source", ""))):
+        return None
+    now = seen(run, policy)
+    if source in now.children:
+        return now.children[source]
+    if anew or source not in now.sources:
+        now.sources[source] = parse_label((yield Labels(source)))
+    return now.sources[source]
 
 
 def plain_args(run: Run, pending: Pending) -> dict[str, Any]:

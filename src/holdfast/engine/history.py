@@ -42,9 +42,10 @@ CANCEL_KEY = "0"
 class Step(msgspec.Struct, eq=False, gc=False):
     """Everything recorded about one step. ``args`` is the skeleton it was asked with, ``edited``
     the one that a person made of it; ``approved``: who approved so far; ``given``: the answer that
-    decided, with ``given_value``; ``planned_pos``: position of the plan that it was allowed by, with
-    its ``verdict`` (None: a person allowed it), retries apart; ``cleared``: digest of the action that people had allowed when they were asked about its cost; ``charges``: what its
-    plans reserved, by meter."""
+    decided, with ``given_value``; ``planned_pos``: position of the plan that it was allowed by,
+    with its ``verdict`` (None: a person allowed it), not of retries; ``cleared``: digest of the
+    action that people had allowed when they were asked about its cost; ``charges``: what its plans
+    reserved, by meter."""
 
     key: str
     plan: Plan | None = None
