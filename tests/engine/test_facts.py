@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -420,6 +420,82 @@ def test_meters_of_a_past_are_whole_and_small(amounts: list[float], now: float):
     assert abs(found["amount_z"]) < 1000
     if len(amounts) < 5:
         assert found["amount_z"] == 0
+
+
+STRICTER = parse_policy(
+    """
+version: 1
+otherwise: allow
+tools:
+  - {tool: pay, effect: once, target: to}
+rules:
+  - {id: new, when: {tool: pay}, if: "uses > 0", then: deny}
+""",
+    "stricter.yaml",
+)
+
+
+def effects_of_pay(site: Site) -> list[str]:
+    """Those of the calls of pay that were planned before they were made."""
+    plans = [one.plan for one in support.bodies(site, "step.planned")]
+    return [plan.effect for plan in plans if plan.name == "pay"]
+
+
+@pytest.mark.parametrize("effect", ["read", "world", "idempotent", "once"])
+def test_the_stricter_effect_counts_everywhere(effect: str):
+    """E95: what the policy says of a tool is held, planned and counted as what a tool declares."""
+    paid: list[str] = []
+
+    @holdfast.tool(effect=effect, name="pay")
+    async def pays(to: str) -> None:
+        paid.append(to)
+
+    @holdfast.agent
+    async def main() -> str:
+        async with holdfast.fork():
+            try:
+                await pays("ann")
+            except holdfast.Refused:  # it changes the world too: that cannot be held
+                assert effect == "world"
+        await pays("bob")
+        try:
+            await pays("cy")
+        except holdfast.Refused as error:
+            return error.rule
+        return "allowed"
+
+    site = Site(policy=STRICTER)
+    assert support.run(site, main) == "new"
+    assert paid == ["bob"]
+    assert effects_of_pay(site) == ["once"]
+
+
+def test_a_step_keeps_the_effect_that_it_was_judged_with():
+    """E95: whatever the policy says by the time it is read again."""
+    policy = [ALLOW_ALL]
+    paid: list[str] = []
+
+    @holdfast.tool(effect="read", name="pay")
+    async def pays(to: str) -> None:
+        paid.append(to)
+
+    @holdfast.agent
+    async def main() -> None:
+        async with holdfast.fork():
+            await pays("ann")
+            policy[0] = STRICTER
+            await asyncio.sleep(100)
+        await pays("bob")
+        policy[0] = ALLOW_ALL
+        await asyncio.sleep(100)
+
+    def current() -> Any:
+        return policy[0]
+
+    site = Site(policy=cast("Any", current), linger=0)
+    support.run(site, main)
+    assert paid == ["ann", "bob"]
+    assert effects_of_pay(site) == ["once"]
 
 
 def test_a_policy_that_keeps_all_facts_looks_at_every_group():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import msgspec
 import pytest
@@ -644,7 +644,7 @@ POLICY = [ALLOW_ALL]
 def test_what_nobody_looked_at_is_unknown(program: Any, linger: float):
     """E96: a policy that looks only later does not take for trusted what came before."""
     POLICY[0] = ALLOW_ALL
-    site = Site(tells, policy=lambda: POLICY[0], linger=linger)
+    site = Site(tells, policy=cast("Any", lambda: POLICY[0]), linger=linger)
     assert start(site, program, *([""] if program is goes_on else [])) == "refused"
 
 

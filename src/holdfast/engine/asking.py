@@ -23,6 +23,7 @@ from holdfast.engine.commands import (
 )
 from holdfast.engine.history import Step
 from holdfast.engine.run import Pending, Run
+from holdfast.engine.steps import plan_of
 from holdfast.gate import Verdict
 from holdfast.gate.approvers import Asking, resolve
 from holdfast.gate.verdict import ANSWERED
@@ -188,7 +189,7 @@ def _put(run: Run, pending: Pending, by: str, skeleton: bytes) -> str:
     blobs: Blobs = {}
     pending.args = tool.pack_args(bound, blobs)
     pending.bound, pending.blobs, pending.edited = bound, {**pending.blobs, **blobs}, by
-    pending.plan = tool.plan_of(bound)
+    pending.plan = plan_of(run, tool, bound)
     return ""
 
 

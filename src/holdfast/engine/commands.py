@@ -141,6 +141,10 @@ class Terms(msgspec.Struct, frozen=True):
         """The policy that counts now; a running process may get a new one between two steps."""
         return self.policies()
 
+    def effect_of(self, tool: str) -> str:
+        """What the policy in force says that a tool does at least."""
+        return self.policy.tool(tool).effect or "read"
+
 
 def action_digest(
     run: Run, pending: Pending, verdict: Verdict | None, args: bytes | None = None
