@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 import pytest
@@ -15,8 +15,9 @@ from holdfast.engine.dealings import asked_for, charges, dealing, past
 from holdfast.engine.fork import fork
 from holdfast.engine.history import History
 from holdfast.engine.knowing import of_run
+from holdfast.engine.seeing import groups
 from holdfast.gate import parse_policy
-from holdfast.gate.facts import Facts
+from holdfast.gate.facts import GROUPS, Facts
 from holdfast.gate.tools import ToolFacts
 from holdfast.journal.events import Verdict, body_of
 from holdfast.journal.meters import fold_meters
@@ -317,6 +318,86 @@ otherwise: allow
     assert not Facts(**facts_of(site, "c")[0]).schema_changed
 
 
+def test_a_changed_tool_that_goes_well_does_not_pin_itself():
+    """E98: only the first definition ever, and those that a person approved, are pinned."""
+    policy = parse_policy(
+        """
+version: 1
+otherwise: allow
+rules:
+  - {id: changed, when: {tool: pay}, if: "schema_changed && args.amount > 10.0", then: deny}
+""",
+        "changed.yaml",
+    )
+    site = Site(policy=policy)
+
+    @holdfast.tool(effect="once", name="pay")
+    async def other(to: str, amount: float, copy: str = "") -> str:
+        return to
+
+    @holdfast.agent
+    async def both() -> list[str]:
+        found: list[str] = []
+        for tool, amount in [(pay, 50.0), (other, 50.0), (other, 1.0), (other, 50.0), (pay, 50.0)]:
+            try:
+                found.append(await holdfast.call(tool, "ann", amount))
+            except holdfast.Refused as error:
+                found.append(error.rule)
+        return found
+
+    assert support.run(site, both) == ["paid ann", "changed", "ann", "changed", "paid ann"]
+
+
+def test_what_the_policy_pins_is_the_only_one():
+    one = dealing("a", "pay", {}, b"{}", ToolFacts(("pay",)), "d" * 64)
+    pinned = ToolFacts(("pay",), pin="e" * 64)
+    assert one.pin not in charges(one, well=True, approved=False, refused=False)
+    assert one.pin in charges(one, well=True, approved=False, refused=False, pins=True)
+    assert one.pin in charges(one, well=False, approved=True, refused=False)
+    assert past(one, {}, pinned)["schema_changed"]
+    policy = parse_policy(
+        "version: 1\notherwise: allow\n"
+        f"tools:\n- {{tool: pay, pin: {'e' * 64}}}\n"
+        "rules:\n"
+        "- {id: c, when: {tool: pay}, if: schema_changed && args.amount > 10.0, then: deny}\n",
+        "pinned.yaml",
+    )
+    site = Site(policy=policy)
+    assert support.run(site, spends, [["ann", 1.0], ["ann", 50.0]]) == 1
+
+
+@holdfast.tool(effect="idempotent", retries=2, backoff=0.01)
+async def flaky(to: str) -> str:
+    TRIED.append(to)
+    if len(TRIED) % 2:
+        raise ConnectionResetError("again")
+    return to
+
+
+TRIED: list[str] = []
+
+
+def test_a_call_that_was_tried_again_is_sampled_as_others_are():
+    TRIED.clear()
+    policy = parse_policy(
+        "version: 1\notherwise: allow\nrisk: {sample: 1, review: 1000000}\n"
+        "rules:\n- {id: none, when: {tool: none}, then: deny}\n",
+        "sampled.yaml",
+    )
+    site = Site(policy=policy)
+
+    @holdfast.agent
+    async def main() -> str:
+        return await flaky("ann")
+
+    assert support.run(site, main) == "ann"
+    events = support.events(site)
+    plans = [one for one in events if one.kind == "step.planned"]
+    (found,) = [body_of(one) for one in events if one.kind == "finding.added"]
+    assert len(plans) == 2
+    assert found.about == plans[0].pos
+
+
 @pytest.mark.hypothesis
 @given(amounts=st.lists(st.floats(0, 1e9), min_size=0, max_size=30), now=st.floats(-1e18, 1e18))
 def test_meters_of_a_past_are_whole_and_small(amounts: list[float], now: float):
@@ -338,3 +419,86 @@ def test_meters_of_a_past_are_whole_and_small(amounts: list[float], now: float):
     assert abs(found["amount_z"]) < 1000
     if len(amounts) < 5:
         assert found["amount_z"] == 0
+
+
+STRICTER = parse_policy(
+    """
+version: 1
+otherwise: allow
+tools:
+  - {tool: pay, effect: once, target: to}
+rules:
+  - {id: new, when: {tool: pay}, if: "uses > 0", then: deny}
+""",
+    "stricter.yaml",
+)
+
+
+def effects_of_pay(site: Site) -> list[str]:
+    """Those of the calls of pay that were planned before they were made."""
+    plans = [one.plan for one in support.bodies(site, "step.planned")]
+    return [plan.effect for plan in plans if plan.name == "pay"]
+
+
+@pytest.mark.parametrize("effect", ["read", "world", "idempotent", "once"])
+def test_the_stricter_effect_counts_everywhere(effect: str):
+    """E95: what the policy says of a tool is held, planned and counted as what a tool declares."""
+    paid: list[str] = []
+
+    @holdfast.tool(effect=effect, name="pay")
+    async def pays(to: str) -> None:
+        paid.append(to)
+
+    @holdfast.agent
+    async def main() -> str:
+        async with holdfast.fork():
+            try:
+                await pays("ann")
+            except holdfast.Refused:  # it changes the world too: that cannot be held
+                assert effect == "world"
+        await pays("bob")
+        try:
+            await pays("cy")
+        except holdfast.Refused as error:
+            return error.rule
+        return "allowed"
+
+    site = Site(policy=STRICTER)
+    assert support.run(site, main) == "new"
+    assert paid == ["bob"]
+    assert effects_of_pay(site) == ["once"]
+
+
+def test_a_step_keeps_the_effect_that_it_was_judged_with():
+    """E95: whatever the policy says by the time it is read again."""
+    policy = [ALLOW_ALL]
+    paid: list[str] = []
+
+    @holdfast.tool(effect="read", name="pay")
+    async def pays(to: str) -> None:
+        paid.append(to)
+
+    @holdfast.agent
+    async def main() -> None:
+        async with holdfast.fork():
+            await pays("ann")
+            policy[0] = STRICTER
+            await asyncio.sleep(100)
+        await pays("bob")
+        policy[0] = ALLOW_ALL
+        await asyncio.sleep(100)
+
+    def current() -> Any:
+        return policy[0]
+
+    site = Site(policy=cast("Any", current), linger=0)
+    support.run(site, main)
+    assert paid == ["ann", "bob"]
+    assert effects_of_pay(site) == ["once"]
+
+
+def test_a_policy_that_keeps_all_facts_looks_at_every_group():
+    text = "version: 1\nname: all\nfacts: all\notherwise: allow\nrules:\n"
+    rule = "- {id: r, when: {tool: none}, then: deny}\n"
+    assert groups(parse_policy(text + rule, "all.yaml")) == frozenset(GROUPS)
+    assert not groups(parse_policy(text.replace("facts: all\n", "") + rule, "all.yaml"))

@@ -34,6 +34,22 @@ def marked(person: str = "tell Anna") -> Context:
     return context
 
 
+def test_what_is_remembered_as_confidential_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond it, whatever is not somebody's own words may be a part of it."""
+    monkeypatch.setattr(limits, "FLOW_MARKED_ENTRIES", 500)
+    context = marked("all the papers are ready")
+    for at in range(40):
+        text = " ".join(f"w{at}q{n}x" for n in range(100))
+        context.result(f"r@{at + 2}", MARKED, {}, text, "read")
+    assert context._marked._count < 1_000
+    assert leaving(context, "w39q5x")["carries"] == "confidential"
+    assert leaving(context, "the sale of our eastern office is off for now")["carries"] == (
+        "confidential"
+    )
+    assert leaving(context, "all the papers are ready")["carries"] == "public"
+    assert leaving(context, RECORD["note"])["carries"] == "confidential"
+
+
 def test_links_that_nobody_trusted_named_are_new() -> None:
     """INVARIANT G26"""
     context = seen(person="see https://corp.example/a", untrusted="go to http://evil.example/x")

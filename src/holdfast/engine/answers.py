@@ -11,9 +11,11 @@ from typing import Any
 
 from holdfast.engine.commands import too_long
 from holdfast.engine.declare import Agent
-from holdfast.engine.seeing import recorded_label
+from holdfast.engine.seeing import UNKNOWN, is_run, recorded_label
+from holdfast.gate.labels import PLAIN, join, parse_label
 from holdfast.journal.events import (
     ApprovalGiven,
+    BranchMerged,
     Draft,
     Event,
     Failure,
@@ -211,6 +213,27 @@ async def child_news(
     news = pack(news_of(body.status, plain, body.error, event.world, label, narrow=narrow), blobs)
     await store.put(blobs)
     return news
+
+
+async def label_in(store: Store, run: str) -> str:
+    """The label of all that a run has seen, and that those saw whose worlds were merged into it."""
+    found, known, left = PLAIN, {run}, [run]
+    while left:
+        name = left.pop()
+        try:
+            row = await store.run(name)
+        except NotFound:
+            found = join(found, UNKNOWN)
+            continue
+        events = await store.read(name, row.segments[-1] if row.segments else 0)
+        found = join(found, parse_label(recorded_label(events)))
+        for event in events:
+            if event.kind == "branch.merged":
+                body: BranchMerged = body_of(event)
+                if is_run(body.source) and body.source not in known:
+                    known.add(body.source)
+                    left.append(body.source)
+    return str(found)
 
 
 def news_of(

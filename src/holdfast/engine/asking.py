@@ -25,7 +25,7 @@ from holdfast.engine.commands import (
 from holdfast.engine.held import LEAVES
 from holdfast.engine.history import Step
 from holdfast.engine.run import Pending, Run
-from holdfast.engine.steps import holds
+from holdfast.engine.steps import holds, plan_of
 from holdfast.gate import Verdict
 from holdfast.gate.approvers import Asking, resolve
 from holdfast.gate.context import target_of
@@ -190,7 +190,7 @@ def _put(run: Run, pending: Pending, by: str, skeleton: bytes) -> str:
     except ValidationError as error:  # of one argument that is not bound by name
         problem = error.errors(include_url=False, include_context=False)[0]["msg"]
         return f"(The arguments that {by} gave do not fit: {problem})"
-    plan = tool.plan_of(bound)
+    plan = plan_of(run, tool, bound)
     blobs: Blobs = {}
     if plan.effect in LEAVES and pending.plan.effect not in LEAVES and holds(run, pending):
         # INVARIANT E111: no edit makes a held step one that leaves the world: what is held is kept

@@ -24,6 +24,7 @@ from holdfast.engine.declare import Tool
 from holdfast.engine.history import Step
 from holdfast.engine.run import Pending, Run
 from holdfast.engine.seeing import known_tool
+from holdfast.engine.steps import plan_of
 from holdfast.gate import Verdict
 from holdfast.gate.checks import FALSE, Check, passes
 from holdfast.journal.events import Checked, Plan
@@ -164,7 +165,7 @@ def _call(
     try:
         bound = tool.bind((), args)
         blobs: Blobs = {}
-        aside = Pending(pending.key, tool.plan_of(bound), tool.pack_args(bound, blobs), blobs)
+        aside = Pending(pending.key, plan_of(run, tool, bound), tool.pack_args(bound, blobs), blobs)
     except HoldfastError as error:
         raise CannotRun(str(error)) from None
     # INVARIANT E56: a check performs nothing that leaves the world

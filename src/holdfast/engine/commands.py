@@ -11,8 +11,9 @@ from holdfast.engine.dealings import Dealing, charges, dealing
 from holdfast.engine.held import LEAVES, news
 from holdfast.engine.history import Step
 from holdfast.engine.run import Pending, Run
-from holdfast.engine.seeing import groups, known_tool, label_of, looks
+from holdfast.engine.seeing import groups, is_run, known_tool, label_of, looks, seen
 from holdfast.gate import Policy, Verdict
+from holdfast.gate.labels import Label, parse_label
 from holdfast.gate.policy import Engine
 from holdfast.gate.risk import sampled
 from holdfast.gate.switches import Switchboard
@@ -103,6 +104,12 @@ class Above(msgspec.Struct, gc=False):
     run: str
 
 
+class Labels(msgspec.Struct, gc=False):
+    """Ask the store for the label of all that a run has seen. Answered as it is written."""
+
+    run: str
+
+
 class Find(msgspec.Struct, gc=False):
     """Find the tool of that name that a check calls. Answered with it, or None."""
 
@@ -117,7 +124,7 @@ class Consult(msgspec.Struct, gc=False):
     document: dict[str, Any]
 
 
-Command = Append | Perform | Await | Look | Sums | Above | Find | Consult
+Command = Append | Perform | Await | Look | Sums | Above | Labels | Find | Consult
 Path = Generator[Command, Any, None]
 
 
@@ -133,6 +140,10 @@ class Terms(msgspec.Struct, frozen=True):
     def policy(self) -> Policy:
         """The policy that counts now; a running process may get a new one between two steps."""
         return self.policies()
+
+    def effect_of(self, tool: str) -> str:
+        """What the policy in force says that a tool does at least."""
+        return self.policy.tool(tool).effect or "read"
 
 
 def action_digest(
@@ -167,6 +178,7 @@ def settle(
     told, branch, policy = step.args is not None, pending.branch, settings.policy
     differs = pending.of is not None and pending.of.differs(done.value)
     blobs = done.blobs if told else {**pending.blobs, **done.blobs}
+    adds = yield from _charges(run, pending, policy, step, done, status)
     body = StepSettled(
         pending.key,
         plan=None if told else pending.plan,
@@ -185,10 +197,11 @@ def settle(
         of=of or pending.about,
         differs=differs and not done.error,
         drops=done.drops,
-        charges=_charges(run, pending, policy, step, done, status),
+        charges=adds,
         usage=dict(pending.usage) if pending.usage else {},
     )
     if looks(policy):
+        yield from merged_from(run, pending, policy)
         label = label_of(run, policy, pending, body, done.value, blobs)
         body = msgspec.structs.replace(body, label=label)
     world = "" if branch else done.world
@@ -209,24 +222,28 @@ def settle(
 def _sampled(run: Run, pending: Pending, policy: Policy, step: Step) -> bool:
     """Whether somebody is to look afterwards at this call, which was allowed without asking: a
     share of those that leave the world, as the policy says. Only such calls show what it misses."""
-    risk, planned = policy.risk, step.planned
-    if risk is None or planned is None or planned.verdict is None:
+    risk, verdict = policy.risk, step.verdict
+    if risk is None or step.planned is None or verdict is None:
         return False
-    return planned.verdict.decision == "allow" and sampled(f"{run.id} {pending.key}", risk)
+    return verdict.decision == "allow" and sampled(f"{run.id} {pending.key}", risk)
 
 
 def _charges(
     run: Run, pending: Pending, policy: Policy, step: Step, done: Done, status: Status | None
-) -> dict[str, int]:
+) -> Generator[Command, Any, dict[str, int]]:
     """What the end of a step that leaves the world adds to the past, if anybody looks at that."""
     if pending.plan.effect not in LEAVES or not groups(policy):
         return {}
     answered = step.asked is not None and step.asked.about == "action" and step.given is not None
     decision = step.given.decision if answered and step.given is not None else ""
     well = done.error is None and status in (None, "value")
-    one = call_of(run, pending, policy)
-    return charges(one, well=well, approved=decision in ("approve", "edit"),
-                   refused=decision == "deny")  # fmt: skip
+    one, approved = call_of(run, pending, policy), decision in ("approve", "edit")
+    pins = approved
+    pinned = known_tool(run, policy, one.tool).pin
+    if one.definition and well and not approved and not pinned:
+        known: dict[str, int] = yield Sums((one.pin,))
+        pins = not known and not (yield Sums((f"pin/{one.tool}/*",)))
+    return charges(one, well=well, approved=approved, refused=decision == "deny", pins=pins)
 
 
 def call_of(run: Run, pending: Pending, policy: Policy) -> Dealing:
@@ -236,6 +253,20 @@ def call_of(run: Run, pending: Pending, policy: Policy) -> Dealing:
     facts = known_tool(run, policy, name)
     definition = "" if tool is None else tool.definition
     return dealing(who, name, plain_args(run, pending), pending.args, facts, definition)
+
+
+def merged_from(
+    run: Run, pending: Pending, policy: Policy, *, anew: bool = False
+) -> Generator[Command, Any, Label | None]:
+    """The label of all that the run has seen whose world a step merges; None for other steps."""
+    if pending.plan.kind != "merge" or not is_run(source := str(pending.bound.get("source", ""))):
+        return None
+    now = seen(run, policy)
+    if source in now.children:
+        return now.children[source]
+    if anew or source not in now.sources:
+        now.sources[source] = parse_label((yield Labels(source)))
+    return now.sources[source]
 
 
 def plain_args(run: Run, pending: Pending) -> dict[str, Any]:

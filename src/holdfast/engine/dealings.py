@@ -62,8 +62,11 @@ def asked_for(one: Dealing) -> tuple[str, ...]:
     return tuple(names)
 
 
-def charges(one: Dealing, *, well: bool, approved: bool, refused: bool) -> dict[str, int]:
-    """What the end of a call adds: it ended ``well``, a person approved it, a person refused it."""
+def charges(
+    one: Dealing, *, well: bool, approved: bool, refused: bool, pins: bool = False
+) -> dict[str, int]:
+    """What the end of a call adds: it ended ``well``, a person approved it, a person refused it.
+    ``pins``: it pins the tool's definition, which a person approved or is the first ever seen."""
     # INVARIANT E52: a call is added to the past once, by the event that ends it
     found: dict[str, int] = {}
     base = one.base
@@ -80,7 +83,8 @@ def charges(one: Dealing, *, well: bool, approved: bool, refused: bool) -> dict[
             found[base + "amount/n"] = 1
             found[base + "amount/sum"] = size
             found[base + "amount/squares"] = size * size
-    if one.definition and (well or approved):
+    # INVARIANT E98: a definition that has changed is pinned by a person, never by going well
+    if one.definition and (pins or approved):
         found[one.pin] = 1
     return found
 
@@ -112,8 +116,8 @@ def harm(amount: float | None, facts: ToolFacts) -> float:
 
 
 def _changed(one: Dealing, sums: Mapping[str, int], facts: ToolFacts) -> bool:
-    """Whether the tool's definition is another than the one that is pinned, or that were used or
-    approved before. The first one ever is taken as it is, unless one is pinned."""
+    """Whether the tool's definition is another than the one that is pinned: by the
+    policy, by persons who approved a call with it, or as the first one ever."""
     if not one.definition or sums.get(one.pin, 0):
         return False
     if facts.pin:

@@ -16,7 +16,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
 from holdfast.engine import scope
-from holdfast.engine.meaning import fitting, is_narrow
+from holdfast.engine.meaning import constants_of, fitting, is_narrow
 from holdfast.gate.tools import ToolFacts
 from holdfast.journal.events import Plan
 from holdfast.values import limits
@@ -347,6 +347,7 @@ class Agent(Declared, Generic[P, R]):
         self.role = role
         self.max_parallel = max_parallel
         self.max_runs = max_runs
+        self.constants = constants_of(fn)
 
     @functools.cached_property
     def narrow(self) -> bool:

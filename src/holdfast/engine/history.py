@@ -24,6 +24,7 @@ from holdfast.journal.events import (
     SignalReceived,
     StepPlanned,
     StepSettled,
+    Verdict,
     body_of,
     payload_hash,
 )
@@ -41,15 +42,17 @@ CANCEL_KEY = "0"
 class Step(msgspec.Struct, eq=False, gc=False):
     """Everything recorded about one step. ``args`` is the skeleton it was asked with, ``edited``
     the one that a person made of it; ``approved``: who approved so far; ``given``: the answer that
-    decided, with ``given_value``; ``planned_pos``: position of its newest plan; ``cleared``: digest
-    of the action that people had allowed when they were asked about its cost; ``charges``: what its
-    plans reserved, by meter."""
+    decided, with ``given_value``; ``planned_pos``: position of the plan that it was allowed by,
+    with its ``verdict`` (None: a person allowed it), not of retries; ``cleared``: digest of the
+    action that people had allowed when they were asked about its cost; ``charges``: what its plans
+    reserved, by meter."""
 
     key: str
     plan: Plan | None = None
     args: bytes | None = None
     planned: StepPlanned | None = None
     planned_pos: int = 0
+    verdict: Verdict | None = None
     asked: ApprovalAsked | None = None
     given: ApprovalGiven | None = None
     given_value: bytes | None = None
@@ -184,7 +187,9 @@ class History:
         """Take in a StepPlanned."""
         step = self.step(body.key)
         step.plan = body.plan
-        step.planned, step.planned_pos = body, event.pos
+        if body.verdict is not None or step.planned is None:
+            step.planned_pos, step.verdict = event.pos, body.verdict
+        step.planned = body
         if body.charges:
             # with those that reserved nothing: what was used is charged there too
             reserved = {name: n for name, n in body.charges.items() if name.startswith(BUDGET)}

@@ -112,6 +112,7 @@ class Host:
         self.ring = self.watch.ring
         # what a run needs of its host (see `holdfast.engine.steps.Outer`)
         self.ref_of = ref_of
+        self.effect_of = self.settings.effect_of
         self.now_ms = clock.now_ms
         self.fetch = store.get
 

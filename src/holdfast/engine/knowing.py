@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
-from holdfast.engine.commands import Above, Command, Sums, call_of, plain_args
+from holdfast.engine.commands import Above, Command, Sums, call_of, merged_from, plain_args
 from holdfast.engine.dealings import asked_for, harm, past
 from holdfast.engine.held import LEAVES
 from holdfast.engine.history import History
@@ -16,6 +16,7 @@ from holdfast.engine.seeing import groups, known_tool, seen
 from holdfast.gate import Policy, Proposal
 from holdfast.gate.context import flow
 from holdfast.gate.facts import ORIGINS, Facts
+from holdfast.gate.labels import join
 from holdfast.values import limits
 from holdfast.values.canon import unpack
 
@@ -49,6 +50,11 @@ def know(
             args = pending.tool.said(args)
         context = seen(mind, policy).context
         found.update(flow(context, args, facts, proposal.tool, proposal.effect, proposal.kind))
+        # INVARIANT E99: a merge brings in all that the run it comes from has seen
+        brought = yield from merged_from(run, pending, policy, anew=True)
+        if brought is not None:
+            label = join(context.label, brought)
+            found.update(integrity=label.integrity, confidentiality=label.confidentiality)
         if pending.edited:
             found.update(_in_a_persons_words(run, pending, args, found))
     if "agent" in need:

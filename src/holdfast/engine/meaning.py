@@ -43,6 +43,22 @@ def tool_facts(
     )  # fmt: skip
 
 
+def constants_of(fn: Callable[..., Any]) -> dict[str, Any]:
+    """The constants of the module of a function that stand above it, by name: text, numbers, and
+    tuples and frozen sets of these. What can change is none."""
+    # INVARIANT E97: read once, when the agent is declared; what a run does changes no constant
+    module: dict[str, Any] = getattr(fn, "__globals__", {})
+    return {name: value for name, value in module.items() if _is_constant(value)}
+
+
+def _is_constant(value: Any, depth: int = 0) -> bool:
+    if type(value) in (str, int, float):
+        return True
+    if type(value) not in (tuple, frozenset) or depth > 3:
+        return False
+    return all(_is_constant(one, depth + 1) for one in value)
+
+
 def fitting(facts: ToolFacts | None, fn: Callable[..., Any], name: str) -> ToolFacts | None:
     """Facts of a tool, if the arguments that they name are its own; `Misuse`."""
     if facts is not None:

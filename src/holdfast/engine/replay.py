@@ -40,6 +40,10 @@ class Reader:
         """Not needed for reading."""
         return program.name
 
+    def effect_of(self, tool: str, /) -> str:
+        """What is recorded says it."""
+        return "read"
+
     def now_ms(self) -> int:
         """Time does not go on while a journal is read."""
         return 0

@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from holdfast.engine import ending
-from holdfast.engine.answers import child_news
+from holdfast.engine.answers import child_news, label_in
 from holdfast.engine.checking import tool_named
 from holdfast.engine.claims import carry_out, equip
 from holdfast.engine.commands import (
@@ -20,6 +20,7 @@ from holdfast.engine.commands import (
     Consult,
     Done,
     Find,
+    Labels,
     Look,
     Path,
     Perform,
@@ -419,6 +420,8 @@ async def _told(home: Home, run: Run, command: Command) -> Any:
             return home.store.meters(command.prefixes)
         case Above():
             return await above(home.store, command.run)
+        case Labels():
+            return await label_in(home.store, command.run)
         case Find():
             return tool_named(run.program, command.tool) or home.tools.get(command.tool)
         case _:

@@ -13,14 +13,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from holdfast.engine.declare import Agent, Declared
-from holdfast.engine.history import Step, acted_with
+from holdfast.engine.history import History, Step, acted_with
 from holdfast.engine.run import Pending, Run
 from holdfast.gate import Policy
 from holdfast.gate.context import Context, flow
 from holdfast.gate.facts import GROUPS
 from holdfast.gate.labels import PLAIN, Label, join, parse_label
 from holdfast.gate.tools import UNKNOWN_TOOL, ToolFacts
-from holdfast.journal.events import Event, RunStarted, StepSettled, body_of
+from holdfast.journal.events import Event, Plan, RunStarted, StepSettled
 from holdfast.journal.views import CHILD, place_of
 from holdfast.values import limits
 from holdfast.values.canon import unpack
@@ -34,13 +34,22 @@ SAID = Label("untrusted")
 """What came from outside, and nobody says from whom."""
 
 
+UNKNOWN = Label("untrusted", "secret")
+"""What was seen while no policy looked at information flow."""
+
+TOLD = ("tool", "model", "ask", "signal", "merge")
+"""Kinds of steps whose outcomes bring something in."""
+
+
 class Seen:
     """What one run has seen. ``context``; ``children``: labels of all that children saw, by run;
+    ``sources``: those of other runs whose worlds are merged, as they were when they were judged;
     ``early``: steps that were told when their outcome was about to be recorded."""
 
     def __init__(self, run: Run) -> None:
         self.context = Context()
         self.children: dict[str, Label] = {}
+        self.sources: dict[str, Label] = {}
         self.early: set[str] = set()
         self._told = 0
         self._begin(run)
@@ -55,7 +64,7 @@ class Seen:
         if begun.by and not begun.parent and begun.segment == 1:  # later ones: the program's words
             context.person(where, value)
         else:
-            context.given(where, value, parse_label(begun.label))
+            context.given(where, value, _label_at(begun))
 
     def catch_up(self, run: Run, policy: Policy) -> Seen:
         """Tell the context what was recorded since."""
@@ -76,7 +85,7 @@ class Seen:
         """Tell the context one outcome; its label. ``blobs``: content that is not stored yet."""
         # INVARIANT E50: what a run has seen is a fold over its outcomes in the recorded order
         plan = step.plan or settled.plan
-        if plan is None or settled.status in ("refused", "held", "expired"):
+        if plan is None or settled.status in _NOTHING:
             return PLAIN
         where = f"{run.id}@{place_of(run.history.segment, step.key)}"
 
@@ -88,9 +97,9 @@ class Seen:
         match plan.kind:
             case "tool" | "model":
                 args = _args(step, fetch)
-                if step.given is not None and step.asked is not None:
-                    self._approved(step, args)
                 facts = known_tool(run, policy, plan.name)
+                if step.given is not None and step.asked is not None:
+                    self._approved(step, args, facts)
                 said = settled.error.text if settled.error is not None else plain
                 return self.context.result(where, facts, args, said, plan.effect, plan.name)
             case "ask":
@@ -99,7 +108,7 @@ class Seen:
             case "signal":
                 return self._signal(run, settled, plan.name, where, plain)
             case "merge":
-                label = self.children.get(str(_args(step, fetch).get("source", "")), PLAIN)
+                label = self._merged(settled, str(_args(step, fetch).get("source", "")))
                 self.context.given(where, None, label)
                 return label
             case "dice":
@@ -109,19 +118,26 @@ class Seen:
                 pass
         return PLAIN
 
-    def _approved(self, step: Step, args: Mapping[str, Any]) -> None:
+    def _approved(self, step: Step, args: Mapping[str, Any], tool: ToolFacts) -> None:
         # INVARIANT E51: only an approval that was given for them makes values a person's
         asked, given = step.asked, step.given
         if asked is None or given is None or asked.about != "action":
             return
         if given.digest == asked.digest and given.decision in ("approve", "edit"):
-            self.context.approve(args)
+            self.context.approve(args, tool)
+
+    def _merged(self, settled: StepSettled, source: str) -> Label:
+        if not is_run(source):
+            return PLAIN
+        if settled.label:
+            return parse_label(settled.label)
+        return self.children.get(source) or self.sources.get(source, UNKNOWN)
 
     def _signal(
         self, run: Run, settled: StepSettled, name: str, where: str, plain: Any
     ) -> Label:  # fmt: skip
         if name.startswith(CHILD) and isinstance(plain, dict):
-            label = parse_label(str(plain.get("label", "")))
+            label = _known(str(plain.get("label", "")))
             self.children[name.removeprefix(CHILD)] = label
             if plain.get("narrow"):
                 return self.context.narrow(where, plain.get("value"), label)
@@ -133,6 +149,27 @@ class Seen:
             return WORDS
         self.context.given(where, plain, SAID)
         return SAID
+
+
+_NOTHING = ("refused", "held", "expired")
+"""How steps end that bring nothing in."""
+
+
+def is_run(source: str) -> bool:
+    """Whether what is merged is the world of another run: not a branch of the run itself, nor what
+    a person brings from outside."""
+    return bool(source) and not source.startswith("@")
+
+
+def _known(label: str) -> Label:
+    # INVARIANT E96: what was not labelled when it was recorded is unknown, not trusted
+    return parse_label(label) if label else UNKNOWN
+
+
+def _label_at(begun: RunStarted) -> Label:
+    """The label of what a segment begins with: of a child and of a later segment it is written."""
+    later = begun.parent or begun.segment > 1
+    return _known(begun.label) if later and not begun.fork_of else parse_label(begun.label)
 
 
 def _args(step: Step, fetch: Any) -> Mapping[str, Any]:
@@ -159,7 +196,7 @@ def seen(run: Run, policy: Policy) -> Seen:
 @functools.lru_cache(maxsize=64)
 def groups(policy: Policy) -> frozenset[str]:
     """Groups of facts that a policy can look at, in whatever it judges."""
-    if policy.risk is not None or policy.engine is not None:
+    if policy.risk is not None or policy.engine is not None or policy.keeps:
         return frozenset(GROUPS)
     uses = {
         name for rule in policy.rules if rule.condition is not None for name in rule.condition.uses
@@ -178,7 +215,8 @@ def label_of(
     run: Run, policy: Policy, pending: Pending, settled: StepSettled, value: bytes | None,
     blobs: Mapping[str, bytes],
 ) -> str:  # fmt: skip
-    """The label of an outcome that is about to be recorded, as it is written; "" if it is plain."""
+    """The label of an outcome that is about to be recorded, as it is written; "" if it brings
+    nothing in."""
     now, key = seen(run, policy), pending.key
     known = run.history.step(key)
     step = Step(key, known.plan or settled.plan, known.args or pending.args)
@@ -187,12 +225,11 @@ def label_of(
     # told now: appends are recorded in the order in which they are made
     label = now.tell(run, policy, step, settled, value, blobs)
     now.early.add(key)
-    return written(label)
+    return str(label) if _brings(step.plan, settled) else ""
 
 
-def written(label: Label) -> str:
-    """A label as the journal has it."""
-    return "" if label == PLAIN else str(label)
+def _brings(plan: Plan | None, settled: StepSettled) -> bool:
+    return plan is not None and plan.kind in TOLD and settled.status not in _NOTHING
 
 
 def handed(run: Run, policy: Policy, args: Mapping[str, Any]) -> str:
@@ -204,24 +241,25 @@ def handed(run: Run, policy: Policy, args: Mapping[str, Any]) -> str:
     all_of_it = ToolFacts(("*",), deciding=tuple(args))
     found = flow(context, args, all_of_it, "", "read", "spawn")
     if args and found.get("worst") == "person":
-        return written(join(WORDS, Label("person", found["carries"])))
-    return written(context.label)
+        return str(join(WORDS, Label("person", found["carries"])))
+    return str(context.label)
 
 
 def parting(run: Run, policy: Policy) -> str:
     """The label of all that a run has seen, when it ends or goes on in a new segment."""
-    return written(seen(run, policy).context.label) if looks(policy) else ""
+    return str(seen(run, policy).context.label) if looks(policy) else ""
 
 
 def recorded_label(events: Iterable[Event]) -> str:
-    """The label of all that a run has seen, from its events: what `parting` said, read again."""
-    found = PLAIN
-    for event in events:
-        if event.kind in ("run.started", "step.settled"):
-            body: RunStarted | StepSettled = body_of(event)
-            if body.label:
-                found = join(found, parse_label(body.label))
-    return written(found)
+    """The label of all that a run has seen, from the events of its last segment: what `parting`
+    said, read again; unknown if something came in that was not labelled."""
+    history = History()
+    history.extend(events)
+    found = PLAIN if history.begun is None else _label_at(history.begun)
+    for step in history.outcomes:
+        if step.settled is not None and _brings(step.plan, step.settled):
+            found = join(found, _known(step.settled.label))
+    return str(found)
 
 
 # The program's own words ---
@@ -229,7 +267,8 @@ def recorded_label(events: Iterable[Event]) -> str:
 
 def literals(program: Agent[..., Any]) -> list[Literal]:
     """The constants of an agent's code: of its function, what is nested in it, and what these name
-    in its own module. Not what it was given, and nothing that other modules say."""
+    in its own module: functions, and constants as they stood when the agent was declared. Not what
+    it was given, not what can change, and nothing that other modules say."""
     found: list[Literal] = []
     todo: list[types.CodeType] = []
     module = getattr(program.fn, "__globals__", {})
@@ -250,8 +289,8 @@ def literals(program: Agent[..., Any]) -> list[Literal]:
                 if isinstance(inner, types.FunctionType) and mine:
                     if not isinstance(value, Declared):
                         todo.append(inner.__code__)
-                else:
-                    found.extend(_constants((value,)))
+                elif name in program.constants:
+                    found.extend(_constants((program.constants[name],)))
     return found[: limits.LITERALS_MAX_ITEMS]
 
 
@@ -259,7 +298,5 @@ def _constants(values: Any, depth: int = 0) -> Iterator[Literal]:
     for value in values:
         if isinstance(value, str | int | float) and not isinstance(value, bool):
             yield value
-        elif isinstance(value, tuple | list | frozenset | set) and depth < 4:
+        elif isinstance(value, tuple | frozenset) and depth < 4:
             yield from _constants(value, depth + 1)
-        elif isinstance(value, dict) and depth < 4:
-            yield from _constants((*value.keys(), *value.values()), depth + 1)

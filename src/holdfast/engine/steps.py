@@ -16,6 +16,7 @@ from holdfast.engine.declare import Agent, Tool
 from holdfast.engine.held import LEAVES, Held
 from holdfast.engine.history import History, Step
 from holdfast.engine.loop import RunLoop
+from holdfast.gate.proposal import EFFECTS
 from holdfast.gate.tools import ToolFacts
 from holdfast.journal.events import Draft, Event, Plan, StepSettled
 from holdfast.journal.views import place_of
@@ -45,6 +46,10 @@ class Outer(Protocol):
 
     def ref_of(self, program: Agent[..., Any], /) -> str:
         """How to find a program again."""
+        ...
+
+    def effect_of(self, tool: str, /) -> str:
+        """What the policy in force says that a tool does at least."""
         ...
 
     def now_ms(self) -> int:
@@ -214,7 +219,7 @@ class Steps:
                 plain = past.changed(plain, edit.path, edit.value)
             bound = tool.unpack_args(plain)
             skeleton = tool.pack_args(bound, blobs)
-        pending = Pending(key, tool.plan_of(bound), skeleton, blobs)
+        pending = Pending(key, plan_of(self, tool, bound, key), skeleton, blobs)
         pending.tool, pending.bound = tool, bound
         if tool.facts is not None:
             self.declared[tool.name] = tool.facts
@@ -364,6 +369,20 @@ class Steps:
     def move_clock(self, step: Step) -> None:
         """The run's time becomes that of an outcome that is given to it."""
         self.clock_ms = max(self.clock_ms, step.settled_at)
+
+
+def plan_of(run: Steps, tool: Tool[..., Any], bound: Mapping[str, Any], key: str = "") -> Plan:
+    """What a call is that step ``key`` makes. Its effect is the strictest of what the tool declares
+    and the policy says; a step that is recorded keeps the one that it was judged with."""
+    # INVARIANT E95: an effect is held, planned, counted and judged as the strictest that is known
+    plan = tool.plan_of(bound)
+    known = run.history.steps.get(key)
+    if known is not None and known.plan is not None:
+        effect = known.plan.effect if known.plan.name == plan.name else plan.effect
+    else:
+        effect = run.outer.effect_of(plan.name)
+    stricter = EFFECTS.index(effect) > EFFECTS.index(plan.effect)
+    return Plan(plan.name, plan.kind, effect) if stricter else plan
 
 
 def placed(run: Steps, pending: Pending) -> Pending:

@@ -11,6 +11,7 @@ from holdfast.gate.labels import CONFIDENTIALITY
 from holdfast.gate.origins import NOWHERE, PROGRAM, TRUSTED, Origin
 from holdfast.gate.values_in import DATE, HOST, Seen, host_of, link_of, links_in
 from holdfast.gate.words import STOP
+from holdfast.values import limits
 
 Find = Callable[..., Origin]
 
@@ -124,11 +125,13 @@ _RUNS: Final = 2
 class Marked:
     """Values of results that not everybody may see, by how many may."""
 
-    __slots__ = ("_atoms", "_runs", "cut")
+    __slots__ = ("_atoms", "_count", "_full", "_runs", "cut")
 
     def __init__(self) -> None:
         self._atoms: dict[str, set[str]] = {level: set() for level in CONFIDENTIALITY[1:]}
         self._runs: dict[str, set[int]] = {level: set() for level in CONFIDENTIALITY[1:]}
+        self._count = 0
+        self._full = CONFIDENTIALITY[0]
         self.cut = CONFIDENTIALITY[0]
         """The highest level of which a part was not looked at."""
 
@@ -136,14 +139,18 @@ class Marked:
         """``seen`` stood in a result of this confidentiality."""
         if level == CONFIDENTIALITY[0]:
             return
+        if self._count > limits.FLOW_MARKED_ENTRIES:
+            self._full = max(self._full, level, key=CONFIDENTIALITY.index)
+            return
         self._atoms[level].update(_distinctive(seen))
         for words in seen.words:
             self._runs[level].update(map(hash, _runs(words)))
+        self._count = sum(map(len, (*self._atoms.values(), *self._runs.values())))
         if not seen.whole:
             self.cut = max(self.cut, level, key=CONFIDENTIALITY.index)
 
     def __bool__(self) -> bool:
-        return any(self._atoms.values()) or any(self._runs.values())
+        return self._count > 0 or self.cut != CONFIDENTIALITY[0]
 
     def carried(self, seen: Seen, find: Find) -> str:
         """The highest confidentiality of what ``seen`` repeats; what a person or the program said
@@ -160,12 +167,24 @@ class Marked:
                 return level
             if level == self.cut and any(find(atom)[0] >= NOWHERE for atom in atoms):
                 return level
+            if level == self._full and (
+                any(find(atom)[0] > PROGRAM for atom in _distinctive(seen))
+                or any(self._may_quote(one, find) for one in seen.words)
+            ):
+                return level
         return CONFIDENTIALITY[0]
 
     def _quotes(self, words: Sequence[str], level: str) -> bool:
         known = self._runs[level]
         shared = [run for run in set(_runs(words)) if hash(run) in known]
         return sum(sum(one not in STOP for one in run) > 1 for run in shared) >= _RUNS
+
+    @staticmethod
+    def _may_quote(words: Sequence[str], find: Find) -> bool:
+        """Whether words could be a quotation of what is not remembered: not all are somebody's."""
+        return len(words) > _RUN and any(
+            word not in STOP and find(word)[0] > PROGRAM for word in words
+        )
 
 
 def _runs(words: Sequence[str]) -> Iterable[tuple[str, ...]]:

@@ -29,7 +29,7 @@ from holdfast.gate.origins import (
     Origin,
     Origins,
 )
-from holdfast.gate.tools import ToolFacts
+from holdfast.gate.tools import UNKNOWN_TOOL, ToolFacts
 from holdfast.gate.values_in import Forms, Seen, atoms, host_of, link_of
 from holdfast.gate.words import LABELS, STOP
 from holdfast.values import limits
@@ -49,6 +49,7 @@ _MOMENT: Final = re.compile(
 """Days of months and spans of time: their numbers are no amounts."""
 _FROM: Final = re.compile(r"\b(?:from|by|of|von|vom|de|del|da|par|per) +[^\s,;]+")
 """Whom something comes from, which is not where it shall go."""
+_NUMBER: Final = re.compile(r"[+-]?[0-9]{1,30}(?:\.[0-9]{0,30})?(?:[eE][+-]?[0-9]{1,3})?")
 _NARROW: Final = re.compile(r"[\w .:+-]{0,40}")
 
 
@@ -177,17 +178,15 @@ class Context:
         self._add(where, Seen(value), TRUSTED, trusted)
         return trusted
 
-    def approve(self, args: Mapping[str, Any]) -> None:
-        """A person approved an action with these arguments: its values are a person's from now."""
-        for leaf in leaves(args, _ANY):
-            self._given.mean(leaf.text)
-            found = Seen(leaf.value, small=True)
-            if leaf.carries and not leaf.decides:
-                # single words of a long text were approved as that text only
-                found.atoms = {atom for atom in found.atoms if not atom.isalpha()}
-            if isinstance(leaf.value, bool):
-                found.atoms = {_switch(leaf)}
-            self._origins.add(found.atoms, PERSON, "approved")
+    def approve(self, args: Mapping[str, Any], tool: ToolFacts = UNKNOWN_TOOL) -> None:
+        """A person approved an action with these arguments: what decides is a person's from now."""
+        for leaf in leaves(args, tool):
+            # what stands in a text was approved as that text
+            if leaf.decides:
+                self._given.mean(leaf.text)
+                switch = isinstance(leaf.value, bool)
+                found = {_switch(leaf)} if switch else Seen(leaf.value, small=True).atoms
+                self._origins.add(found, PERSON, "approved")
 
     def origin(self, leaf: Leaf) -> Origin:
         """The origin of one deciding value."""
@@ -375,7 +374,6 @@ class Context:
 
 
 _SUSPECT: Final = (REFERRED, UNTRUSTED)
-_ANY: Final = ToolFacts(("*",))
 
 
 def _spoken(forms: Forms) -> Seen:
@@ -404,10 +402,11 @@ def _switch(leaf: Leaf) -> str:
 
 
 def _is_narrow(value: Any) -> bool:
-    if value is None or isinstance(value, bool | float):
+    if value is None or isinstance(value, bool):
         return True
-    if isinstance(value, int):
-        return abs(value) < 10**12
+    if isinstance(value, int | float) or (isinstance(value, str) and _NUMBER.fullmatch(value)):
+        # a longer one has room for an account
+        return abs(float(value)) < 10**limits.FLOW_NARROW_DIGITS
     if not isinstance(value, str) or not _NARROW.fullmatch(value):
         return False
     folded = plain(value)

@@ -30,8 +30,8 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     ``target_uses`` (of them, with this target), ``new_target`` (its target was never used before),
     ``amount`` (of this call), ``amount_z`` (how unusual it is, in standard deviations of the
     logarithm; 0 without history), ``approved`` (this very action, by persons), ``approved_like``
-    and ``refused_like`` (same tool and target), ``schema_changed`` (the tool's definition is not
-    one that was used or approved before).
+    and ``refused_like`` (same tool and target), ``schema_changed`` (the tool's definition is
+    neither the first one that was used, nor one of a call that a person approved).
 
     Of information flow: ``integrity`` and ``confidentiality`` (join of all that the run has read),
     ``origin`` (word of `ORIGINS` by deciding argument), ``via`` (where it was found, RUN@STEP, by

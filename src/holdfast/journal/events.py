@@ -159,7 +159,7 @@ class StepSettled(_Body, frozen=True):
     ``branch``: key of the step that opened the branch it was taken on; ``root``: of that branch
     after it, "" if unchanged. ``of``: the step (``RUN@STEP``) that it publishes, undoes or was
     served from; ``differs``: that one's preview was another. ``drops``: held steps that this one
-    drops. ``label``: of its outcome ("": trusted and public). ``charges``: see `StepPlanned`; what
+    drops. ``label``: of its outcome ("": nobody looked). ``charges``: see `StepPlanned`; what
     was reserved is given back here. ``usage``: what it used, by unit, as told by whoever performed
     it; ``unverified``: nobody told, so what was reserved counts.
     """
