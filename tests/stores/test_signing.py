@@ -509,7 +509,8 @@ async def test_j58_a_first_root_between_the_record_and_the_deletion(
     assert problems(tmp_path / "s", key.public) == []
 
 
-async def test_the_proof_of_one_event(tmp_path: Path, key: SigningKey):
+async def test_j66_the_proof_of_one_event(tmp_path: Path, key: SigningKey):
+    """INVARIANT J66"""
     store = SqliteStore(tmp_path / "s")
     await rich(store, scale=5)
     with pytest.raises(NotFound, match="audit sign"):
