@@ -119,6 +119,7 @@ not_an_agent = 3
 def environment() -> dict[str, str]:
     """A child process's environment: nothing of ours but a short linger."""
     env = {name: value for name, value in os.environ.items() if not name.startswith("HOLDFAST_")}
+    env.pop("PYTHONDONTWRITEBYTECODE", None)  # else each command compiles every module anew
     env |= {"HOLDFAST_LINGER": "0.05", "HOLDFAST_USER": "ann"}
     return env
 

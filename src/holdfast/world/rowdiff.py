@@ -70,17 +70,17 @@ def _rows(conn: apsw.Connection, table: str) -> list[str]:
     listed = list(conn.execute("select name, pk from pragma_table_info(?, 'main')", (table,)))
     columns = [str(name) for name, _ in listed]
     key = [at for at, (_, pk) in enumerate(listed) if pk] or range(len(columns))
+    named = ", ".join(f"{_quoted(name)} as c{at}" for at, name in enumerate(columns))
     sides = " union all ".join(
-        f"select {', '.join(f'{_quoted(name)} as c{at}' for at, name in enumerate(columns))}, "  # noqa: S608
-        f"{times} as times from {side}.{_quoted(table)}"
+        f"select {named}, {times} as times from {side}.{_quoted(table)}"  # noqa: S608
         for side, times in (("old", -1), ("main", 1))
     )
     # the same row is one of the same types and bytes, as often: 1 is not 1.0, nor 'a' 'A'
     same = ", ".join(f"c{at} collate binary, typeof(c{at})" for at in range(len(columns)))
+    values, order = (", ".join(f"c{at}" for at in ats) for ats in (range(len(columns)), key))
     text = (
-        f"select {', '.join(f'c{at}' for at in range(len(columns)))}, sum(times) as more "  # noqa: S608
-        f"from ({sides}) group by {same} having more <> 0 "
-        f"order by {', '.join(f'c{at}' for at in key)}, more limit {limits.DIFF_ROWS + 1}"
+        f"select {values}, sum(times) as more from ({sides}) "  # noqa: S608
+        f"group by {same} having more <> 0 order by {order}, more limit {limits.DIFF_ROWS + 1}"
     )
     lines: list[str] = []
     for *row, more in conn.execute(text):
