@@ -100,16 +100,8 @@ COUNTED = "create table t(a integer primary key autoincrement);"
         (PLAIN, PLAIN + 'create table "x\n+b=1"(a)', ["@@ table 'x\\n+b=1' added @@"]),
         (PLAIN + "create view v as select 1", PLAIN + "create view v as select 2",
          ["@@ view v rebuilt @@"]),
-<<<<<<< HEAD
-        ("create table t(a integer primary key autoincrement);",
-         (
-            "create table t(a integer primary key autoincrement); insert into t values(5);"
-            "delete from t"
-         ), ["@@ table sqlite_sequence @@", "+name='t', seq=5"]),
-=======
         (COUNTED, COUNTED + "insert into t values(5); delete from t",
          ["@@ table sqlite_sequence @@", "+name='t', seq=5"]),
->>>>>>> g-mend5
         (PLAIN, PLAIN + "pragma user_version = 7", ["@@ user_version @@", "-0", "+7"]),
         (PLAIN, PLAIN + "insert into t values(zeroblob(9000)); delete from t",
          ["(no row and no definition differs, only how the file holds them)"]),
