@@ -406,7 +406,7 @@ def _is_narrow(value: Any) -> bool:
         return True
     if isinstance(value, int | float) or (isinstance(value, str) and _NUMBER.fullmatch(value)):
         # a longer one has room for an account
-        return abs(float(value)) < 10**limits.FLOW_NARROW_DIGITS
+        return abs(float(value)) < 10**limits.FLOW_NARROW_CHARS
     if not isinstance(value, str) or not _NARROW.fullmatch(value):
         return False
     folded = plain(value)
