@@ -2,7 +2,8 @@
 # Python >= 3.11, git and make. Another Python than the first found: make setup PYTHON=/path/to/it
 
 PY := .venv/bin/python
-PARALLEL := -n auto --maxprocesses 4 --dist loadgroup
+# One more than there are cores, since tests wait for processes that they start
+PARALLEL := -n $(shell expr `getconf _NPROCESSORS_ONLN` + 1) --maxprocesses 5 --dist loadgroup
 SECONDS ?= 60
 EXAMPLES ?= 2000
 

@@ -597,7 +597,8 @@ def test_a_merge_brings_in_what_its_source_has_seen(name: str, landed: bool):
             await land(life.store, "shared", change, owner="x", now_ms=now)
             source = "shared"
         theirs = (await life.store.head(source)).world or EMPTY
-        asks = await life.host.start(merging, (source, EMPTY, theirs), name="m", by="ann")
+        asked = (source, EMPTY, theirs, "somewhere", EMPTY, {})
+        asks = await life.host.start(merging, asked, name="m", by="ann")
         try:
             return str(await asks.result())
         except holdfast.RunFailed as error:
