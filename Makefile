@@ -3,7 +3,7 @@
 
 PY := .venv/bin/python
 # One more than there are cores, since tests wait for processes that they start
-PARALLEL := -n $(shell expr `getconf _NPROCESSORS_ONLN` + 1) --maxprocesses 5 --dist loadgroup
+PARALLEL := -n $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 4 ? n + 1 : 4))) --dist loadgroup
 SECONDS ?= 60
 EXAMPLES ?= 2000
 
