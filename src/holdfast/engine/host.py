@@ -19,7 +19,7 @@ from holdfast.engine.resident import Resident
 from holdfast.engine.run import Pending, Run
 from holdfast.engine.switching import hear_switch, hear_switches
 from holdfast.engine.watch import Watch
-from holdfast.gate import Policy, default_policy
+from holdfast.gate import FORMER_DEFAULTS, Policy, default_policy
 from holdfast.journal.events import (
     Draft,
     Event,
@@ -385,7 +385,7 @@ async def _same_terms(store: Store, row: RunRow, policy: Policy) -> None:
         return
     (begun,) = await store.read(row.run, start := (row.segments or (0,))[-1], start + 1)
     named = body_of(begun).policy
-    if named not in ("", default):
+    if named not in ("", default, *FORMER_DEFAULTS):
         raise Misuse(
             f"run {row.run} was started under policy {named[:12]}, and no policy is named now: "
             "say --policy FILE, or set HOLDFAST_POLICY"

@@ -9,7 +9,7 @@ The language is described in docs/policy.md.
 from __future__ import annotations
 
 from holdfast.gate.facts import NO_FACTS, Facts
-from holdfast.gate.files import default_policy, load_policy_file
+from holdfast.gate.files import FORMER_DEFAULTS, default_policy, load_policy_file
 from holdfast.gate.judge import judge
 from holdfast.gate.parse import parse_policy
 from holdfast.gate.policy import Policy, Rule
@@ -31,6 +31,7 @@ def __getattr__(name: str) -> Policy:
 __all__ = [
     "DEFAULT_POLICY",
     "EFFECTS",
+    "FORMER_DEFAULTS",
     "KINDS",
     "NO_FACTS",
     "STRICTNESS",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from pathlib import Path
+from typing import Final
 
 from holdfast.gate.cases import Case, parse_cases
 from holdfast.gate.parse import parse_files, parse_policy
@@ -68,6 +69,14 @@ def read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise Misuse(f"{source}:{line}: the policy is not UTF-8 text") from None
+
+
+FORMER_DEFAULTS: Final = (
+    "c535e756430e7ec77cc798b283f1614bb3acee16cffe6a447483b81b560b8d5d",
+    "014faad4f71a5f7fe939b4ffc46201ce057adf70d5b2789e9b03abbeaa36d36a",
+)
+"""Hashes that the default policy had in earlier versions: runs that began under one go on under
+today's, which says the same in other words or is stricter."""
 
 
 @functools.cache
