@@ -10,9 +10,13 @@ from typing import Any
 import pytest
 import yaml
 
-from holdfast.engine.inbox import ask_review, open_questions, reviews
+from holdfast.engine.inbox import open_questions, reviews
+from holdfast.journal.events import Draft, FindingAdded
+from holdfast.journal.store import Batch
+from holdfast.journal.views import REVIEW
 from holdfast.runtime.maintenance import open_store
 from holdfast.runtime.settings import Settings
+from holdfast.values.canon import pack
 from tests.cli.support import call, documents, invoke, newest, rows
 from tests.cli.terminal import Terminal
 
@@ -176,7 +180,8 @@ def test_skipping_and_leaving(shop: str, place: Path):
 
 async def _sample(run: str, pos: int) -> None:
     store = open_store(Settings())
-    await ask_review(store, run, pos, {"why": "sample"}, by="gate", now_ms=5)
+    asked = Draft(FindingAdded(pos, REVIEW, by="gate"), 5, value=pack({"why": "sample"}, {}))
+    await store.append((Batch(run, (asked,)),), {})
     await store.close()
 
 

@@ -133,13 +133,6 @@ async def _review(store: Store, row: RunRow, pos: int) -> Review:
     return Review(row, pos, event, step, why)
 
 
-async def ask_review(
-    store: Store, run: str, pos: int, why: dict[str, Any], *, by: str, now_ms: int
-) -> None:
-    """Put the call at event ``pos`` of a run among those that somebody is to look at."""
-    await _find(store, run, FindingAdded(pos, REVIEW, by=by), why, now_ms)
-
-
 async def review(
     store: Store, run: str, pos: int, opinion: str, *, by: str, now_ms: int, note: str = ""
 ) -> None:

@@ -249,7 +249,7 @@ class _Pricing:
         agent, role = run.program.name, run.program.role
         if pending.of is not None:  # it is the action of whoever asked for it
             agent, role = pending.of.agent, pending.of.role
-        card = counting.card_of(self.settings.policy.agents, agent)
+        card = self.settings.policy.agent(agent)
         return Who(
             agent, (card.role if card else "") or role, pending.plan.kind, pending.plan.name,
             run.family, f"{run.id}@{pending.branch}" if pending.branch else run.id,
@@ -300,7 +300,7 @@ class _Pricing:
         if step.asked is None or step.asked.digest != bound_to:
             started = run.history.started
             agents = dict.fromkeys((who.agent, run.program.name))
-            card = counting.card_of(policy.agents, who.agent)
+            card = policy.agent(who.agent)
             asking = resolve(
                 budget.approvers, policy.routes, agents=agents,
                 owner=card.owner if card is not None else "",

@@ -7,8 +7,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from holdfast.gate import Proposal, Verdict
-from holdfast.gate.agents import AgentCard
-from holdfast.gate.pattern import names_of
+from holdfast.gate.agents import AgentCard, card_of
 from holdfast.gate.switches import Switchboard
 from holdfast.journal.record import OWN
 from holdfast.journal.views import BRANCH, RunRow
@@ -30,15 +29,6 @@ class Registered(msgspec.Struct, frozen=True):
     keyed: bool
 
 
-def card_of(agent: str, cards: Sequence[AgentCard]) -> AgentCard | None:
-    """The first entry of a policy whose names match."""
-    return next((card for card in cards if any(_matches(name, agent) for name in card.agent)), None)
-
-
-def _matches(pattern: str, agent: str) -> bool:
-    return names_of((pattern,)).match(agent)
-
-
 def registry(
     rows: Iterable[RunRow], cards: Sequence[AgentCard], board: Switchboard
 ) -> list[Registered]:
@@ -58,7 +48,7 @@ def registry(
 def _one(
     agent: str, runs: int, last: int, cards: Sequence[AgentCard], board: Switchboard
 ) -> Registered:
-    card = card_of(agent, cards)
+    card = card_of(cards, agent)
     own = agent.startswith("holdfast.")  # built in
     standing = "registered" if card is not None or own else ("pending" if cards else "")
     verdict = board.overrule(Proposal(agent, "", "tool", "", "read", {}), Verdict("allow"))

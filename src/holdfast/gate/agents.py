@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
 
-from holdfast.gate.pattern import read_globs
+from holdfast.gate.pattern import names_of, read_globs
 from holdfast.gate.reading import Item, Reader, clip, entry, whole
 
 
@@ -57,3 +58,8 @@ _READERS: Final[dict[str, Reader]] = {
 def read_agent(item: Item) -> AgentCard:
     """One entry of ``agents``; raises `Misuse` with its line for what is not understood."""
     return AgentCard(**entry(item, _READERS, "an agent", ("agent",)))
+
+
+def card_of(cards: Iterable[AgentCard], agent: str) -> AgentCard | None:
+    """What a policy says of an agent: the first entry whose names match; None if there is none."""
+    return next((card for card in cards if names_of(card.agent).match(agent)), None)

@@ -16,7 +16,6 @@ from typing import Final
 
 import msgspec
 
-from holdfast.gate.agents import AgentCard
 from holdfast.gate.budgets import Budget
 from holdfast.gate.pattern import names_of
 from holdfast.journal.meters import BUDGET
@@ -82,11 +81,6 @@ def counts(budget: Budget, who: Who) -> bool:
     if (budget.unit == "runs") != (who.kind == "spawn") or who.kind not in ("tool", "spawn"):
         return False
     return all(names(texts, getattr(who, field)) for field, texts in budget.when.items())
-
-
-def card_of(agents: Iterable[AgentCard], agent: str) -> AgentCard | None:
-    """What a policy says of an agent: the first entry whose names match."""
-    return next((card for card in agents if names(card.agent, agent)), None)
 
 
 def meter_of(budget: Budget, who: Who, now_ms: int) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from holdfast.gate.agents import AgentCard
+from holdfast.gate.agents import AgentCard, card_of
 from holdfast.gate.budgets import Budget
 from holdfast.gate.cel import Condition
 from holdfast.gate.checks import Check
@@ -140,7 +140,7 @@ class Policy:
 
     def agent(self, name: str) -> AgentCard | None:
         """The first entry of ``agents`` that matches ``name``; None if nobody answers for it."""
-        return _first(self._cards, name, lambda: _match(self.agents, "agent", name))
+        return _first(self._cards, name, lambda: card_of(self.agents, name))
 
     def needs(self, proposal: Proposal) -> frozenset[str]:
         """Which groups of facts (`holdfast.gate.facts.GROUPS`) the rules that apply to the names of

@@ -14,7 +14,7 @@ from hashlib import sha256
 
 import msgspec
 
-from holdfast.journal.events import CheckpointSigned, Event, body_of
+from holdfast.journal.events import CheckpointSigned
 from holdfast.journal.merkle import EMPTY_ROOT, continues
 from holdfast.values.errors import Corrupt
 
@@ -61,14 +61,9 @@ def message(signed: SignedRoot) -> bytes:
     return statement(signed.origin, signed.size, signed.root, signed.time, signed.policy)
 
 
-def signed_of(event: Event) -> SignedRoot:
-    """What a ``checkpoint.signed`` event says; `Corrupt` if it is not a whole one."""
-    body: CheckpointSigned = body_of(event)
-    return signed_body(body, f"{event.run}#{event.pos}")
-
-
 def signed_body(body: CheckpointSigned, place: str) -> SignedRoot:
-    """`signed_of`, of a body that stands at ``place``."""
+    """What the body of a ``checkpoint.signed`` event at ``place`` says; `Corrupt` if it is not a
+    whole one."""
     found = SignedRoot(
         body.origin, body.size, body.root, body.time, body.key, body.signature, body.policy,
         body.before, body.proof,

@@ -60,7 +60,6 @@ async def _compose(
     from holdfast.cli.since import since_ms
     from holdfast.explain import frameworks
     from holdfast.explain.evidence import collect_evidence
-    from holdfast.explain.registry import card_of
     from holdfast.explain.reporting import compose
     from holdfast.journal.store import RunQuery
     from holdfast.runtime.maintenance import every_event, policy_of
@@ -76,11 +75,11 @@ async def _compose(
     settings = desk.settings
     if policy:
         settings = msgspec.structs.replace(settings, policy=policy)
-    cards = policy_of(settings).agents
+    known = policy_of(settings)
     after = since_ms(since, desk.now_ms())
     async with desk.store() as store:
         agents = {row.agent for row in await store.runs(RunQuery(limit=1_000_000))}
-        owners = {name: card.owner for name in agents if (card := card_of(name, cards))}
+        owners = {name: card.owner for name in agents if (card := known.agent(name))}
         found = collect_evidence(every_event(store, await store.last_seq()), owners, after)
         name = str(store.directory)
     return compose(chosen, found, store=name, made=desk.now_ms(), since=after, owners=answering)
