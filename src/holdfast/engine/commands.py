@@ -186,27 +186,14 @@ def settle(
     adds = _NOTHING
     if pending.plan.effect in LEAVES:
         adds = yield from _charges(run, pending, policy, step, done, status)
-    body = StepSettled(
-        pending.key,
-        plan=None if told else pending.plan,
-        verdict=verdict,
-        status=status or ("error" if done.error else "value"),
-        error=done.error,
-        took=done.took,
-        attempt=attempt,
-        origin=origin,
-        cause=cause,
-        inline=pending.inline,
-        looked=done.looked,
-        saw=done.saw if done.looked and done.saw != run.root_of(branch) else "",
-        branch=branch,
-        root=done.world if branch else "",
-        of=of or pending.about,
-        differs=differs and not done.error,
-        drops=done.drops,
-        charges=adds,
-        usage=dict(pending.usage) if pending.usage else _NOTHING,
-    )
+    saw = done.saw if done.looked and done.saw != run.root_of(branch) else ""
+    body = StepSettled(  # by place: by name takes three times as long, and every step comes by
+        pending.key, None if told else pending.plan, verdict,
+        status or ("error" if done.error else "value"), done.error, done.took, attempt, origin,
+        cause, pending.inline, done.looked, saw, branch, done.world if branch else "",
+        of or pending.about, differs and not done.error, done.drops, "", adds,
+        dict(pending.usage) if pending.usage else _NOTHING,
+    )  # fmt: skip
     if looks(policy):
         yield from merged_from(run, pending, policy)
         label = label_of(run, policy, pending, body, done.value, blobs)
@@ -300,7 +287,7 @@ def draft(
     """A draft; with ``args``, the step's arguments, as a continuation of earlier ones if
     shorter."""
     if not args:
-        return Draft(body, settings.now_ms(), world=world, value=value)
+        return Draft(body, settings.now_ms(), world, None, value)
     skeleton = pending.args
     stored: bytes | None = None
     if len(skeleton) >= limits.LIKE_MIN_BYTES:
@@ -309,10 +296,7 @@ def draft(
             stored = shorten(skeleton, *latest)
         run.latest[pending.plan.name] = (pending.key, skeleton)
     hashed = digest(skeleton) if stored is not None else ""
-    return Draft(
-        body, settings.now_ms(), world=world, args=stored or skeleton, value=value,
-        args_hash=hashed,
-    )  # fmt: skip
+    return Draft(body, settings.now_ms(), world, stored or skeleton, value, hashed)
 
 
 def text_of(error: BaseException) -> str:

@@ -226,7 +226,7 @@ class History:
         self._keep_args(step, event)
         self.outcomes.append(step)
         self.own_at = event.at
-        if body.verdict is not None:
+        if body.verdict is not None and body.key not in self.judged:
             self._judge(step, event.at)
         if body.usage:
             for unit, much in body.usage.items():

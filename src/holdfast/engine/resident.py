@@ -247,9 +247,7 @@ class Resident:
     ) -> Batch:
         run = self.run
         self._serial += 1
-        return Batch(
-            run.id, tuple(drafts), expect=expect, epoch=run.epoch, serial=self._serial, caps=caps
-        )
+        return Batch(run.id, tuple(drafts), expect, run.epoch, "", self._serial, caps)
 
     async def append(
         self,
