@@ -166,8 +166,8 @@ class Chain:
     """
 
     __slots__ = (
-        "_hex", "_segments", "_settled", "_world", "fork_of", "fork_pos", "hashes", "head_id", "pos", "roots",
-        "row", "run", "whole",
+        "_hex", "_segments", "_settled", "_world", "fork_of", "fork_pos", "hashes", "head_id",
+        "pos", "roots", "row", "run", "whole",
     )  # fmt: skip
 
     def __init__(self, run: str) -> None:

@@ -16,7 +16,6 @@ from holdfast.journal.events import Draft, Event, Head
 from holdfast.journal.views import RunRow
 from holdfast.values.canon import Blobs
 
-
 NO_CAPS: Mapping[str, int] = MappingProxyType({})
 """No meter has a cap."""
 
