@@ -307,6 +307,9 @@ CHECKED_TEXT_CHARS = 300
 """What is kept of why a check did not pass: it stands in the verdict, inside the event's body."""
 CHANGED_MAX_ITEMS = 10_000
 """Paths that a ``fork`` check hands to its condition; a check of more than that fails."""
+OPA_CONNECTIONS = 8
+"""Questions that are asked of one Open Policy Agent at once, each on a connection that is kept; the
+next one waits for its turn, on its own time. An agent asks for one after another."""
 OPA_ANSWER_BYTES = 256 * 1024
 """An answer of a policy engine outside; a verdict of hundreds of rules takes a tenth of that."""
 
