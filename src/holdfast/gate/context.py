@@ -154,15 +154,9 @@ class Context:
         # this result or, if the step could store it, from a later one
         found.atoms -= given.atoms
         found.alike -= given.atoms
-        self._tried |= given.atoms
-        if effect != "read":
-            self._written.update(
-                atom
-                for atom in given.atoms
-                if atom not in STOP and self._origins.find(atom)[0] > TRUSTED
-            )
+        self._gave(given, effect)
         if rank <= TRUSTED:
-            found.atoms -= self._written
+            found.atoms = self._unwritten(found.atoms)
         self._add(where, found, rank, label)
         if rank > TRUSTED:
             self._read_fields(where, value, given, rank == UNTRUSTED and reads and not pointers)
@@ -335,14 +329,32 @@ class Context:
             self._origins.add(Seen(fields, small=True).atoms - given.atoms, REFERRED, where)
         ids = named_ids(value, lambda word: self._origins.find(word)[0] == PERSON)
         # what an argument brought in does not get better here either (G27)
-        self._origins.add(ids - given.atoms - self._written, TRUSTED, where)
+        self._origins.add(self._unwritten(ids - given.atoms), TRUSTED, where)
+
+    def _gave(self, given: Seen, effect: str) -> None:
+        """Take up what was given to a step."""
+        # beyond the limit an address counts as not tried, and so as untrusted
+        if len(self._tried) <= limits.FLOW_GIVEN_ENTRIES:
+            self._tried.update([atom for atom in given.atoms if not atom.isalpha()])
+        if effect == "read" or len(self._written) > limits.FLOW_GIVEN_ENTRIES:
+            return
+        find = self._origins.find
+        self._written.update(
+            [atom for atom in given.atoms if atom not in STOP and find(atom)[0] > TRUSTED]
+        )
+
+    def _unwritten(self, atoms: set[str]) -> set[str]:
+        """Those that no step could have stored; none, once what was given is not all known."""
+        if len(self._written) > limits.FLOW_GIVEN_ENTRIES:
+            return set()
+        return atoms - self._written
 
     def _add(self, where: str, found: Seen, rank: int, label: Label) -> None:
         self._origins.add(found.atoms, rank, where)
         if found.alike:
             # letters that only look alike ground words, never addresses (G22)
             good = rank < NOWHERE
-            alike = filter(str.isalpha, found.alike) if good else found.alike
+            alike = set(filter(str.isalpha, found.alike)) if good else found.alike
             self._origins.add(alike, rank, where)
         if not found.whole and rank > TRUSTED:
             self._origins.cut = self._origins.cut or where

@@ -38,9 +38,10 @@ _ALIKE: Final[dict[int, str | None]] = {
     ord(_LIKE[at]): _LIKE[at + 1] for at in range(0, len(_LIKE), 2)
 } | dict.fromkeys(range(0x0300, 0x0370))
 
-_SQUEEZE: Final[dict[int, None]] = {
-    code: None for code in range(128) if not chr(code).isalnum() and chr(code) != "\n"
+_SQUEEZE: Final[dict[int, str | None]] = {
+    code: chr(code) if chr(code).isalnum() or chr(code) == "\n" else None for code in range(128)
 }
+_SQUEEZED: Final = bytes(code for code, kept in _SQUEEZE.items() if kept is None)
 
 
 def seen(text: str) -> str:
@@ -67,4 +68,6 @@ def bare(text: str) -> str:
 
 def squeezed(text: str) -> str:
     """``text`` (already plain) without spaces and punctuation; ends of lines stay."""
+    if text.isascii():
+        return text.encode("ascii").translate(None, _SQUEEZED).decode("ascii")
     return text.translate(_SQUEEZE)
