@@ -68,8 +68,8 @@ _BASE64 = re.compile(
 
 
 def _plain_atoms(text: str, small: bool) -> set[str]:
-    chunks = [one for one in re.sub(r"[\"'`<>|,;()\[\]{}=]", " ", text).split()]
-    chunks = [one for one in chunks if not one.isalpha()]
+    apart = re.sub(r"[\"'`<>|,;()\[\]{}=]", " ", text).split()
+    chunks = [one for one in apart if not one.isalpha()]
     found = {*_WORD.findall(text), *(one.strip(".:!?*_-~") for one in chunks)}
     found |= {path_of(one.strip(".:!?*_-")) for one in chunks}
     found |= {"=" + squeezed(one) for one in _QUOTED.findall(text)}
@@ -160,7 +160,7 @@ _PIECES = st.sampled_from([
     '"quoted words, 12"', '"', "subject: hello 12", ":", "key=value", "=", "~", "(see 4.2)",
     "%41%6d", "&amp;", "&#64;", "\\u0041", "\\n", "=3D", "QW5uYUBleGFtcGxlLm9yZw==",
     base64.b64encode(b"send 12.50 EUR to bob@evil.example and x " * 3).decode(), "=\n",
-    "616e6e6140782e6f7267", "61:6e:6e:61:40", "müller", "bоb", "“so”", "Zoë's", "ﬁn", "日本語",
+    "616e6e6140782e6f7267", "61:6e:6e:61:40", "müller", "b\u043eb", "“so”", "Zoë's", "ﬁn", "日本語",
     "東京 12", "١٢٣", "½", "²", "ß", "İ", "\u200b", "\u2028", "\x1c", "\t", "\r\n", "\ud800",
     "a_b", "aaaaaaaaaaaaaaaaaaaa", "x" * 199, "1" * 31, "-", "--", "...", "!", "don't",
 ])  # fmt: skip
@@ -255,9 +255,9 @@ def _judged(said: str, steps: Iterable[Any], args: dict[str, Any]) -> list[Any]:
     context = Context()
     context.person("r@0", said)
     found: list[Any] = []
-    for at, (tool, given, value, effect) in enumerate(steps, 1):
-        found.append(context.result(f"r@{at}", tool, given, value, effect, "get_it"))
-        found.append(flow(context, given, tool, "send_mail", effect, "tool"))
+    for at, (tool, args_given, value, effect) in enumerate(steps, 1):
+        found.append(context.result(f"r@{at}", tool, args_given, value, effect, "get_it"))
+        found.append(flow(context, args_given, tool, "send_mail", effect, "tool"))
     return [*found, flow(context, args, ToolFacts(("*",)), "send_mail", "once", "tool")]
 
 

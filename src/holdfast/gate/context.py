@@ -30,7 +30,7 @@ from holdfast.gate.origins import (
     Origins,
 )
 from holdfast.gate.tools import UNKNOWN_TOOL, ToolFacts
-from holdfast.gate.values_in import Forms, Seen, atoms, host_of, link_of
+from holdfast.gate.values_in import Forms, Seen, atoms, host_of, link_of, may_link
 from holdfast.gate.words import LABELS, STOP
 from holdfast.values import limits
 
@@ -50,6 +50,7 @@ _MOMENT: Final = re.compile(
 _FROM: Final = re.compile(r"\b(?:from|by|of|von|vom|de|del|da|par|per) +[^\s,;]+")
 """Whom something comes from, which is not where it shall go."""
 _NUMBER: Final = re.compile(r"[+-]?[0-9]{1,30}(?:\.[0-9]{0,30})?(?:[eE][+-]?[0-9]{1,3})?")
+_SEVERAL: Final = (list, tuple, Mapping)
 _NARROW: Final = re.compile(r"[\w .:+-]{0,40}")
 
 
@@ -232,7 +233,7 @@ class Context:
         if content or linked:
             forms = Forms([*content, *(_data_of(link, self._origins) for link in linked)])
             if content:
-                new = new_links(forms.texts, self._origins.find)
+                new = new_links(filter(may_link, forms.texts), self._origins.find)
             secrets = secrets_in(forms.raw)
             if not forms.whole:
                 # INVARIANT G29: content that was not looked at to its end carries all that was read
@@ -434,19 +435,23 @@ def flow(
 ) -> dict[str, Any]:
     """The facts of the group ``flow`` (`gate.facts.GROUPS`), all twelve, by name: for
     ``Facts(**flow(...))``. ``name``, ``effect`` and ``kind`` are the proposal's."""
-    every = leaves(args, tool)
     worst: dict[str, Origin] = {}
-    for leaf in every:
+    content: list[str] = []
+    linked: list[str] = []
+    for leaf in leaves(args, tool):
+        if leaf.carries and leaf.text:
+            content.append(leaf.text)
         if leaf.decides:
             origin = context.origin(leaf)
             if effect != "read":
-                single = not isinstance(args.get(leaf.arg), list | tuple | Mapping)
+                given = args.get(leaf.arg)
+                single = given is leaf.value or not isinstance(given, _SEVERAL)
                 origin = context.meant(leaf, origin, single=single)
             if leaf.arg not in worst or origin[0] > worst[leaf.arg][0]:
                 worst[leaf.arg] = origin
+            if "://" in leaf.text:
+                linked.append(leaf.text)
     ranks = [rank for rank, _ in worst.values()]
-    content = [leaf.text for leaf in every if leaf.carries and leaf.text]
-    linked = [leaf.text for leaf in every if leaf.decides and "://" in leaf.text]
     told = context.leaving(content, linked, tool.clearance, effect)
     return {
         "integrity": context.label.integrity,

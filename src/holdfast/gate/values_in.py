@@ -33,7 +33,7 @@ MAIL: Final = re.compile(
 )
 LINK: Final = re.compile(r"[a-z](?<![a-z0-9+.-].)[a-z0-9+.-]*+://[^\s<>\"'`|\\^{}\[\]]++")
 HOST: Final = re.compile(
-    r"(?<![\w@./%+-])(?://)?([a-z0-9-]++(?:\.[a-z0-9-]++)++)"
+    r"([a-z0-9-](?:(?<![\w@./%+-].)|(?<=//.)(?<![\w@./%+-]//.))[a-z0-9-]*+(?:\.[a-z0-9-]++)++)"
     r"(?::\d++)?([/?#][^\s<>\"'`|\\^{}\[\]]*+)?"
 )
 DATE: Final = re.compile(
@@ -49,9 +49,8 @@ _SPACED_NUMBER: Final = re.compile(
     r"\d(?<![\w.,]\d)\d{0,2}(?:[ \u00a0\u202f]\d{3})+(?:[.,]\d+)?(?!\w)"
 )
 _MONEY: Final = re.compile(
-    r"([$€£¥₹eugcjia\d])(?:(?:(?<=[$€£¥₹])|(?<!\w\w)"
-    r"(?:(?<=e)ur|(?<=u)sd|(?<=g)bp|(?<=c)(?:hf|ad)|(?<=j)py|(?<=i)nr|(?<=a)ud)\b)"
-    r" ?(\d++(?:[.,']\d++)*+)"
+    r"([$€£¥₹eugcjia\d])(?:(?:(?:ur|sd|bp|hf|ad|py|nr|ud)\b"
+    r"(?<=\b(?:eur|usd|gbp|chf|cad|jpy|inr|aud))|(?<=[$€£¥₹])) ?(\d++(?:[.,']\d++)*+)"
     r"|(?<=\d)(?<![\w.,']\d)(\d*+(?:[.,']\d++)*+) ?"
     r"(?:[$€£¥₹]|(?:eur|euros?|usd|dollars?|gbp|pounds|chf|jpy|inr)\b))"
 )
@@ -68,6 +67,7 @@ _APART_ASCII: Final = "".join(map(chr, range(128))).translate(_APART)
 _WORDS_ASCII: Final = "".join(chr(code) if chr(code).isalnum() else " " for code in range(128))
 _HOST_END: Final = re.compile(r"[/?#]")
 _INNER_DOT: Final = re.compile(r"\.(?<=[a-z0-9-].)[a-z0-9-]")
+_EMPTY: Final = frozenset(("", "="))
 _EDGES: Final = ".:!?*_-~"
 _PERCENT: Final = re.compile(r"%[0-9a-fA-F]{2}")
 _ESCAPE: Final = re.compile(r"\\(?:u([0-9a-fA-F]{4})|x([0-9a-fA-F]{2})|([\"/\\nrt]))")
@@ -127,7 +127,7 @@ def scalar_text(value: Any) -> str | None:
 
 def parts(value: Any) -> Any:
     """A mapping or a list for anything that has parts; models and the like as JSON has them."""
-    if isinstance(value, _WITH_PARTS) or isinstance(value, Mapping):
+    if isinstance(value, (_WITH_PARTS, Mapping)):
         return value
     if isinstance(value, set | frozenset):
         return list(value)
@@ -271,7 +271,7 @@ def atoms(text: str, words: list[str], *, small: bool = False) -> set[str]:
     chunks = {chunk for chunk in apart.split() if not chunk.isalpha()}
     found.update([one for chunk in chunks if (one := chunk.strip(_EDGES))])
     found.update(["=" + line for line in squeezed(text).split("\n") if 0 < len(line) <= 200])
-    if "." in odd and ("://" in odd or _INNER_DOT.search(odd)):
+    if may_link(odd):
         _add_dotted(odd, found)
     if "/" in odd or "\\" in odd:
         places = [chunk for chunk in chunks if "/" in chunk or "\\" in chunk]
@@ -281,13 +281,17 @@ def atoms(text: str, words: list[str], *, small: bool = False) -> set[str]:
     if ":" in odd:
         fields = [line.partition(":")[2] for line in text.split("\n") if ":" in line]
         found.update(["=" + squeezed(field) for field in fields if 0 < len(field) <= 200])
-    if any([chunk[0].isdigit() or chunk[-1].isdigit() for chunk in chunks]):
-        _add_numbers(odd, found, small)
+    heads = [chunk for chunk in chunks if chunk[0].isdigit()]
+    tails = [chunk for chunk in chunks if chunk[-1].isdigit()]
+    if heads or tails:
+        _add_numbers(odd, found, small, spaced=bool(heads))
+        if any(one[-4:-2].isalpha() and one[-2:].isdigit() for one in tails):
+            found.update(["=" + squeezed(account) for account in _IBAN.findall(odd)])
     if not text.isascii():
         for run in _CJK.findall(text):
             found.update([run[at : at + 2] for at in range(len(run) - 1)])
             found.update(run if len(run) < 3 else ())
-    found.discard("=")
+    found -= _EMPTY
     return found
 
 
@@ -296,6 +300,11 @@ def _odd(text: str) -> str:
     return " ".join(
         [one if not one.isalpha() or one in _CURRENCIES else "" for one in text.split(" ")]
     )
+
+
+def may_link(text: str) -> bool:
+    """Whether a folded text may have a mail address, a link or a host in it."""
+    return "." in text and ("://" in text or _INNER_DOT.search(text) is not None)
 
 
 def _add_dotted(text: str, found: set[str]) -> None:
@@ -322,11 +331,10 @@ def link_of(text: str) -> str:
     """``//host/path?query`` of a link: without scheme, user, default port and what trails."""
     rest = text.partition("://")[2] or text.removeprefix("//")
     rest = rest.rstrip(".,;:!?)*_~").rstrip("/")
-    end = _HOST_END.search(rest)
-    cut = end.start() if end else len(rest)
+    cut = end.start() if (end := _HOST_END.search(rest)) else len(rest)
     host = rest[:cut].rpartition("@")[2].removeprefix("www.").rstrip(".")
-    for port in (":443", ":80"):
-        host = host.removesuffix(port)
+    if ":" in host:
+        host = host.removesuffix(":443").removesuffix(":80")
     return f"//{host}{rest[cut:]}"
 
 
@@ -344,10 +352,14 @@ def path_of(text: str) -> str:
     return posixpath.normpath(text)
 
 
-def _add_numbers(text: str, found: set[str], small: bool) -> None:
-    """Numbers that stand by themselves: not in dates, times, names or versions."""
+def _add_numbers(text: str, found: set[str], small: bool, *, spaced: bool) -> None:
+    """Numbers that stand by themselves: not in dates, times, names or versions. ``spaced``: some
+    may have spaces in them."""
     # a short number is everywhere, so it counts only where it is an amount or a whole field
-    for token in {*_NUMBER.findall(text), *_SPACED_NUMBER.findall(text)}:
+    tokens = set(_NUMBER.findall(text))
+    if spaced:
+        tokens.update(_SPACED_NUMBER.findall(text))
+    for token in tokens:
         for number in readings(token):
             if small or "." in number or len(number) > 2:
                 found.add("#" + number)
@@ -357,7 +369,6 @@ def _add_numbers(text: str, found: set[str], small: bool) -> None:
     if "[" in text:
         found.update(["#" + one for one in _LIST_NUMBER.findall(text) if small or len(one) > 2])
     found.update(["=" + squeezed(digits) for digits in _DIGITS.findall(text)])
-    found.update(["=" + squeezed(account) for account in _IBAN.findall(text)])
 
 
 def readings(text: str) -> tuple[str, ...]:
