@@ -80,7 +80,7 @@ def _plain_atoms(text: str, small: bool) -> set[str]:
     odd = _without_words(text)
     if "." in odd:
         found |= _dotted(odd)
-    if any(one[0].isdigit() or one[-1].isdigit() for one in chunks):
+    if re.search(r"\d", odd):
         found |= _numbers(odd, small)
     for run in _CJK.findall(text):
         found.update(run[at : at + 2] for at in range(len(run) - 1))
@@ -90,8 +90,9 @@ def _plain_atoms(text: str, small: bool) -> set[str]:
 
 def _without_words(text: str) -> str:
     """A number does not reach over a word to the next one."""
-    return " ".join(
-        one if not one.isalpha() or one in _CURRENCIES else "" for one in text.split(" ")
+    return "\n".join(
+        " ".join(one if not one.isalpha() or one in _CURRENCIES else "" for one in line.split(" "))
+        for line in text.split("\n")
     )
 
 

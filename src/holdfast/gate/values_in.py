@@ -59,11 +59,11 @@ _MONEY_SIGN: Final = re.compile(r"\$|€|£|¥|₹|eur|usd|dollar|gbp|pounds|chf
 _IBAN: Final = re.compile(
     r"[a-z](?<![a-z0-9].)[a-z]\d{2}(?: [a-z0-9]{4}){2,7}(?: [a-z0-9]{1,3}(?![a-z0-9]))?"
 )
+_DIGIT: Final = re.compile(r"\d")
 _DIGITS: Final = re.compile(r"\d(?<!\d\d)(?:[ -]?\d){7,29}(?!\d)")
 _QUOTED: Final = re.compile(r'"([^"\n]{1,200})"')
 _CJK: Final = re.compile(r"[\u0e00-\u0eff\u1100-\u11ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+")
-_APART: Final = str.maketrans(dict.fromkeys("\"'`<>|,;()[]{}=", " "))
-_APART_ASCII: Final = "".join(map(chr, range(128))).translate(_APART)
+_APART: Final = bytes.maketrans(b"\"'`<>|,;()[]{}=", b" " * 15)
 _WORDS_ASCII: Final = "".join(chr(code) if chr(code).isalnum() else " " for code in range(128))
 _HOST_END: Final = re.compile(r"[/?#]")
 _INNER_DOT: Final = re.compile(r"\.(?<=[a-z0-9-].)[a-z0-9-]")
@@ -258,7 +258,8 @@ def words_in(text: str) -> list[str]:
     """The words of a text, in their order."""
     if text.isascii():
         return text.translate(_WORDS_ASCII).split()
-    return WORD.findall(text)
+    lines = text.split("\n") if "\n" in text else ()
+    return [one for line in lines for one in words_in(line)] if lines else WORD.findall(text)
 
 
 def atoms(text: str, words: list[str], *, small: bool = False) -> set[str]:
@@ -267,8 +268,9 @@ def atoms(text: str, words: list[str], *, small: bool = False) -> set[str]:
     found = set(words)
     # plain words hold nothing of what follows: looking past them halves the work
     odd = _odd(text)
-    apart = odd.translate(_APART_ASCII if odd.isascii() else _APART)
-    chunks = {chunk for chunk in apart.split() if not chunk.isalpha()}
+    apart = odd.encode("utf-8", "surrogatepass").translate(_APART)
+    pieces = apart.decode("utf-8", "surrogatepass").split()
+    chunks = {chunk for chunk in pieces if not chunk.isalpha()}
     found.update([one for chunk in chunks if (one := chunk.strip(_EDGES))])
     found.update(["=" + line for line in squeezed(text).split("\n") if 0 < len(line) <= 200])
     if may_link(odd):
@@ -281,11 +283,9 @@ def atoms(text: str, words: list[str], *, small: bool = False) -> set[str]:
     if ":" in odd:
         fields = [line.partition(":")[2] for line in text.split("\n") if ":" in line]
         found.update(["=" + squeezed(field) for field in fields if 0 < len(field) <= 200])
-    heads = [chunk for chunk in chunks if chunk[0].isdigit()]
-    tails = [chunk for chunk in chunks if chunk[-1].isdigit()]
-    if heads or tails:
-        _add_numbers(odd, found, small, spaced=bool(heads))
-        if any(one[-4:-2].isalpha() and one[-2:].isdigit() for one in tails):
+    if _DIGIT.search(odd):
+        _add_numbers(odd, found, small, spaced=any(chunk[0].isdigit() for chunk in chunks))
+        if any(one[-2:].isdigit() and one[-4:-2].isalpha() for one in chunks):
             found.update(["=" + squeezed(account) for account in _IBAN.findall(odd)])
     if not text.isascii():
         for run in _CJK.findall(text):
@@ -298,7 +298,10 @@ def atoms(text: str, words: list[str], *, small: bool = False) -> set[str]:
 def _odd(text: str) -> str:
     """``text`` with a wider gap for each row of plain words: nothing reaches over it."""
     return " ".join(
-        [one if not one.isalpha() or one in _CURRENCIES else "" for one in text.split(" ")]
+        [
+            "" if one.isalpha() and one not in _CURRENCIES else one
+            for one in text.replace("\n", " \n ").split(" ")
+        ]
     )
 
 
@@ -435,6 +438,8 @@ class Seen:
             found = atoms(form, words, small=small)
             self.atoms = self.atoms | found if self.atoms else found
             if not form.isascii():
-                alike = bare(form)
+                # a line of nothing else has no other reading
+                lines = [line for line in form.split("\n") if not line.isascii()]
+                alike = bare("\n".join(lines))
                 self.alike |= atoms(alike, words_in(alike), small=small)
         self.alike -= self.atoms
