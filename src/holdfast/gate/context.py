@@ -28,6 +28,7 @@ from holdfast.gate.origins import (
     UNTRUSTED,
     Origin,
     Origins,
+    Stored,
 )
 from holdfast.gate.tools import UNKNOWN_TOOL, ToolFacts
 from holdfast.gate.values_in import Forms, Seen, atoms, host_of, link_of, may_link
@@ -68,9 +69,8 @@ class Context:
         "_origins",
         "_read",
         "_spoke",
-        "_tried",
+        "_stored",
         "_used",
-        "_written",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -82,9 +82,8 @@ class Context:
         self._given = Given()
         self._keys: set[str] = set()
         self._kinds: set[str] = set()
-        self._tried: set[str] = set()
+        self._stored = Stored()
         self._used: set[str] = set()
-        self._written: set[str] = set()
         self._read: Label | None = None
         self._spoke = False
 
@@ -155,9 +154,9 @@ class Context:
         # this result or, if the step could store it, from a later one
         found.atoms -= given.atoms
         found.alike -= given.atoms
-        self._gave(given, effect)
+        self._stored.add(given.atoms, effect, self._origins)
         if rank <= TRUSTED:
-            found.atoms = self._unwritten(found.atoms)
+            found.atoms = self._stored.without(found.atoms)
         self._add(where, found, rank, label)
         if rank > TRUSTED:
             self._read_fields(where, value, given, rank == UNTRUSTED and reads and not pointers)
@@ -197,7 +196,7 @@ class Context:
             return UNTRUSTED, where
         if rank == NOWHERE and self.label.integrity == "untrusted":
             folded = plain(leaf.text).strip()
-            if kind_of(folded) and folded not in self._tried:
+            if kind_of(folded) and folded not in self._stored.tried:
                 # an address is not thought up: who read what anybody wrote may have put it together
                 return UNTRUSTED, where
         return rank, where
@@ -330,25 +329,7 @@ class Context:
             self._origins.add(Seen(fields, small=True).atoms - given.atoms, REFERRED, where)
         ids = named_ids(value, lambda word: self._origins.find(word)[0] == PERSON)
         # what an argument brought in does not get better here either (G27)
-        self._origins.add(self._unwritten(ids - given.atoms), TRUSTED, where)
-
-    def _gave(self, given: Seen, effect: str) -> None:
-        """Take up what was given to a step."""
-        # beyond the limit an address counts as not tried, and so as untrusted
-        if len(self._tried) <= limits.FLOW_GIVEN_ENTRIES:
-            self._tried.update([atom for atom in given.atoms if not atom.isalpha()])
-        if effect == "read" or len(self._written) > limits.FLOW_GIVEN_ENTRIES:
-            return
-        find = self._origins.find
-        self._written.update(
-            [atom for atom in given.atoms if atom not in STOP and find(atom)[0] > TRUSTED]
-        )
-
-    def _unwritten(self, atoms: set[str]) -> set[str]:
-        """Those that no step could have stored; none, once what was given is not all known."""
-        if len(self._written) > limits.FLOW_GIVEN_ENTRIES:
-            return set()
-        return atoms - self._written
+        self._origins.add(self._stored.without(ids - given.atoms), TRUSTED, where)
 
     def _add(self, where: str, found: Seen, rank: int, label: Label) -> None:
         self._origins.add(found.atoms, rank, where)

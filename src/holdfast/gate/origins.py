@@ -194,6 +194,32 @@ class Origins:
         return _NOT_FOUND
 
 
+class Stored:
+    """Values that steps were given, up to a limit: ``tried``, and what could have been stored by
+    one, to come back in the result of another."""
+
+    __slots__ = ("_written", "tried")
+
+    def __init__(self) -> None:
+        self.tried: set[str] = set()
+        self._written: set[str] = set()
+
+    def add(self, atoms: set[str], effect: str, origins: Origins) -> None:
+        """A step of this effect was given these."""
+        # beyond the limit an address counts as not tried, and so as put together
+        if len(self.tried) <= limits.FLOW_GIVEN_ENTRIES:
+            self.tried.update([atom for atom in atoms if not atom.isalpha()])
+        if effect != "read" and len(self._written) <= limits.FLOW_GIVEN_ENTRIES:
+            strange = [atom for atom in atoms if origins.find(atom)[0] > TRUSTED]
+            self._written.update([atom for atom in strange if atom not in STOP])
+
+    def without(self, atoms: set[str]) -> set[str]:
+        """Those that no step could have stored; none once not all is known that could be."""
+        if len(self._written) > limits.FLOW_GIVEN_ENTRIES:
+            return set()
+        return atoms - self._written
+
+
 _EDGES: Final = ".,:;!?*()[]{}<>\"'`"
 
 
