@@ -224,3 +224,88 @@ def test_the_queue_is_read_in_order_of_waiting(place: Path):
     times = asyncio.run(read())
     assert times == sorted(times)
     assert len(times) == 3
+
+
+# ---- reviewers are measured --------------------------------------------------------------------
+
+SEEDING = POLICY.replace("    approvers: [ann, bea]\n", "") + "review: {seeded: 0.5}\n"
+
+
+def _seeded(place: Path) -> tuple[list[str], list[Any]]:
+    """Runs that ask to pay, and the questions in the queue that are none of theirs."""
+    (place / "policy.yaml").write_text(SEEDING, encoding="utf-8")
+    runs = [f"r{number}" for number in range(8)]
+    for run in runs:
+        asking = ("run", "agents.py:shop", "--policy", "policy.yaml", "--no-input", "--name", run)
+        invoke(*asking, code=10)
+    queue = json.loads(invoke("inbox", "--json", "--policy", "policy.yaml").stdout)
+    return runs, [one for one in queue if one["run"] not in runs]
+
+
+def test_g82_a_seeded_case_is_answered_as_a_question_is(place: Path):
+    """INVARIANT G82; G80: nothing is performed, and who approved it is told so at once."""
+    runs, seeds = _seeded(place)
+    assert 1 < len(seeds) <= 8
+    table = invoke("inbox").stdout
+    assert all(one["run"] in table for one in seeds)
+    assert "seed" not in table
+    first, second, *_ = seeds
+    told = invoke("approve", first["run"][:8], "--json", code=1)
+    assert documents(told.stdout)[0]["right"] is False
+    assert "you approved what is known to be bad" in documents(told.stdout)[0]["text"]
+    assert "rightly" in invoke("deny", f"{second['run']}@{second['step']}").stderr
+    assert "is not in this store" in invoke("approve", first["run"], code=2).stderr
+    assert {row["status"] for row in rows() if row["run"] in runs} == {"waiting"}
+    assert all(events(run, "approval.given") == [] for run in runs)
+    invoke("deny", runs[0])
+    (ann,) = json.loads(invoke("inbox", "stats", "--json").stdout)
+    assert (ann["by"], ann["answers"], ann["seeded"], ann["caught"]) == ("ann", 3, 2, 1)
+    shown = invoke("inbox", "stats").stdout
+    assert "1 of 2" in shown
+    said = invoke("audit", "log").stdout
+    assert "ann approved the seeded case" in said
+    assert "put a seeded case among the questions of shop" in said
+
+
+def test_g82_a_beginning_that_could_be_either_names_neither(place: Path):
+    """INVARIANT G82"""
+    _, seeds = _seeded(place)
+    begins = seeds[0]["run"][:4]
+    (place / "policy.yaml").write_text(POLICY, encoding="utf-8")
+    invoke("run", "agents.py:shop", "--policy", "policy.yaml", "--no-input", "--name",
+           f"{begins}-real", code=10)  # fmt: skip
+    for answer in ("approve", "deny"):
+        assert "could be" in invoke(answer, begins, code=2).stderr
+    assert events(f"{begins}-real", "approval.given") == []
+
+
+def test_seeded_cases_at_a_terminal(place: Path):
+    runs, seeds = _seeded(place)
+    screen = Terminal("inbox", cwd=place)
+    for _ in range(len(runs) + len(seeds)):
+        screen.until("q: quit")
+        screen.type("d")
+    screen.until(f"{len(runs) + len(seeds)} answered")
+    assert screen.end() == 0
+    (ann,) = json.loads(invoke("inbox", "stats", "--json").stdout)
+    assert (ann["denied"], ann["caught"]) == (len(runs), len(seeds))
+    invoke("inbox", "--policy", "nowhere.yaml", code=2)
+
+
+def test_approved_calls_are_looked_at_again(place: Path, monkeypatch: pytest.MonkeyPatch):
+    again = SEEDING.replace("seeded: 0.5", "again: 1")
+    (place / "policy.yaml").write_text(again, encoding="utf-8")
+    invoke("run", "agents.py:shop", "--policy", "policy.yaml", "--no-input", code=10)
+    run = newest()
+    invoke("approve", run)
+    assert resumed(run)["status"] == "done"
+    (one,) = json.loads(invoke("inbox", "--review", "--json").stdout)
+    assert (one["run"], one["why"]) == (run, {"why": "again"})
+    monkeypatch.setenv("HOLDFAST_USER", "bea")
+    screen = Terminal("inbox", "--review", cwd=place, HOLDFAST_USER="bea")
+    screen.until("q: quit")
+    screen.type("w never so much")
+    screen.until("1 answered")
+    assert screen.end() == 0
+    (ann,) = json.loads(invoke("inbox", "stats", "--json").stdout)
+    assert (ann["by"], ann["approved"], ann["right"], ann["wrong"]) == ("ann", 1, 0, 1)

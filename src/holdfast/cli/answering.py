@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from holdfast.cli.desk import Desk
-from holdfast.cli.refs import find
+from holdfast.cli.queue import tell_seeded
+from holdfast.cli.refs import find, split
 from holdfast.cli.reviewing import edited, rule_for
 from holdfast.cli.text import one_line
 from holdfast.engine.answers import answer, open_question
 from holdfast.engine.inbox import Open, Question, question_of
+from holdfast.engine.seeding import Seeded, planted
 from holdfast.journal.quorum import missing
 from holdfast.journal.store import Store
-from holdfast.values.errors import Misuse
+from holdfast.values.errors import Misuse, NotFound
 
 PATIENCE = 0.6
 """Seconds to wait for a process to take up what a run was told: waking takes milliseconds, but
@@ -31,20 +33,22 @@ async def decide(
     if digest is not None and not digest.strip():
         raise Misuse("--digest is empty: it would check nothing")
     async with desk.store() as store:
-        row, key = await find(store, place)
-        wait = open_question(row, key)
-        found = Open(row, wait)
+        found = await find_open(store, place)
+        row, wait = found.row, found.wait
         asked = await question_of(store, found) if wait.pos else None
         if decision == "answer" and wait.choices:
             value = choice(wait.choices, value, found.place)
         if changes:
             decision, value = "edit", edited(_known(asked, found), list(changes))
         rule = rule_for(desk.user, found, _known(asked, found)) if always else ""
-        before = (await store.head(row.run)).pos
-        await answer(
-            store, row.run, wait.key, decision, by=desk.user, now_ms=desk.now_ms(), value=value,
-            note=note, digest=digest or wait.digest,
-        )  # fmt: skip
+        before = -1 if found.seed else (await store.head(row.run)).pos
+        try:
+            await answer(
+                store, row.run, wait.key, decision, by=desk.user, now_ms=desk.now_ms(),
+                value=value, note=note, digest=digest or wait.digest,
+            )  # fmt: skip
+        except Seeded as error:
+            return tell_seeded(desk, error)
         told = {"run": row.run, "step": wait.key, "decision": decision, "by": desk.user}
         said = {"approve": "approved", "deny": "denied", "answer": "answered", "edit": "changed"}
         desk.screen.note(f"{said[decision]} {found.place}: {one_line(wait.text)}")
@@ -59,6 +63,29 @@ async def decide(
         else:
             await follow_up(desk, store, row.run, before + 1, told)
     return 0
+
+
+async def find_open(store: Store, place: str) -> Open:
+    """The open question that RUN[@STEP] names; a seeded case is named as the question of a run."""
+    name, key = split(place)
+    seeds = [
+        Open(one.row, one.wait, one)
+        for one in await planted(store)
+        if name and one.seed.run.startswith(name) and key in ("", one.wait.key)
+    ]
+    try:
+        row, key = await find(store, place)
+    except NotFound:
+        if len(seeds) == 1:
+            return seeds[0]
+        if not seeds:
+            raise
+        row = seeds[0].row
+    # INVARIANT G82: a beginning that names a run and a seeded case names neither
+    if seeds and row.run != name:
+        found = dict.fromkeys((row.run, *(one.row.run for one in seeds)))
+        raise Misuse(f"{name!r} could be {', '.join([*found][:3])}: say more of the id")
+    return Open(row, open_question(row, key))
 
 
 def _known(asked: Question | None, found: Open) -> Question:

@@ -8,11 +8,12 @@ import msgspec
 
 from holdfast.cli.asking import Keyboard
 from holdfast.cli.desk import Desk
-from holdfast.cli.queue import review_document, show
+from holdfast.cli.queue import review_document, show, tell_seeded
 from holdfast.cli.refs import pair, value_of
 from holdfast.cli.text import one_line, pretty
 from holdfast.engine.answers import answer
 from holdfast.engine.inbox import Open, Question, open_questions, question_of, review, reviews
+from holdfast.engine.seeding import Seeded
 from holdfast.journal.store import Store
 from holdfast.values.errors import HoldfastError, Misuse
 
@@ -55,6 +56,9 @@ async def go_through(desk: Desk, store: Store, keys: Keyboard) -> int:
                     digest=found.wait.digest,
                 )  # fmt: skip
                 answered += 1
+        except Seeded as error:
+            answered += 1
+            tell_seeded(desk, error)
         except HoldfastError as error:  # answered, changed or expired meanwhile
             desk.screen.note((f"  {one_line(str(error))}", "yellow"))
     return answered

@@ -20,7 +20,7 @@ from holdfast.gate.verdict import Decision, Verdict
 
 _ACTION: Final = (*NAMES, "args", "facts")
 _CASE: Final = (
-    "name", *_ACTION, "without", "decision", "rule", "approvers", "checks", "optional",
+    "name", *_ACTION, "without", "decision", "rule", "approvers", "checks", "optional", "bad",
 )  # fmt: skip
 
 
@@ -28,7 +28,8 @@ _CASE: Final = (
 class Case:
     """One case. ``rule``: the one that decides, "" for any; ``approvers``, ``checks``: None for
     any. ``optional``: parts of the input that may be lost (``tool``, ``args.note``), because the
-    verdict may rightly be milder without them."""
+    verdict may rightly be milder without them. ``bad``: why a careful person would refuse it, ""
+    unless it may be shown to reviewers as a seeded case."""
 
     name: str
     proposal: Proposal
@@ -38,6 +39,7 @@ class Case:
     approvers: tuple[str, ...] | None
     checks: tuple[str, ...] | None
     optional: tuple[str, ...]
+    bad: str
     place: str
 
     def wrong(self, verdict: Verdict) -> str:
@@ -100,8 +102,16 @@ def _case(item: Item, base: Mapping[str, Item]) -> Case:
         own["approvers"].texts("approvers") if "approvers" in own else None,
         own["checks"].texts("checks") if "checks" in own else None,
         both["optional"].texts("optional") if "optional" in both else (),
-        f"{item.source}:{item.line}",
+        _bad(own), f"{item.source}:{item.line}",
     )  # fmt: skip
+
+
+def _bad(own: Mapping[str, Item]) -> str:
+    if "bad" not in own:
+        return ""
+    if own["decision"].value not in ("escalate", "deny"):
+        own["bad"].refuse_key("what is bad is escalated or denied, or its rules are not right")
+    return own["bad"].sentence("bad")
 
 
 _DEFAULTS: Final = {"agent": "agent", "role": "", "kind": "tool", "tool": "", "effect": "once"}

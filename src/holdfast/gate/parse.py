@@ -15,7 +15,7 @@ from holdfast.gate.budgets import read_budget
 from holdfast.gate.cel import RULE, Condition, compile_condition
 from holdfast.gate.checks import Check, read_check
 from holdfast.gate.pattern import names_of, read_globs, words
-from holdfast.gate.policy import DECISIONS, Engine, Policy, Rule
+from holdfast.gate.policy import DECISIONS, NO_REVIEW, Engine, Policy, Reviewing, Rule
 from holdfast.gate.proposal import EFFECTS, KINDS
 from holdfast.gate.reading import Item, Reader, clip, entry, fields, number, read, suggest
 from holdfast.gate.risk import read_risk
@@ -33,7 +33,7 @@ _MEANT: Final = {
     **dict.fromkeys(("check", "test", "preview"), "verify"),
 }
 _LISTS: Final = ("rules", "tools", "agents", "routes", "budgets", "checks")
-_ONCE: Final = ("name", "otherwise", "facts", "risk", "engine")
+_ONCE: Final = ("name", "otherwise", "facts", "risk", "engine", "review")
 _RULE: Final = ("id", "when", "if", "then", "reason", "way", "approvers", "checks")
 _WHEN: Final[dict[str, Reader]] = {
     "tool": read_globs,
@@ -77,6 +77,7 @@ def parse_files(files: Sequence[tuple[str, str]], source: str) -> Policy:
     agents = tuple(read_agent(each) for each in found["agents"])
     risk = read_risk(once["risk"]) if "risk" in once else None
     engine = _engine(once["engine"]) if "engine" in once else None
+    review = _review(once["review"]) if "review" in once else NO_REVIEW
     rules = _rules(found["rules"], routes, checks)
     for rule, place in zip(rules, found["rules"], strict=True):
         _fits(rule, place, tools, risk is not None)
@@ -87,11 +88,12 @@ def parse_files(files: Sequence[tuple[str, str]], source: str) -> Policy:
         "version": 1, "name": name, "otherwise": otherwise, **({"facts": "all"} if keeps else {}),
         "rules": [form_of(rule) for rule in rules],
         **_sections(tools=tools, agents=agents, routes=tuple(routes.values()), risk=risk,
-                    budgets=tuple(budgets.values()), checks=tuple(checks.values()), engine=engine),
+                    budgets=tuple(budgets.values()), checks=tuple(checks.values()), engine=engine,
+                    review=review),
     }  # fmt: skip
     return Policy(
         name, canon.digest(canon.encode(form)), rules, otherwise, source, tools, agents, routes,
-        risk, tuple(budgets.values()), checks, engine, keeps,
+        risk, tuple(budgets.values()), checks, engine, keeps, review,
     )  # fmt: skip
 
 
@@ -163,6 +165,11 @@ def _engine(item: Item) -> Engine:
             f"opa is {clip(engine.opa)}: write http://host:port, https://host:port or unix:/path"
         )
     return engine
+
+
+def _review(item: Item) -> Reviewing:
+    readers: dict[str, Reader] = {"seeded": number(0, limits.SEEDED_MOST), "again": number(0, 1)}
+    return Reviewing(**entry(item, readers, "'review'"))
 
 
 # Rules -----------------------------------------------------------------------------------------
