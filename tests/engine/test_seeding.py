@@ -16,12 +16,13 @@ from holdfast.engine.seeding import CAUGHT, PLANTED, Seeded, Sowing, planted
 from holdfast.explain.reviewers import READ, reviewers
 from holdfast.gate import Policy, parse_policy
 from holdfast.gate.files import known_bad
-from holdfast.journal.events import ApprovalAsked, Draft, Plan, RunStarted, body_of
+from holdfast.journal.events import ApprovalAsked, Draft, FindingAdded, Plan, RunStarted, body_of
 from holdfast.journal.record import SEEDED
 from holdfast.journal.store import Batch, RunQuery, Store
 from holdfast.stores.memory import MemoryStore
 from holdfast.testing.faults import FAULTS, Crashed, FaultyStore, at
 from holdfast.testing.lives import Life, Site
+from holdfast.values.canon import pack
 from holdfast.values.errors import Conflict, Misuse, NotFound, Refused
 from holdfast.values.ports import SystemDice
 from tests.engine import support
@@ -284,3 +285,18 @@ async def test_an_answer_that_counts_for_nothing_is_not_measured():
         await answer(store, "r0", "1", "answer", by="eve", now_ms=5)
     assert reviewers([one for one in await store.tail(0) if one.kind in READ], store.get) == []
     assert await planted(store) == []
+
+
+async def test_g83_a_case_is_counted_once_and_only_if_it_was_one():
+    """INVARIANT G83"""
+    store = MemoryStore()
+    await asking(store)
+    (one, *_) = await seeds(store)
+    with pytest.raises(Seeded):
+        await answer(store, one.row.run, "", "approve", by="ann", now_ms=9)
+    assert one.seed is not None
+    for run, about in ((SEEDED, one.seed.pos), (SEEDED, 77), ("r0", 1)):
+        said = Draft(FindingAdded(about, CAUGHT, by="ann"), 9, value=pack({"right": True}, {}))
+        await store.append((Batch(run, (said,)),), {})
+    (ann,) = reviewers(await store.tail(0, 10_000), store.get)
+    assert (ann.seeded, ann.caught, ann.answers) == (1, 0, 1)

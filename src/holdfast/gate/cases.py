@@ -12,6 +12,7 @@ from typing import Any, Final, cast
 import msgspec
 
 from holdfast.gate.cel import FACTS, NAMES
+from holdfast.gate.closed import strange_fact
 from holdfast.gate.facts import Facts
 from holdfast.gate.policy import DECISIONS
 from holdfast.gate.proposal import EFFECTS, KINDS, Proposal
@@ -39,8 +40,8 @@ class Case:
     approvers: tuple[str, ...] | None
     checks: tuple[str, ...] | None
     optional: tuple[str, ...]
-    bad: str
     place: str
+    bad: str = ""
 
     def wrong(self, verdict: Verdict) -> str:
         """What of ``verdict`` is not as expected, in a few words, or nothing."""
@@ -102,7 +103,7 @@ def _case(item: Item, base: Mapping[str, Item]) -> Case:
         own["approvers"].texts("approvers") if "approvers" in own else None,
         own["checks"].texts("checks") if "checks" in own else None,
         both["optional"].texts("optional") if "optional" in both else (),
-        _bad(own), f"{item.source}:{item.line}",
+        f"{item.source}:{item.line}", _bad(own),
     )  # fmt: skip
 
 
@@ -131,4 +132,7 @@ def _facts(entries: Mapping[str, Item]) -> dict[str, Any]:
         if name not in FACTS:
             place = entries["facts"].mapping("facts")[name]
             place.refuse_key(f"unknown fact {clip(name)}: {suggest(name, FACTS)}")
+    strange, wrong = strange_fact(found)
+    if strange:
+        entries["facts"].mapping("facts")[strange].refuse(f"facts: {wrong}")
     return found

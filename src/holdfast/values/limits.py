@@ -267,9 +267,9 @@ POLICY_TEXT_CHARS = 500
 """A reason or way in a policy: one or two sentences, shown in a terminal and to a model."""
 POLICY_FILES = 100
 """Files of one policy folder: a person reads them all before it changes."""
-SEEDED_MOST = 0.5
-"""Share of questions behind which a policy may put a seeded case. Half of them: more would take
-more of people's time than the questions do."""
+SEEDED_PERCENT = 50
+"""Of questions, behind which a policy may put a seeded case at most: more would take more of
+people's time than the questions do."""
 POLICY_ENTRIES = 2_000
 """Entries of any other section of a policy: tools, agents, routes, budgets, checks."""
 ROUTE_DEPTH = 20
