@@ -110,9 +110,7 @@ def test_other_arguments(shop: str):
 
 def test_a_rule_is_proposed_for_review(shop: str, place: Path):
     """E69: names, and every value; the policy stays what it is."""
-    told = invoke("approve", shop, "--always", "--write", "rule.yaml")
-    text = (place / "rule.yaml").read_text("utf-8")
-    assert "the rule stands in rule.yaml" in told.stderr
+    text = invoke("approve", shop, "--always").stdout
     added = "\n".join(line[1:] for line in text.splitlines() if line.startswith("+"))
     rule, exception = added.split("   if:", 2)[0], added.split("   if:")
     (parsed,) = yaml.safe_load(added.rpartition("   if:")[0])
@@ -127,10 +125,52 @@ def test_a_rule_is_proposed_for_review(shop: str, place: Path):
     assert "--write needs --always" in invoke("approve", shop, "--write", "x", code=2).stderr
 
 
-def test_a_proposed_rule_overwrites_nothing(shop: str, place: Path):
-    told = invoke("approve", shop, "--always", "--write", "policy.yaml", code=2).stderr
-    assert "policy.yaml exists: the answer is recorded" in told
-    assert (place / "policy.yaml").read_text("utf-8") == POLICY
+def test_g87_the_policy_that_asked_is_changed(shop: str, place: Path):
+    """INVARIANT G87: and asks no more about this, but about all else."""
+    commented = POLICY.replace("  - id: money", "  # what costs\n  - id: money  # all of it")
+    (place / "policy.yaml").write_text(commented, encoding="utf-8")  # the same policy
+    told = invoke("approve", shop, "--always", "--write", "policy.yaml")
+    assert "+    if: " in told.stdout
+    assert "policy.yaml is changed, for review" in told.stderr
+    text = (place / "policy.yaml").read_text("utf-8")
+    assert [line for line in commented.splitlines() if line not in text.splitlines()] == []
+    invoke("policy", "check", "policy.yaml")
+    again = ("run", "agents.py:shop", "--policy", "policy.yaml", "--no-input")
+    assert "paid 7 to bob" in invoke(*again, "amount=7").stdout
+    invoke(*again, "amount=8", code=10)
+
+
+def test_a_policy_that_did_not_ask_is_not_changed(shop: str, place: Path):
+    other = POLICY.replace("it is money", "it is ours")
+    (place / "other.yaml").write_text(other, encoding="utf-8")
+    told = invoke("approve", shop, "--always", "--write", "other.yaml", code=2).stderr
+    assert "asked: write into that one" in told
+    assert (
+        "no such policy file"
+        in invoke("approve", shop, "--always", "--write", "none.yaml", code=2).stderr
+    )
+    assert (place / "other.yaml").read_text("utf-8") == other
+    assert events(shop, "approval.given") == []  # nor is anything answered
+
+
+def test_what_no_rule_lifts_is_said_before_anything_is_answered(place: Path):
+    (place / "policy.yaml").write_text(POLICY + "risk: {base: 8}\n", encoding="utf-8")
+    invoke("run", "agents.py:shop", "--policy", "policy.yaml", "--no-input", code=10)
+    told = invoke("approve", newest(), "--always", "--write", "policy.yaml", code=2).stderr
+    assert "would still be escalate by risk" in told
+    assert events(newest(), "approval.given") == []
+
+
+def test_cases_that_speak_against_it_are_told(place: Path):
+    (place / "p" / "tests").mkdir(parents=True)
+    (place / "p" / "policy.yaml").write_text(POLICY, encoding="utf-8")
+    (place / "p" / "tests" / "cases.yaml").write_text(
+        "cases:\n- {name: seven, agent: shop, tool: pay, args: {amount: 7, to: bob},"
+        " decision: escalate}\n", encoding="utf-8",
+    )  # fmt: skip
+    invoke("run", "agents.py:shop", "--policy", "p", "--no-input", "amount=7", code=10)
+    told = invoke("approve", newest(), "--always", "--write", "p", code=1).stderr
+    assert "speaks against it: p/tests/cases.yaml:2: seven: allow by allow-pay-" in told
 
 
 def test_what_agents_say_commands_no_terminal(place: Path):

@@ -4,9 +4,10 @@ whether anybody runs it."""
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import Any
 
+from holdfast.cli.amending import change_of
+from holdfast.cli.amending import write as write_change
 from holdfast.cli.desk import Desk
 from holdfast.cli.queue import tell_seeded
 from holdfast.cli.refs import find, split
@@ -29,7 +30,8 @@ async def decide(
     digest: str | None = None, changes: tuple[str, ...] = (), always: bool = False, write: str = "",
 ) -> int:  # fmt: skip
     """Answer the question at RUN[@STEP] and say what follows. ``changes``: NAME=VALUE of arguments
-    that the action may happen with instead; ``always``: propose a rule (``write``: into a file)."""
+    that the action may happen with instead; ``always``: propose a rule (``write``: into the policy
+    that asked)."""
     if digest is not None and not digest.strip():
         raise Misuse("--digest is empty: it would check nothing")
     async with desk.store() as store:
@@ -40,7 +42,10 @@ async def decide(
             value = choice(wait.choices, value, found.place)
         if changes:
             decision, value = "edit", edited(_known(asked, found), list(changes))
-        rule = rule_for(desk.user, found, _known(asked, found)) if always else ""
+        rule = rule_for(desk.user, found, _known(asked, found)) if always else None
+        change = None
+        if rule is not None and write and found.seed is None:
+            change = change_of(write, rule, found, _known(asked, found))
         before = -1 if found.seed else (await store.head(row.run)).pos
         try:
             await answer(
@@ -52,9 +57,13 @@ async def decide(
         told = {"run": row.run, "step": wait.key, "decision": decision, "by": desk.user}
         said = {"approve": "approved", "deny": "denied", "answer": "answered", "edit": "changed"}
         desk.screen.note(f"{said[decision]} {found.place}: {one_line(wait.text)}")
-        if rule:
-            told["rule"] = rule
-            _propose(desk, rule, write)
+        code = 0
+        if rule is not None:
+            told["rule"] = rule.text()
+            if change is not None:
+                code = write_change(desk, change)
+            elif not desk.screen.json:
+                desk.screen.patch(rule.text())
         lacks = missing(wait.panels, (*wait.approved, desk.user))
         if decision == "approve" and lacks:  # nothing to take up yet
             desk.screen.note(f"it still takes {one_line(lacks)}")
@@ -62,7 +71,7 @@ async def decide(
                 desk.screen.document({**told, "missing": lacks, "taken_up": False})
         else:
             await follow_up(desk, store, row.run, before + 1, told)
-    return 0
+    return code
 
 
 async def find_open(store: Store, place: str) -> Open:
@@ -92,20 +101,6 @@ def _known(asked: Question | None, found: Open) -> Question:
     if asked is None:
         raise Misuse(f"{found.place} was asked by an older version: approve or deny it as it is")
     return asked
-
-
-def _propose(desk: Desk, rule: str, write: str) -> None:
-    """Show the rule, or write it to a file that does not exist yet."""
-    if not write:
-        if not desk.screen.json:
-            desk.screen.patch(rule)
-        return
-    try:
-        with Path(write).open("x", encoding="utf-8") as file:
-            file.write(rule)
-    except FileExistsError:
-        raise Misuse(f"{write} exists: the answer is recorded, the rule is not written") from None
-    desk.screen.note(f"the rule stands in {write}, for review")
 
 
 def choice(choices: tuple[str, ...], value: Any, place: str) -> str:

@@ -14,6 +14,7 @@ from holdfast.cli.text import one_line, pretty
 from holdfast.engine.answers import answer
 from holdfast.engine.inbox import Open, Question, open_questions, question_of, review, reviews
 from holdfast.engine.seeding import Seeded
+from holdfast.gate.proposing import Rule, propose
 from holdfast.journal.store import Store
 from holdfast.values.errors import HoldfastError, Misuse
 
@@ -77,7 +78,7 @@ async def _typed(desk: Desk, keys: Keyboard, found: Open, question: Question) ->
             continue
         if typed is None or typed.word != "propose":
             return typed
-        desk.screen.patch(rule_for(desk.user, found, question))
+        desk.screen.patch(rule_for(desk.user, found, question).text())
 
 
 async def _line(desk: Desk, keys: Keyboard, prompt: str) -> str | None:
@@ -129,10 +130,8 @@ def edited(question: Question, pairs: list[str]) -> dict[str, Any]:
     return {**now, **changes}
 
 
-def rule_for(user: str, found: Open, question: Question) -> str:
+def rule_for(user: str, found: Open, question: Question) -> Rule:
     """The rule that would have allowed it; `Misuse` if none can say it narrowly."""
-    from holdfast.gate.proposing import propose
-
     asked = question.asked
     if asked.about != "action" or asked.plan is None or asked.verdict is None:
         raise Misuse(f"{found.place} asks about no action that a rule could allow")

@@ -9,7 +9,7 @@ import click
 from holdfast.cli.desk import Desk, shared
 from holdfast.cli.judged import past_decisions
 from holdfast.cli.text import one_line
-from holdfast.gate.proposing import rule_text
+from holdfast.gate.proposing import rule_of
 from holdfast.gate.suggest import Suggestion, suggest
 
 
@@ -50,7 +50,7 @@ def _show(desk: Desk, one: Suggestion) -> None:
     then = "allow" if one.answer == "approve" else "deny"
     did = "approved" if one.answer == "approve" else "refused"
     why = f"persons {did} this {one.count} times of {one.count}"
-    text = rule_text(one.agent, one.tool, one.condition, one.verdict, then, why)
+    text = rule_of(one.agent, one.tool, one.condition, one.verdict, then, why).text()
     if desk.screen.json:
         desk.screen.document({
             "agent": one.agent, "tool": one.tool, "answer": one.answer, "count": one.count,
