@@ -108,6 +108,38 @@ def test_other_arguments(shop: str):
     assert '"amount": 5' in step
 
 
+def test_what_cannot_fit_is_told_at_once(shop: str, place: Path):
+    for change, why in (
+        ("amount=much", "that was a number and would be a string"),
+        ("amount=[5]", "would be a list"),
+        ("amount:=many", "must be JSON"),
+    ):
+        assert why in invoke("approve", shop, "--set", change, code=2).stderr
+    declares = "tools: [{tool: pay, args: {amount: number, to: string}}]\n"
+    (place / "types.yaml").write_text(POLICY + declares, encoding="utf-8")
+    env = {"HOLDFAST_POLICY": "types.yaml"}
+    screen = Terminal("inbox", cwd=place, **env)
+    screen.until("q: quit")
+    screen.type('e amount:="much"')
+    screen.until("amount is a number (the policy says), not a string")
+    screen.type("q")
+    assert screen.end() == 0
+    assert events(shop, "approval.given") == []
+    invoke("approve", shop, "--set", "to=5", "--set", "amount:=null")
+    (given,) = events(shop, "approval.given")
+    assert given["value"] == {"amount": None, "to": "5"}
+
+
+def test_a_parent_names_the_child_that_asks(place: Path):
+    invoke("run", "agents.py:worried", "--no-input", "--name", "top", code=10)
+    child = next(one["run"] for one in rows() if one["run"] != "top")
+    for words in (("approve", "top"), ("deny", "top@1"), ("answer", "top", "red")):
+        told = invoke(*words, code=2).stderr
+        assert f"these ask {child}@" in told
+        assert "Which colour?" in told
+        assert f"holdfast answer {child}@" in told
+
+
 def test_a_rule_is_proposed_for_review(shop: str, place: Path):
     """E69: names, and every value; the policy stays what it is."""
     text = invoke("approve", shop, "--always").stdout

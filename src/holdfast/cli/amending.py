@@ -40,9 +40,10 @@ class Change(msgspec.Struct, frozen=True):
         )
 
 
-def change_of(path: str, rule: Rule, found: Open, question: Question) -> Change:
-    """What ``rule`` changes in the policy at ``path``, which must be the one that asked. `Misuse` if
-    it is another, or would not allow the action afterwards; nothing is written."""
+def change_of(path: str, rule: Rule, found: Open, question: Question, role: str) -> Change:
+    """What ``rule`` changes in the policy at ``path``, which must be the one that asked; ``role``:
+    of the run. `Misuse` if it is another, or would not allow the action afterwards; nothing is
+    written."""
     files = tuple((read_text(file), os.fspath(file)) for file in files_of(path))
     policy, verdict = load_policy_file(path), question.asked.verdict
     assert verdict is not None
@@ -55,7 +56,7 @@ def change_of(path: str, rule: Rule, found: Open, question: Question) -> Change:
     rule = msgspec.structs.replace(rule, asked=tuple(each for each in rule.asked if each in asks))
     new = tuple(amended(files, rule))
     changed = parse_files(list(new), path)
-    now = _verdict(changed, found, question, verdict)
+    now = _verdict(changed, Proposal(found.row.agent, role, "tool", "", "once", {}), question)
     if now.decision not in ("allow", "verify"):
         raise Misuse(
             f"{path}: no rule lifts this: it would still be {now.decision} by {now.rules[0]}"
@@ -63,11 +64,11 @@ def change_of(path: str, rule: Rule, found: Open, question: Question) -> Change:
     return Change(path, files, new, tuple(_against(path, policy, changed)))
 
 
-def _verdict(policy: Policy, found: Open, question: Question, verdict: Verdict) -> Verdict:
-    plan = question.asked.plan or Plan("")
+def _verdict(policy: Policy, who: Proposal, question: Question) -> Verdict:
+    plan, verdict = question.asked.plan or Plan(""), question.asked.verdict
     args = question.edited if question.edited is not None else question.args
-    proposal = Proposal(found.row.agent, "", plan.kind, plan.name, plan.effect, args or {})
-    return judge(proposal, policy, msgspec.convert(verdict.facts, Facts))
+    proposal = Proposal(who.agent, who.role, plan.kind, plan.name, plan.effect, args or {})
+    return judge(proposal, policy, msgspec.convert(verdict.facts if verdict else {}, Facts))
 
 
 def _against(path: str, old: Policy, new: Policy) -> list[str]:

@@ -8,16 +8,20 @@ from typing import Any
 
 from holdfast.cli.amending import change_of
 from holdfast.cli.amending import write as write_change
+from holdfast.cli.attend import descendants
 from holdfast.cli.desk import Desk
+from holdfast.cli.editing import declared, edited
 from holdfast.cli.queue import tell_seeded
 from holdfast.cli.refs import find, split
-from holdfast.cli.reviewing import edited, rule_for
+from holdfast.cli.reviewing import rule_for
 from holdfast.cli.text import one_line
 from holdfast.engine.answers import answer, open_question
-from holdfast.engine.inbox import Open, Question, question_of
+from holdfast.engine.inbox import Open, Question, open_questions, question_of
 from holdfast.engine.seeding import Seeded, planted
+from holdfast.journal.events import body_of
 from holdfast.journal.quorum import missing
 from holdfast.journal.store import Store
+from holdfast.journal.views import RunRow
 from holdfast.values.errors import Misuse, NotFound
 
 PATIENCE = 0.6
@@ -41,11 +45,14 @@ async def decide(
         if decision == "answer" and wait.choices:
             value = choice(wait.choices, value, found.place)
         if changes:
-            decision, value = "edit", edited(_known(asked, found), list(changes))
+            known = _known(asked, found)
+            decision, value = "edit", edited(known, changes, declared(desk, known))
         rule = rule_for(desk.user, found, _known(asked, found)) if always else None
         change = None
         if rule is not None and write and found.seed is None:
-            change = change_of(write, rule, found, _known(asked, found))
+            (begun,) = await store.read(row.run, 0, 1)
+            role = getattr(body_of(begun), "role", "")
+            change = change_of(write, rule, found, _known(asked, found), role)
         before = -1 if found.seed else (await store.head(row.run)).pos
         try:
             await answer(
@@ -94,7 +101,23 @@ async def find_open(store: Store, place: str) -> Open:
     if seeds and row.run != name:
         found = dict.fromkeys((row.run, *(one.row.run for one in seeds)))
         raise Misuse(f"{name!r} could be {', '.join([*found][:3])}: say more of the id")
+    if not any(wait.kind == "person" and not wait.ready for wait in row.waits):
+        await _below(store, row, key)
     return Open(row, open_question(row, key))
+
+
+async def _below(store: Store, row: RunRow, key: str) -> None:
+    """Say which question a run waits for that asks nothing itself: one of the runs it spawned."""
+    family = set(await descendants(store, row.run))
+    asked = [one for one in await open_questions(store) if family and one.row.run in family]
+    if asked:
+        place = f"{row.run}@{key}" if key else row.run
+        told = "; ".join(f"{one.place}: {one_line(one.wait.text)}" for one in asked[:3])
+        raise Misuse(
+            f"{place} asks nothing itself, it waits for runs that it spawned, and these ask {told}."
+            f" Answer with `holdfast {'answer' if asked[0].wait.about == 'question' else 'approve'}"
+            f" {asked[0].place}`"
+        )
 
 
 def _known(asked: Question | None, found: Open) -> Question:
