@@ -15,7 +15,7 @@ from holdfast.cli.desk import Desk, shared
 @click.option("--digest", default=None, metavar="HEX",
               help="Only if it asks about this action: the beginning of its digest.")  # fmt: skip
 @click.option("--set", "changes", multiple=True, metavar="NAME=VALUE",
-              help="With this argument instead: judged again. NAME:=JSON: of whatever kind.")  # fmt: skip
+              help="With this instead: judged again. NAME:=JSON: of whatever kind.")  # fmt: skip
 @click.option("--always", is_flag=True, help="Also propose a rule that would have allowed it.")
 @click.option("--write", default="", metavar="POLICY",
               help="The policy that asked: --always changes it, and shows how.")  # fmt: skip

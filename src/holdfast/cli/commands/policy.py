@@ -176,7 +176,7 @@ def explain(path: str, what: str, *, desk: Desk) -> int:
             "rules": [{"id": each.rule.id, "then": each.rule.then, "matched": each.matched,
                        "why": each.why, "place": f"{each.rule.source}:{each.rule.line}"}
                       for each in readings],
-            "engine": None if said is None or code else msgspec.structs.asdict(said),
+            "engine": None if isinstance(said, str | None) else msgspec.structs.asdict(said),
             "no_answer": said if code else "",
         })  # fmt: skip
     else:
