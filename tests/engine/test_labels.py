@@ -110,6 +110,40 @@ def start(site: Site, program: Any, *args: Any, by: str = "ann", then: Any = Non
     return support.drive(site, main, program)
 
 
+def test_g89_what_a_world_was_told_makes_no_stranger_of_it():
+    """INVARIANT G89: and what is read from it does."""
+
+    @holdfast.agent
+    async def writes(order: str) -> None:
+        await world.write("notes.txt", "one line")
+        await world.edit("notes.txt", "one", "two")
+        await world.remove("notes.txt")
+        await pay("ann", 1)
+        await world.write("again.txt", "two lines")
+        await world.read("again.txt")
+        await pay("ann", 2)
+
+    site = Site(policy=WATCHED)
+    start(site, writes, "pay ann")
+    before, after = facts_of(site)
+    assert (before.integrity, after.integrity) == ("trusted", "untrusted")
+
+
+def test_g89_what_a_stranger_said_stays_theirs_in_a_world():
+    """G89: the label of what is written is not lost by writing it."""
+
+    @holdfast.agent
+    async def copies(order: str) -> None:
+        await world.write("notes.txt", await mail(1))
+        await pay("ann", 1)
+
+    site = Site(policy=WATCHED)
+    start(site, copies, "pay ann")
+    (told,) = facts_of(site)
+    assert (told.integrity, told.confidentiality) == ("untrusted", "confidential")
+    assert labels(site)[1].startswith("untrusted/")
+
+
 def clerk_with(plan: list[Any]) -> Any:
     """An agent that does what ``plan`` says, which no person and no text of its code does."""
 

@@ -251,6 +251,8 @@ WITNESS_PUSH_SECONDS = 60.0
 """A push of signed roots to a remote that takes longer has failed."""
 
 # Command line ---------------------------------------------------------------------------------
+NAMES_SEEN_EVENTS = 50_000
+"""Newest events in which `kill` looks for a name, to warn of a misspelled one: half a second."""
 LIST_ROWS = 50
 """Rows of a listing unless ``--limit`` says otherwise."""
 
