@@ -478,7 +478,7 @@ def test_flow_is_a_function_of_the_journal(plan: list[Any], cut: int, others: bo
             assert {name: getattr(stored, name) for name in flows} == told
             assert msgspec.to_builtins(stored) == verdict.facts
         end = Run(run, clerk, Reader(site.inner), events)
-        joined = recorded_label(events)
+        joined = recorded_label(events, site.inner.get)
         label = seen(end, WATCHED).context.label
         assert (joined or "trusted/public") == str(label) or label.integrity == "person"
 
@@ -644,6 +644,47 @@ def test_a_merge_brings_in_what_its_source_has_seen(name: str, landed: bool):
 
 
 @holdfast.agent
+async def hosts() -> int:
+    await holdfast.wait_for("go")
+    return await pay("ann", 1)
+
+
+async def _left(site: Site) -> bool:
+    return not (await site.inner.run("a")).owner
+
+
+@pytest.mark.parametrize("name", ["mail", "book"])
+@pytest.mark.parametrize("dies", [False, True])
+def test_a_landing_brings_in_what_its_source_has_seen(name: str, dies: bool):
+    """E99: into a run that waits, merged there by somebody else, also over a death."""
+    site = Site(policy=WATCHED, linger=0.05)
+
+    async def main() -> None:
+        site.programs.update({one.name: one for one in (notes, hosts)})
+        life = await site.live()
+        await life.start(hosts, name="a")
+        source = await life.host.start(notes, (name,), name="idea", by="ann")
+        await source.result()
+        await support.waits(site, "a", "signal")
+        await support.until(lambda: _left(site))
+        idea = await life.store.head("idea")
+        change = Change(EMPTY, idea.world or EMPTY, "idea")
+        await land(life.store, "a", change, owner="x", now_ms=life.site.clock.now_ms)
+        if dies:
+            life.kill()
+            life = await site.live()
+            await life.resume_all()
+        await life.host.signal("a", "go")
+        await life.host.result("a")
+        await life.host.close()
+
+    site.run(main)
+    (told,) = facts_of(site)
+    expected = {"mail": ("untrusted", "confidential"), "book": ("trusted", "internal")}
+    assert (told.integrity, told.confidentiality) == expected[name]
+
+
+@holdfast.agent
 async def goes_on(to: str) -> str:
     if not to:
         payee = (await mail(0)).split()[-1]
@@ -688,4 +729,4 @@ def test_the_label_of_a_run_that_nobody_looked_at_is_unknown():
     for policy, label in [(ALLOW_ALL, "untrusted/secret"), (MERGES, "trusted/public")]:
         site = Site(policy=policy)
         start(site, clerk_with([["book", "ann"]]), "x")
-        assert recorded_label(support.events(site)) == label
+        assert recorded_label(support.events(site), site.inner.get) == label

@@ -149,7 +149,7 @@ async def test_two_answer_at_once():
         *(answer(store, one.row.run, "", "deny", by=by, now_ms=9) for by in ("ann", "bea")),
         return_exceptions=True,
     )
-    assert sorted(type(each) for each in said if isinstance(each, Seeded)) == [Seeded]
+    assert sum(isinstance(each, Seeded) for each in said) == 1
     assert all(isinstance(each, Seeded | Conflict | NotFound) for each in said)
     assert (await kinds(store)).count(CAUGHT) == 1
 

@@ -1,5 +1,5 @@
-"""What is stopped, or denied by a new policy, while people are asked about its cost does not happen,
-in whatever run, and no run is begun."""
+"""What is stopped, or denied by a new policy, while people are asked about its cost does not
+happen, in whatever run, and no run is begun."""
 
 from __future__ import annotations
 

@@ -203,7 +203,7 @@ async def test_g88_what_begins_meanwhile_is_seen(
     for run in ("g", "f"):
         await one.add(run, RunEnded("cancelled"))
     looked: list[int] = []
-    look = erasing._needing  # pyright: ignore[reportPrivateUsage]
+    look = erasing._needing
 
     def slow(conn: Any, run: str, first: int) -> Any:
         found = look(conn, run, first)

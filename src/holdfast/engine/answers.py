@@ -239,7 +239,9 @@ async def child_news(
     body: RunEnded = body_of(event)
     plain = None if event.value is None else unpack(event.value, store.get)
     blobs: Blobs = {}
-    label = recorded_label(await store.read(run, row.segments[-1] if row.segments else 0))
+    label = recorded_label(
+        await store.read(run, row.segments[-1] if row.segments else 0), store.get
+    )
     narrow = False
     with contextlib.suppress(HoldfastError):  # a program that is gone returns nothing narrow
         narrow = find(row.agent, row.ref).narrow
@@ -259,7 +261,7 @@ async def label_in(store: Store, run: str) -> str:
             found = join(found, UNKNOWN)
             continue
         events = await store.read(name, row.segments[-1] if row.segments else 0)
-        found = join(found, parse_label(recorded_label(events)))
+        found = join(found, parse_label(recorded_label(events, store.get)))
         for event in events:
             if event.kind == "branch.merged":
                 body: BranchMerged = body_of(event)
