@@ -644,7 +644,7 @@ def test_a_merge_brings_in_what_its_source_has_seen(name: str, landed: bool):
 
 
 @holdfast.agent
-async def hosts() -> int:
+async def hosts() -> str:
     await holdfast.wait_for("go")
     return await pay("ann", 1)
 
@@ -674,7 +674,7 @@ def test_a_landing_brings_in_what_its_source_has_seen(name: str, dies: bool):
             life.kill()
             life = await site.live()
             await life.resume_all()
-        await life.host.signal("a", "go")
+        await life.host.signal("a", "go", by="ann")
         await life.host.result("a")
         await life.host.close()
 
