@@ -60,7 +60,8 @@ def change(text: str, before: Policy, **args: Any) -> str:
     return new
 
 
-WORDS = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)
+# CEL holds no NUL: what it cannot say goes on being asked about, and `approve --write` refuses
+WORDS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=12)
 
 
 @given(st.sampled_from(sorted(TEXTS)), st.integers(4, 20), WORDS, st.booleans())
