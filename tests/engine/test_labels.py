@@ -674,7 +674,7 @@ def test_a_landing_brings_in_what_its_source_has_seen(name: str, dies: bool):
             life.kill()
             life = await site.live()
             await life.resume_all()
-        await life.signal("a", "go", by="ann")
+        await life.signal("a", "go")
         await life.host.result("a")
         await life.host.close()
 

@@ -143,6 +143,8 @@ async def follow_up(
         desk.screen.document({**document, "taken_up": running})
     elif running:
         desk.screen.note("a process runs it: it goes on")
+    elif (door := (await store.run(run)).door) != "":
+        desk.screen.note(f"it goes on when the client behind door {door} makes the call again")
     else:
         resume = desk.command(f"holdfast resume {run}")
         desk.screen.note(f"no process has taken it up; to go on: {resume}")

@@ -105,6 +105,8 @@ def _parent(row: RunRow) -> str:
 def _about(row: RunRow, *, left: bool) -> Any:
     if row.error is not None:
         return (cut(one_line(f"{row.error.type}: {row.error.text}"), 300), "red")
+    if row.door and (left or any(wait.ready for wait in row.waits)):
+        return (f"a client behind door {row.door}: goes on when it calls again", "dim")
     if left:
         return (f"nobody runs it: holdfast resume {row.run}", "yellow")
     return "\n".join(telling.wait_text(wait, row.run) for wait in row.waits)
