@@ -9,20 +9,24 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from holdfast.gate.folding import bare, plain
 from holdfast.gate.words import (
     AFTER,
     ALIKE,
+    BEING,
     BUT,
     FAMILIES,
+    JOINS,
+    KNOWN,
     LEADS,
     MAKES,
     NOT,
     NOUNS,
     PLACES,
+    POLITE,
     STOP,
     STRONG,
     WEB,
@@ -46,6 +50,9 @@ _NEAR: Final = 5
 _READING: Final = frozenset(("read", "web", "link"))
 _WORD: Final = re.compile(r"[^\W\d_]{2}")
 _NONE: Final[frozenset[str]] = frozenset()
+_MANY: Final = 3
+_CAPITAL: Final = re.compile(r"(?<=[^\W_])[ ,]{1,2}([^\W\d_a-z]\w+)")
+"""A name, or in German any noun, where no sentence begins."""
 _TITLE: Final = re.compile(r"(?<!\w)'[^'\n]{1,80}'(?!\w)|\"[^\"\n]{1,80}\"")
 """What is quoted is a name or a text, not a request."""
 
@@ -53,6 +60,8 @@ ANYTHING: Final = "anything"
 """What is asked for by who lets somebody else say what to do."""
 INSIDE: Final = "inside"
 """Said by who means something that stands inside a text."""
+UNCLEAR: Final = "unclear"
+"""Said by who uses a verb that no family knows: what they ask for may be anything of a kind."""
 
 _DELEGATES: Final = re.compile(
     r"\b(?:do|perform|carry out|follow|complete|execute|handle|implement|work through|take care of"
@@ -125,11 +134,36 @@ def asked_in(text: str) -> set[str]:
     found: set[str] = {INSIDE} if _INSIDE.search(folded) else set()
     if _DELEGATES.search(folded):
         found.add(ANYTHING)
+    names = {_folded(name) for name in _CAPITAL.findall(text)}
     for sentence in _SENTENCE.split(folded):
         if sentence.rstrip().endswith("?") and _ABOUT.search(sentence):
             continue
-        found.update(_asked_by(_TOKEN.findall(sentence)))
+        words = _TOKEN.findall(sentence)
+        found.update(_asked_by(words))
+        if not _is_understood(words, names):
+            found.add(UNCLEAR)
     return found
+
+
+def _is_understood(words: Sequence[str], names: set[str]) -> bool:
+    """Whether every verb of a sentence that asks is of some family, as far as places tell: its
+    first word, and those after "and" or a comma before what they would act on."""
+    known = [bool(families_of(one)) or one in STOP or one in KNOWN for one in words]
+    if len(words) >= _MANY and not any(families_of(one) or one in BEING for one in words):
+        return False
+    asks = True
+    for at, word in enumerate(words):
+        leads = asks or words[at - 1] in JOINS
+        asks = asks and word in POLITE
+        if not leads or known[at] or word in names or len(word) < _SHORTEST or not word.isalpha():
+            continue
+        after = words[at + 1] if at + 1 < len(words) else ""
+        if at and not (after in STOP or after[:1].isdigit() or after in names):
+            continue  # one more of what is listed
+        if after in BEING or (after and known[at + 1] and after not in STOP):
+            continue  # whom the sentence is about
+        return False
+    return True
 
 
 def is_only_told(text: str) -> bool:
@@ -232,6 +266,25 @@ def is_asked(wanted: set[str], spoke: bool, name: str, effect: str, kind: str) -
     if families:
         return words[0] in unknown and "=" + words[0] in wanted
     return any(_named(word, wanted) for word in unknown if len(word) > _SHORTEST)
+
+
+def is_unasked(
+    wanted: set[str], name: str, effect: str, kind: str, strange: Callable[[str], bool]
+) -> bool:
+    """Whether an action that is not asked for is surely somebody else's idea: all verbs of the
+    persons' words are known and ask for others; or every word of its name stands in what strangers
+    wrote (``strange``) and none in what persons said."""
+    if kind != "tool" or effect == "read":
+        return False
+    families, words = families_of_tool(name)
+    said = [word for word in words if len(word) >= _SHORTEST and word not in STOP]
+    if said and all(map(strange, said)):
+        return True
+    if UNCLEAR in wanted:
+        return False
+    others = any(one in FAMILIES and one not in _READING for one in wanted)
+    # a tool of no family may do anything, but nothing for who only wants to know
+    return bool(families - _READING) or not others
 
 
 def _named(word: str, wanted: set[str]) -> bool:

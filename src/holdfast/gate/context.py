@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from holdfast.gate.asked import ANYTHING, INSIDE, asked_in, is_asked, is_only_told, subject_of
+from holdfast.gate.asked import ANYTHING, INSIDE, asked_in, is_asked, is_only_told, is_unasked, subject_of
 from holdfast.gate.content import Marked, new_links, secrets_in
 from holdfast.gate.deciding import Leaf, amount_of, is_address, leaves, name_words, target_of
 from holdfast.gate.facts import ORIGINS
@@ -112,7 +112,7 @@ class Context:
         forms = Forms(list(value.values()) if isinstance(value, Mapping) else value)
         found = _spoken(forms)
         self._spoke = True
-        for text in forms.texts:
+        for text in forms.raw:
             self._asked |= asked_in(text)
             if is_only_told(text):
                 rank = REFERRED
@@ -230,6 +230,10 @@ class Context:
             return False
         return is_asked(self._asked, self._spoke, name, effect, kind)
 
+    def unasked(self, name: str, effect: str, kind: str) -> bool:
+        """Whether an action that is not asked for is surely not what persons want."""
+        return is_unasked(self._asked, name, effect, kind, self._is_strange)
+
     def leaving(
         self, content: Sequence[str], linked: Sequence[str], clearance: str, effect: str
     ) -> dict[str, Any]:
@@ -257,6 +261,10 @@ class Context:
         }
 
     # ---- inside ------------------------------------------------------------------------------
+
+    def _is_strange(self, word: str) -> bool:
+        """Whether a word stands in what strangers wrote, and not in what anybody else said."""
+        return self._origins.find(word, word + "s", word.removesuffix("s"))[0] in _SUSPECT
 
     def _pointer(self, leaf: Leaf) -> int:
         """How far a deciding value points for a person: what stands in a text that they pointed to
@@ -420,7 +428,7 @@ def _is_narrow(value: Any) -> bool:
 def flow(
     context: Context, args: Mapping[str, Any], tool: ToolFacts, name: str, effect: str, kind: str
 ) -> dict[str, Any]:
-    """The facts of the group ``flow`` (`gate.facts.GROUPS`), all twelve, by name: for
+    """The facts of the group ``flow`` (`gate.facts.GROUPS`), all thirteen, by name: for
     ``Facts(**flow(...))``. ``name``, ``effect`` and ``kind`` are the proposal's."""
     every = leaves(args, tool)
     worst: dict[str, Origin] = {}
@@ -443,6 +451,7 @@ def flow(
         "via": {arg: where for arg, (_, where) in worst.items() if where},
         "worst": ORIGINS[max(ranks)] if ranks else "",
         "grounded": sum(rank <= TRUSTED for rank in ranks) / len(ranks) if ranks else 1.0,
-        "asked": context.asks(name, effect, kind, told),
+        "asked": (asked := context.asks(name, effect, kind, told)),
+        "unasked": not asked and context.unasked(name, effect, kind),
         **told,
     }

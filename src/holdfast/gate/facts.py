@@ -37,7 +37,8 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     ``origin`` (word of `ORIGINS` by deciding argument), ``via`` (where it was found, RUN@STEP, by
     deciding argument), ``worst`` (the worst origin, "" without deciding arguments), ``grounded``
     (share of deciding arguments that come from person, program or trusted results), ``asked`` (the
-    person's words ask for this kind of action), ``carries`` (confidentiality of what content
+    person's words ask for this kind of action), ``unasked`` (they surely do not; neither holds where
+    their words are not understood), ``carries`` (confidentiality of what content
     arguments carry), ``clearance`` (what the place where it goes may see), ``leaks`` (it may not
     see that), ``new_links`` (links in the content that only untrusted results or nobody named),
     ``secrets`` (things in the content that look like credentials).
@@ -71,6 +72,7 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     worst: str = ""
     grounded: float = 1.0
     asked: bool = False
+    unasked: bool = False
     carries: str = "public"
     clearance: str = "secret"
     leaks: bool = False
@@ -92,8 +94,8 @@ GROUPS: Final[dict[str, tuple[str, ...]]] = {
         "refused_like", "schema_changed", "harm",
     ),
     "flow": (
-        "integrity", "confidentiality", "origin", "via", "worst", "grounded", "asked", "carries",
-        "clearance", "leaks", "new_links", "secrets",
+        "integrity", "confidentiality", "origin", "via", "worst", "grounded", "asked", "unasked",
+        "carries", "clearance", "leaks", "new_links", "secrets",
     ),
     "agent": ("registered", "autonomy", "pending"),
 }  # fmt: skip

@@ -172,6 +172,29 @@ LEADS: Final = frozenset(
     """.split()
 )
 """Words before which a verb stands."""
+JOINS: Final = frozenset("and then also , und dann et puis y e poi en depois ensuite".split())
+"""Words after which a request goes on with another verb, or a list with another thing."""
+POLITE: Final = frozenset(
+    "please then also now just kindly and bitte dann jetzt por favor prego ora alsjeblieft".split()
+)
+"""Words before the first verb of a sentence."""
+BEING: Final = frozenset(
+    """
+    is are was were am be been has have had will would can could should must needs need wants want
+    ist sind war waren hat haben wird muss soll est sont etait ont doit es son esta estan tiene
+    e sono ha hanno deve foi tem zijn heeft wordt
+    """.split()
+)
+"""Verbs that say how things are."""
+KNOWN: Final = frozenset(
+    """
+    if when since while because after before until once my our your their every all each some
+    somebody someone nobody everybody both one two three four five here today tomorrow yesterday
+    let may don't never only except but about i'd i'll i'm there wenn falls mein unser alle jeder
+    si mon notre tous quand mi nuestro todos cuando se mio nostro tutti quando meu nosso als mijn
+    """.split()
+)
+"""Words that begin a sentence or a part of it, and are no verb."""
 PLACES: Final = frozenset(("inbox", "mailbox"))
 """Where things lie: who speaks of the letters means those in the inbox."""
 MAKES: Final = frozenset(("send", "create"))
