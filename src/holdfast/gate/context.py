@@ -17,8 +17,9 @@ from holdfast.gate.deciding import Leaf, amount_of, is_address, leaves, name_wor
 from holdfast.gate.facts import ORIGINS
 from holdfast.gate.folding import plain, seen, squeezed
 from holdfast.gate.given import Given
+from holdfast.gate.hearsay import Hearsay
 from holdfast.gate.labels import CONFIDENTIALITY, PLAIN, Label, join, leaks
-from holdfast.gate.naming import fields_in, keys_in, kind_of, named_ids, shape_of
+from holdfast.gate.naming import fields_in, is_sink, keys_in, kind_of, named_ids, shape_of
 from holdfast.gate.origins import (
     NOWHERE,
     PERSON,
@@ -61,6 +62,7 @@ class Context:
         "_field_kinds",
         "_fields",
         "_given",
+        "_hearsay",
         "_keys",
         "_kinds",
         "_marked",
@@ -79,6 +81,7 @@ class Context:
         self._field_kinds: set[tuple[str, str]] = set()
         self._fields: set[str] = set()
         self._given = Given()
+        self._hearsay = Hearsay()
         self._keys: set[str] = set()
         self._kinds: set[str] = set()
         self._tried: set[str] = set()
@@ -165,6 +168,7 @@ class Context:
             found.atoms -= self._written
         self._add(where, found, rank, label)
         if rank > TRUSTED:
+            self._hearsay.add(value, found.words[1:])
             self._read_fields(where, value, given, rank == UNTRUSTED and reads and not pointers)
         return label
 
@@ -219,7 +223,18 @@ class Context:
             if counted:
                 return PERSON, "start"
             return (UNTRUSTED, origin[1]) if unsure and ANYTHING not in self._asked else origin
-        return (UNTRUSTED, origin[1]) if unsure and self._replaced(leaf, origin) else origin
+        if unsure and self._replaced(leaf, origin):
+            return UNTRUSTED, origin[1]
+        if self._hearsay.mentions(leaf.text):
+            return REFERRED, origin[1]
+        if origin[0] == REFERRED and self._stands_alone(leaf.text):
+            return TRUSTED, origin[1]
+        return origin
+
+    def _stands_alone(self, text: str) -> bool:
+        """Whether a value is a whole field of what a person pointed to, and no address."""
+        folded = plain(text).strip()
+        return squeezed(folded) in self._fields and not is_sink(folded)
 
     def asks(self, name: str, effect: str, kind: str, told: Mapping[str, Any]) -> bool:
         """Whether persons' words ask for this kind of action: to pass on a stranger's link or a

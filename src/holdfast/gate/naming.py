@@ -22,6 +22,9 @@ _TOKEN: Final = re.compile(r"(?=[^\s]*\d)(?=[^\s]*[a-z])[\w#.:+-]{2,40}")
 _ACCOUNT: Final = re.compile(r"=?(?:[a-z]{2}\d{2}[a-z0-9]{10,30}|\d{8,30})")
 _DIGITS: Final = re.compile(r"\d+")
 _LETTERS: Final = re.compile(r"[a-z]+")
+_PHONE: Final = re.compile(r"\+?[\d ()/.-]+")
+_PHONE_DIGITS: Final = 7
+_PLACE_WORDS: Final = 3
 _NAME_WORDS: Final = 6
 """A field of more words than this is a text, not a name."""
 
@@ -33,6 +36,17 @@ def kind_of(folded: str) -> str:
     if LINK.fullmatch(folded) or folded.startswith("//"):
         return "link"
     return "account" if _ACCOUNT.fullmatch(squeezed(folded)) else ""
+
+
+def is_sink(folded: str) -> bool:
+    """Whether a folded value says where something goes: an address of any kind, a path, a number
+    to call, or a place with a number in it."""
+    if kind_of(folded) or MAIL.search(folded) or "://" in folded or path_of(folded):
+        return True
+    digits = sum(map(str.isdigit, folded))
+    if _PHONE.fullmatch(folded) and digits >= _PHONE_DIGITS:
+        return True
+    return digits > 0 and "," in folded and len(folded.split()) >= _PLACE_WORDS
 
 
 def shape_of(folded: str) -> str:
