@@ -17,7 +17,7 @@ from holdfast.gate.deciding import Leaf, amount_of, is_address, leaves, name_wor
 from holdfast.gate.facts import ORIGINS
 from holdfast.gate.folding import plain, seen, squeezed
 from holdfast.gate.given import Given
-from holdfast.gate.hearsay import Hearsay
+from holdfast.gate.hearsay import Hearsay, is_small, numerals_in
 from holdfast.gate.labels import CONFIDENTIALITY, PLAIN, Label, join, leaks
 from holdfast.gate.naming import fields_in, is_sink, keys_in, kind_of, named_ids, shape_of
 from holdfast.gate.origins import (
@@ -114,6 +114,7 @@ class Context:
         # names of arguments are the program's words
         forms = Forms(list(value.values()) if isinstance(value, Mapping) else value)
         found = _spoken(forms)
+        found.atoms |= numerals_in(forms.texts)
         self._spoke = True
         for text in forms.raw:
             self._asked |= asked_in(text)
@@ -229,6 +230,8 @@ class Context:
             return REFERRED, origin[1]
         if origin[0] == REFERRED and self._stands_alone(leaf.text):
             return TRUSTED, origin[1]
+        if origin[0] == NOWHERE and is_small(leaf.value):
+            return PROGRAM, ""
         return origin
 
     def _stands_alone(self, text: str) -> bool:

@@ -11,11 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
-from holdfast.gate.folding import plain, squeezed
-from holdfast.gate.values_in import readings, texts_in
-from holdfast.gate.words import STOP
+from holdfast.gate.folding import bare, plain, squeezed
+from holdfast.gate.values_in import WORD, readings, texts_in
+from holdfast.gate.words import NUMERALS, STOP
 from holdfast.values import limits
 
+_NONE: Final = "\n"
+_SMALL: Final = 100
 _EDGES: Final = ".,:;!?*()[]{}<>\"'`#"
 
 
@@ -55,7 +57,6 @@ class Hearsay:
                 self._said[word] = (first, source)
 
 
-_NONE: Final = "\n"
 
 
 def _tokens(text: str) -> Iterator[str]:
@@ -63,4 +64,15 @@ def _tokens(text: str) -> Iterator[str]:
     for token in text.split():
         word = token.strip(_EDGES)
         if word:
-            yield from readings(word) or (word,)
+            yield from readings(word) or (NUMERALS.get(word, word),)
+
+
+def is_small(value: Any) -> bool:
+    """Whether a value is a whole number of up to two digits: how many, not which or where."""
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < _SMALL
+
+
+def numerals_in(texts: Iterable[str]) -> set[str]:
+    """The atoms of small numbers that folded texts say in words."""
+    words = {word for text in texts for word in WORD.findall(bare(text))}
+    return {"#" + NUMERALS[word] for word in words if word in NUMERALS}

@@ -15,6 +15,38 @@ STOP: Final = frozenset(
 )
 """Words that say nothing by themselves (English, German, French, Spanish, Italian, Portuguese)."""
 
+_NUMERALS: Final = (
+    "zero null nul cero",
+    "one eins eine einen einer un une uno una um uma een single",
+    "two zwei deux dos due dois duas twee twice both pair",
+    "three drei trois tres tre drie",
+    "four vier quatre cuatro quattro quatro",
+    "five funf cinq cinco cinque vijf",
+    "six sechs seis sei zes",
+    "seven sieben sept siete sette sete zeven",
+    "eight acht huit ocho otto oito",
+    "nine neun neuf nueve nove negen",
+    "ten zehn dix diez dieci dez tien",
+    "eleven elf onze once undici",
+    "twelve zwolf douze doce dodici doze twaalf dozen",
+)
+_ORDINALS: Final = (
+    "", "first erste ersten premier premiere primero primera primo prima primeiro eerste",
+    "second zweite zweiten deuxieme segundo segunda secondo tweede",
+    "third dritte dritten troisieme tercero tercera terzo terceiro derde",
+    "fourth vierte vierten quatrieme cuarto quarto vierde",
+    "fifth funfte funften cinquieme quinto vijfde", "sixth sechste sechsten sixieme sexto sesto",
+    "seventh siebte siebten septieme", "eighth achte achten huitieme", "ninth neunte neunten",
+    "tenth zehnte zehnten dixieme",
+)  # fmt: skip
+NUMERALS: Final[dict[str, str]] = {
+    word: str(number)
+    for row in (_NUMERALS, _ORDINALS)
+    for number, words in enumerate(row)
+    for word in words.split()
+}
+"""Small numbers in words."""
+
 LABELS: Final = frozenset(
     "name title topic label value tag theme headline heading titel titulo titre titolo".split()
 )
