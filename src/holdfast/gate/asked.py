@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from holdfast.gate.folding import bare, plain
@@ -44,6 +44,8 @@ _APART: Final = re.compile(r"\bset[ -]up\b|\blet (?:[\w.@-]+ ){1,4}know\b")
 _UMLAUT: Final = re.compile(r"([aou])e")
 _SHORTEST: Final = 3
 _LONGEST: Final = max(map(len, _STEMS))
+_LAST: Final = re.compile(r"\.|__|[/:]")
+"""What stands between the names of a place and of what is done there."""
 _NAME: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _WINDOW: Final = 3
 _NEAR: Final = 5
@@ -218,7 +220,7 @@ def _leads(words: Sequence[str], at: int) -> bool:
 def families_of_tool(name: str) -> tuple[frozenset[str], tuple[str, ...]]:
     """The families that a tool's name speaks of, by its verbs if it has any, and all its words.
     Money is never just sent or created."""
-    words = [_folded(part) for part in _NAME.findall(name)]
+    words = [_folded(part) for part in _NAME.findall(_LAST.split(name)[-1])]
     verbs = [one for one in words if one not in NOUNS and families_of(one) - _READING]
     every = frozenset[str]().union(*map(families_of, words))
     found = frozenset[str]().union(*map(families_of, verbs)) or every
@@ -269,22 +271,26 @@ def is_asked(wanted: set[str], spoke: bool, name: str, effect: str, kind: str) -
 
 
 def is_unasked(
-    wanted: set[str], name: str, effect: str, kind: str, strange: Callable[[str], bool]
+    wanted: set[str], name: str, effect: str, kind: str
 ) -> bool:
-    """Whether an action that is not asked for is surely somebody else's idea: all verbs of the
-    persons' words are known and ask for others; or every word of its name stands in what strangers
-    wrote (``strange``) and none in what persons said."""
+    """Whether an action that is not asked for is surely not meant: all verbs of the persons' words
+    are known and ask for others."""
     if kind != "tool" or effect == "read":
         return False
-    families, words = families_of_tool(name)
-    said = [word for word in words if len(word) >= _SHORTEST and word not in STOP]
-    if said and all(map(strange, said)):
-        return True
+    families, _ = families_of_tool(name)
     if UNCLEAR in wanted:
         return False
     others = any(one in FAMILIES and one not in _READING for one in wanted)
     # a tool of no family may do anything, but nothing for who only wants to know
     return bool(families - _READING) or not others
+
+
+def own_words(wanted: set[str], name: str) -> list[str]:
+    """The words of a tool's name that say what it does, and that no person used."""
+    words = [word for word in families_of_tool(name)[1] if len(word) >= _SHORTEST]
+    used = [word for word in words if word not in STOP and not _reads(word)]
+    free = [word for word in used if f"={word}" not in wanted and f"={_stem(word)}" not in wanted]
+    return [form for word in free for form in (word, word + "s", _stem(word))]
 
 
 def _named(word: str, wanted: set[str]) -> bool:

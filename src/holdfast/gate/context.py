@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from holdfast.gate.asked import ANYTHING, INSIDE, asked_in, is_asked, is_only_told, is_unasked, subject_of
+from holdfast.gate.asked import ANYTHING, INSIDE, asked_in, is_asked, is_only_told, is_unasked, own_words, subject_of
 from holdfast.gate.content import Marked, new_links, secrets_in
 from holdfast.gate.deciding import Leaf, amount_of, is_address, leaves, name_words, target_of
 from holdfast.gate.facts import ORIGINS
@@ -248,9 +248,16 @@ class Context:
             return False
         return is_asked(self._asked, self._spoke, name, effect, kind)
 
-    def unasked(self, name: str, effect: str, kind: str) -> bool:
+    def unasked(self, name: str, effect: str, kind: str, every: Sequence[Leaf]) -> bool:
         """Whether an action that is not asked for is surely not what persons want."""
-        return is_unasked(self._asked, name, effect, kind, self._is_strange)
+        if is_unasked(self._asked, name, effect, kind):
+            return True
+        words = own_words(self._asked, name)
+        return kind == "tool" and effect != "read" and any(
+            self._hearsay.joins(leaf.text, words)
+            for leaf in every
+            if leaf.decides and self.origin(leaf)[0] > PROGRAM
+        )
 
     def leaving(
         self, content: Sequence[str], linked: Sequence[str], clearance: str, effect: str
@@ -279,10 +286,6 @@ class Context:
         }
 
     # ---- inside ------------------------------------------------------------------------------
-
-    def _is_strange(self, word: str) -> bool:
-        """Whether a word stands in what strangers wrote, and not in what anybody else said."""
-        return self._origins.find(word, word + "s", word.removesuffix("s"))[0] in _SUSPECT
 
     def _pointer(self, leaf: Leaf) -> int:
         """How far a deciding value points for a person: what stands in a text that they pointed to
@@ -470,6 +473,6 @@ def flow(
         "worst": ORIGINS[max(ranks)] if ranks else "",
         "grounded": sum(rank <= TRUSTED for rank in ranks) / len(ranks) if ranks else 1.0,
         "asked": (asked := context.asks(name, effect, kind, told)),
-        "unasked": not asked and context.unasked(name, effect, kind),
+        "unasked": not asked and context.unasked(name, effect, kind, every),
         **told,
     }

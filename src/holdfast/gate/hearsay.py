@@ -2,8 +2,9 @@
 
 A record holds its own values as whole fields. Whoever wants an agent to use a value has to mention
 it in a text: beside other words, or encoded. So a field that no text mentions is only what it is,
-and one that a text mentions may stand here because somebody recommends it. No language is known
-here, and no name of a field.
+and one that a text mentions may be used because somebody recommends it. A text that mentions a
+value and also speaks of the action that uses it is somebody's idea. No language is known here, and
+no name of a field.
 """
 
 from __future__ import annotations
@@ -16,47 +17,66 @@ from holdfast.gate.values_in import WORD, readings, texts_in
 from holdfast.gate.words import NUMERALS, STOP
 from holdfast.values import limits
 
-_NONE: Final = "\n"
-_SMALL: Final = 100
 _EDGES: Final = ".,:;!?*()[]{}<>\"'`#"
+_SMALL: Final = 100
+_HIDDEN: Final = 0
+"""Stands for all texts that were encoded."""
 
 
 class Hearsay:
-    """The words that strangers' texts mention, each with the first two texts that do."""
+    """The words that strangers' texts mention, and which texts do, each by its hash."""
 
-    __slots__ = ("_said",)
+    __slots__ = ("_cut", "_said")
 
     def __init__(self) -> None:
-        self._said: dict[str, tuple[str, str]] = {}
+        self._said: dict[str, set[int]] = {}
+        self._cut = False
 
     def add(self, value: Any, hidden: Iterable[Sequence[str]]) -> None:
         """Take up a result. ``hidden``: the words of what was encoded in it."""
-        if len(self._said) > limits.FLOW_CONTEXT_ENTRIES:
+        # INVARIANT G38: what was not looked at to its end may have mentioned anything
+        text, whole = texts_in(value)
+        self._cut = self._cut or not whole or len(self._said) > limits.FLOW_CONTEXT_ENTRIES
+        if self._cut:
             return
-        text = value if isinstance(value, str) else texts_in(value)[0]
         for line in plain(text).split("\n"):
             if " " in (line := line.strip()):
-                self._take(_tokens(line), squeezed(line))
+                self._take(_tokens(line), hash(squeezed(line)))
         for words in hidden:
-            self._take(words, "")
+            self._take(words, _HIDDEN)
 
     def mentions(self, text: str) -> bool:
         """Whether all words of a value stand in texts that say more than this value."""
-        own = squeezed(plain(text))
+        if self._cut:
+            return True
+        own = hash(squeezed(plain(text)))
         words = [word for word in _tokens(plain(text)) if word not in STOP]
-        return bool(words) and all(
-            any(one != own for one in self._said.get(word, ()) if one != _NONE) for word in words
-        )
+        return bool(words) and all(self._where(word) - {own} for word in words)
 
-    def _take(self, words: Iterable[str], source: str) -> None:
+    def joins(self, text: str, names: Iterable[str]) -> bool:
+        """Whether one text mentions a whole value beside one of ``names``, words of an action."""
+        own = hash(squeezed(plain(text)))
+        words = [word for word in _tokens(plain(text)) if word not in STOP]
+        if not words:
+            return False
+        where = set.intersection(*map(self._where, words)) - {own}
+        return any(not where.isdisjoint(self._where(name)) for name in names)
+
+    def _where(self, word: str) -> set[int]:
+        found = self._said.get(word, _NOWHERE)
+        parts = WORD.findall(word)
+        if len(parts) > 1 and all(_HIDDEN in self._said.get(part, _NOWHERE) for part in parts):
+            return found | {_HIDDEN}
+        return found
+
+    def _take(self, words: Iterable[str], source: int) -> None:
         for word in words:
-            first, second = self._said.get(word, (_NONE, _NONE))
-            if first == _NONE:
-                self._said[word] = (source, _NONE)
-            elif second == _NONE and first != source:
-                self._said[word] = (first, source)
+            found = self._said.setdefault(word, set())
+            if len(found) < limits.FLOW_HEARSAY_TEXTS:
+                found.add(source)
 
 
+_NOWHERE: Final[set[int]] = set()
 
 
 def _tokens(text: str) -> Iterator[str]:

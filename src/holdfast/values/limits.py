@@ -314,6 +314,8 @@ FLOW_DECODE_LEVELS = 4
 """Encodings inside encodings that are undone: people use one, hiding uses two or three."""
 FLOW_CONTEXT_ENTRIES = 2_000_000
 """Values remembered for one run, about 200 MB at most; beyond, as above."""
+FLOW_HEARSAY_TEXTS = 8
+"""Texts remembered for each word that they mention: a word that more mention is a common one."""
 FLOW_NARROW_CHARS = 7
 """Digits before the point of a number that a child may bring down from what it read: sums of money
 and counts have no more; accounts, telephone numbers and ids mostly do."""
