@@ -230,6 +230,8 @@ def atoms(text: str, words: list[str], *, small: bool = False) -> set[str]:
         found.update("=" + squeezed(field) for field in fields if 0 < len(field) <= 200)
     if any(chunk[0].isdigit() or chunk[-1].isdigit() for chunk in chunks):
         _add_numbers(odd, found, small)
+        # a group of an account may be letters only
+        found.update("=" + squeezed(account) for account in _IBAN.findall(text))
     if not text.isascii():
         for run in _CJK.findall(text):
             found.update(run[at : at + 2] for at in range(len(run) - 1))
@@ -311,7 +313,6 @@ def _add_numbers(text: str, found: set[str], small: bool) -> None:
     if "[" in text:
         found.update("#" + one for one in _LIST_NUMBER.findall(text) if small or len(one) > 2)
     found.update("=" + squeezed(digits) for digits in _DIGITS.findall(text))
-    found.update("=" + squeezed(account) for account in _IBAN.findall(text))
 
 
 def readings(text: str) -> tuple[str, ...]:
