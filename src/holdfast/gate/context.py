@@ -218,6 +218,8 @@ class Context:
         unsure = self.label.integrity == "untrusted"
         if unsure and ANYTHING not in self._asked and self._given.spares(leaf.text):
             return UNTRUSTED, origin[1]
+        if origin[0] == UNTRUSTED and origin[1] and not self._hearsay.mentions(leaf.text):
+            return REFERRED, origin[1]
         if origin[0] not in (REFERRED, NOWHERE):
             return origin
         if single and (counted := self._given.counts(leaf.name, leaf.text)) is not None:
