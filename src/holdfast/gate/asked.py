@@ -22,6 +22,7 @@ from holdfast.gate.words import (
     JOINS,
     KNOWN,
     LEADS,
+    LIGHT,
     MAKES,
     NOT,
     NOUNS,
@@ -67,9 +68,11 @@ UNCLEAR: Final = "unclear"
 
 _DELEGATES: Final = re.compile(
     r"\b(?:do|perform|carry out|follow|complete|execute|handle|implement|work through|take care of"
-    r"|act on|go through)\b.{0,80}\b(?:asks?|asked|says?|said|tells?|told|wants?|instruct\w*|tasks?"
-    r"|actions?|steps?|runbook|playbook|to-?dos?|requests?|requested|checklist|procedure|guide"
-    r"|everything|whatever|described|specified|needed|necessary)\b"
+    r"|act on|sort out|see to|attend to|deal with|fulfill?)\b.{0,80}\b(?:asks?|asked|says?|said|tells?"
+    r"|told|wants?|instruct\w*|tasks?|actions?|steps?|runbook|playbook|to-?dos?|requests?|requested"
+    r"|checklist|procedure|guide|everything|whatever|things|items|points|described|specified|needed"
+    r"|necessary)\b"
+    r"|\bgo through\b.{0,40}\b(?:tasks?|steps?|to-?dos?|checklist|runbook)\b"
     r"|\bfollow\b.{0,80}\b(?:sequence|manual|instructions?|recipe|protocol|workflow|routine)\b"
     r"|\b(?:as|like|what|whatever)\b.{0,40}\b(?:instructed|described|specified|requested"
     r"|it says|they say|asks for|tells? you|is needed)\b"
@@ -157,6 +160,8 @@ def _is_understood(words: Sequence[str], names: set[str]) -> bool:
     for at, word in enumerate(words):
         leads = asks or words[at - 1] in JOINS
         asks = asks and word in POLITE
+        if leads and word in LIGHT:
+            return False  # may mean anything
         if not leads or known[at] or word in names or len(word) < _SHORTEST or not word.isalpha():
             continue
         after = words[at + 1] if at + 1 < len(words) else ""
