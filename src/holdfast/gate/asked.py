@@ -290,12 +290,14 @@ def is_unasked(
     return bool(families - _READING) or not others
 
 
-def own_words(wanted: set[str], name: str) -> list[str]:
-    """The words of a tool's name that say what it does, and that no person used."""
+def own_words(wanted: set[str], name: str) -> tuple[list[str], bool]:
+    """The words of a tool's name that say what it does and that no person used, in their forms;
+    and whether persons used none of them."""
     words = [word for word in families_of_tool(name)[1] if len(word) >= _SHORTEST]
-    used = [word for word in words if word not in STOP and not _reads(word)]
-    free = [word for word in used if f"={word}" not in wanted and f"={_stem(word)}" not in wanted]
-    return [form for word in free for form in (word, word + "s", _stem(word))]
+    words = [word for word in words if word not in STOP]
+    free = [word for word in words if f"={word}" not in wanted and f"={_stem(word)}" not in wanted]
+    forms = [form for word in free for form in (word, word + "s", _stem(word)) if not _reads(word)]
+    return forms, len(free) == len(words)
 
 
 def _named(word: str, wanted: set[str]) -> bool:

@@ -254,12 +254,16 @@ class Context:
         """Whether an action that is not asked for is surely not what persons want."""
         if is_unasked(self._asked, name, effect, kind):
             return True
-        words = own_words(self._asked, name)
-        return kind == "tool" and effect != "read" and any(
-            self._hearsay.joins(leaf.text, words)
-            for leaf in every
-            if leaf.decides and self.origin(leaf)[0] > PROGRAM
-        )
+        if kind != "tool" or effect == "read":
+            return False
+        # INVARIANT G39: what a stranger's text alone says, action and values, is no person's idea
+        deciding = [leaf for leaf in every if leaf.decides]
+        strange = [leaf.text for leaf in deciding if self.origin(leaf)[0] > PROGRAM]
+        words, none_said = own_words(self._asked, name)
+        if none_said and strange and len(strange) == len(deciding):
+            if all(map(self._hearsay.mentions, strange)):
+                return True
+        return any(self._hearsay.joins(text, words) for text in strange)
 
     def leaving(
         self, content: Sequence[str], linked: Sequence[str], clearance: str, effect: str
