@@ -24,7 +24,7 @@ _DIGITS: Final = re.compile(r"\d+")
 _LETTERS: Final = re.compile(r"[a-z]+")
 _PHONE: Final = re.compile(r"\+?[\d ()/.-]+")
 _PHONE_DIGITS: Final = 7
-_PLACE_WORDS: Final = 3
+_DISGUISED: Final = re.compile(r"[a-z][013578]+[a-z]|(?<![a-z0-9])[013578]+[a-z]{3}")
 _NAME_WORDS: Final = 6
 """A field of more words than this is a text, not a name."""
 
@@ -39,14 +39,14 @@ def kind_of(folded: str) -> str:
 
 
 def is_sink(folded: str) -> bool:
-    """Whether a folded value says where something goes: an address of any kind, a path, a number
-    to call, or a place with a number in it."""
+    """Whether a folded value says where something goes that cannot be called back, or that is easily
+    taken for another: an account, a link, a path, a number to call; a mail address whose host has
+    digits that stand for letters."""
+    if MAIL.fullmatch(folded):
+        return bool(_DISGUISED.search(folded.rpartition("@")[2]))
     if kind_of(folded) or MAIL.search(folded) or "://" in folded or path_of(folded):
         return True
-    digits = sum(map(str.isdigit, folded))
-    if _PHONE.fullmatch(folded) and digits >= _PHONE_DIGITS:
-        return True
-    return digits > 0 and "," in folded and len(folded.split()) >= _PLACE_WORDS
+    return bool(_PHONE.fullmatch(folded)) and sum(map(str.isdigit, folded)) >= _PHONE_DIGITS
 
 
 def shape_of(folded: str) -> str:
