@@ -144,7 +144,7 @@ class Context:
         given = Seen(args)
         every = leaves(args, tool)
         self._used.update(
-            leaf.name for leaf in every if leaf.decides and self.origin(leaf)[0] == PERSON
+            leaf.name for leaf in every if leaf.decides and self._said(leaf)
         )
         reads = effect == "read"
         ranks = [self._pointer(leaf) for leaf in every if leaf.decides or (reads and leaf.carries)]
@@ -292,6 +292,11 @@ class Context:
         }
 
     # ---- inside ------------------------------------------------------------------------------
+
+    def _said(self, leaf: Leaf) -> bool:
+        """Whether a person said a value of their own accord."""
+        rank, where = self.origin(leaf)
+        return rank == PERSON and where != "approved"
 
     def _pointer(self, leaf: Leaf) -> int:
         """How far a deciding value points for a person: what stands in a text that they pointed to
