@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from holdfast.gate.asked import ANYTHING, INSIDE, asked_in, is_asked, is_only_told, is_unasked, own_words, subject_of
 from holdfast.gate.content import Marked, new_links, secrets_in
-from holdfast.gate.deciding import Leaf, amount_of, is_address, leaves, name_words, target_of
+from holdfast.gate.deciding import Leaf, amount_of, is_address, is_prose, leaves, name_words, target_of
 from holdfast.gate.facts import ORIGINS
 from holdfast.gate.folding import plain, seen, squeezed
 from holdfast.gate.given import Given
@@ -241,6 +241,17 @@ class Context:
         folded = plain(text).strip()
         return squeezed(folded) in self._fields and not is_sink(folded)
 
+    def told(self, leaf: Leaf) -> Leaf:
+        """``leaf``, as content if it is a sentence of the agent's own."""
+        if (
+            leaf.decides
+            and is_prose(leaf.text)
+            and squeezed(plain(leaf.text)) not in self._fields
+            and not self._hearsay.mentions(leaf.text)
+        ):
+            return leaf._replace(decides=False, carries=True)
+        return leaf
+
     def asks(self, name: str, effect: str, kind: str, told: Mapping[str, Any]) -> bool:
         """Whether persons' words ask for this kind of action: to pass on a stranger's link or a
         credential (``told``, what `leaving` found) is one that they must name."""
@@ -463,6 +474,8 @@ def flow(
     """The facts of the group ``flow`` (`gate.facts.GROUPS`), all thirteen, by name: for
     ``Facts(**flow(...))``. ``name``, ``effect`` and ``kind`` are the proposal's."""
     every = leaves(args, tool)
+    if effect != "read" and tool.deciding is None:
+        every = list(map(context.told, every))
     worst: dict[str, Origin] = {}
     for leaf in every:
         if leaf.decides:
