@@ -30,7 +30,6 @@ from holdfast.gate.words import (
     POLITE,
     STOP,
     STRONG,
-    WEB,
 )
 
 _STEMS: Final[dict[str, frozenset[str]]] = {
@@ -257,10 +256,8 @@ def is_asked(wanted: set[str], spoke: bool, name: str, effect: str, kind: str) -
     """Whether an action is of a kind that persons' words ask for. Reading is part of whatever they
     ask for; a name of no known family must itself be among the words. ``spoke``: they said anything
     at all."""
-    if kind != "tool":
+    if kind != "tool" or effect == "read":
         return spoke
-    if effect == "read":
-        return spoke and ("web" in wanted or WEB.isdisjoint(families_of_tool(name)[1]))
     every, words = families_of_tool(name)
     families = every - _READING  # who asks to read asks for nothing that changes
     if ANYTHING in wanted or not wanted.isdisjoint(families):

@@ -252,9 +252,14 @@ class Context:
             return leaf._replace(decides=False, carries=True)
         return leaf
 
-    def asks(self, name: str, effect: str, kind: str, told: Mapping[str, Any]) -> bool:
-        """Whether persons' words ask for this kind of action: to pass on a stranger's link or a
-        credential (``told``, what `leaving` found) is one that they must name."""
+    def asks(
+        self, name: str, effect: str, kind: str, told: Mapping[str, Any], *, linked: bool
+    ) -> bool:
+        """Whether persons' words ask for this kind of action: to open a link (``linked``), to pass
+        on a stranger's link or a credential (``told``, what `leaving` found) is one that they must
+        name."""
+        if effect == "read" and linked and self._asked.isdisjoint(("web", ANYTHING)):
+            return False
         if told["new_links"] and self._asked.isdisjoint(("link", ANYTHING)):
             return False
         if told["secrets"] and self._asked.isdisjoint(("access", ANYTHING)):
@@ -496,7 +501,7 @@ def flow(
         "via": {arg: where for arg, (_, where) in worst.items() if where},
         "worst": ORIGINS[max(ranks)] if ranks else "",
         "grounded": sum(rank <= TRUSTED for rank in ranks) / len(ranks) if ranks else 1.0,
-        "asked": (asked := context.asks(name, effect, kind, told)),
+        "asked": (asked := context.asks(name, effect, kind, told, linked=bool(linked))),
         "unasked": not asked and context.unasked(name, effect, kind, every),
         **told,
     }

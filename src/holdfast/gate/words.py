@@ -239,10 +239,6 @@ PLACES: Final = frozenset(("inbox", "mailbox"))
 """Where things lie: who speaks of the letters means those in the inbox."""
 MAKES: Final = frozenset(("send", "create"))
 """Families of verbs that say only with their object what they do."""
-WEB: Final = frozenset(
-    "web webpage url urls site website http link links browser browse visit fetch crawl".split()
-)
-"""Words in names of tools that read from anywhere."""
 STRONG: Final = frozenset(("share", "lock", "delete", "send", "run"))
 """Families that say what they do also of what is of the family access."""
 ALIKE: Final[dict[str, tuple[str, ...]]] = {
