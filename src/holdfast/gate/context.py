@@ -70,7 +70,6 @@ class Context:
         "_read",
         "_spoke",
         "_tried",
-        "_used",
         "_written",
     )  # fmt: skip
 
@@ -85,7 +84,6 @@ class Context:
         self._keys: set[str] = set()
         self._kinds: set[str] = set()
         self._tried: set[str] = set()
-        self._used: set[str] = set()
         self._written: set[str] = set()
         self._read: Label | None = None
         self._spoke = False
@@ -143,9 +141,6 @@ class Context:
             return label
         given = Seen(args)
         every = leaves(args, tool)
-        self._used.update(
-            leaf.name for leaf in every if leaf.decides and self._said(leaf)
-        )
         reads = effect == "read"
         ranks = [self._pointer(leaf) for leaf in every if leaf.decides or (reads and leaf.carries)]
         pointers = [rank for rank in ranks if rank != NOWHERE]
@@ -212,9 +207,9 @@ class Context:
                 return UNTRUSTED, where
         return rank, where
 
-    def meant(self, leaf: Leaf, origin: Origin, *, single: bool) -> Origin:
+    def meant(self, leaf: Leaf, origin: Origin) -> Origin:
         """``origin`` of a value that decides what leaves the world, given what else a person said
-        of its kind. ``single``: it is all of its argument."""
+        of its kind, and what strangers say."""
         unsure = self.label.integrity == "untrusted"
         if unsure and ANYTHING not in self._asked and self._given.spares(leaf.text):
             return UNTRUSTED, origin[1]
@@ -222,10 +217,6 @@ class Context:
             return REFERRED, origin[1]
         if origin[0] not in (REFERRED, NOWHERE):
             return origin
-        if single and (counted := self._given.counts(leaf.name, leaf.text)) is not None:
-            if counted:
-                return PERSON, "start"
-            return (UNTRUSTED, origin[1]) if unsure and ANYTHING not in self._asked else origin
         if unsure and self._replaced(leaf, origin):
             return UNTRUSTED, origin[1]
         if self._hearsay.mentions(leaf.text):
@@ -309,11 +300,6 @@ class Context:
 
     # ---- inside ------------------------------------------------------------------------------
 
-    def _said(self, leaf: Leaf) -> bool:
-        """Whether a person said a value of their own accord."""
-        rank, where = self.origin(leaf)
-        return rank == PERSON and where != "approved"
-
     def _pointer(self, leaf: Leaf) -> int:
         """How far a deciding value points for a person: what stands in a text that they pointed to
         does not point on, but a field does."""
@@ -358,21 +344,16 @@ class Context:
             return True
         if INSIDE in self._asked:
             return False
-        if isinstance(leaf.value, int | float) and self._given.pays_others(leaf.name):
-            return True
         if made:
-            return bool(shape := shape_of(folded)) and shape in self._kinds
+            return False
         if kind in ("mail", "account"):
-            others = kind == "mail" and self._given.names_others(folded)
-            return others or any(one == kind for one, _ in self._field_kinds)
+            return any(one == kind for one, _ in self._field_kinds)
         if kind == "link":
             return (
                 "link" not in self._asked
                 and self._origins.find(host_of(link_of(folded)))[0] > TRUSTED
             )
-        named = leaf.name in self._used or (
-            leaf.name in self._keys and LABELS.isdisjoint(name_words(leaf.name))
-        )
+        named = leaf.name in self._keys and LABELS.isdisjoint(name_words(leaf.name))
         return named and isinstance(leaf.value, str)
 
     def _read_fields(self, where: str, value: Any, given: Seen, unchosen: bool) -> None:
@@ -486,8 +467,7 @@ def flow(
         if leaf.decides:
             origin = context.origin(leaf)
             if effect != "read":
-                single = not isinstance(args.get(leaf.arg), list | tuple | Mapping)
-                origin = context.meant(leaf, origin, single=single)
+                origin = context.meant(leaf, origin)
             if leaf.arg not in worst or origin[0] > worst[leaf.arg][0]:
                 worst[leaf.arg] = origin
     ranks = [rank for rank, _ in worst.values()]

@@ -77,7 +77,6 @@ HOW: Final = frozenset(
 """Arguments of these names say how, not what: neither deciding nor content, unless an address."""
 
 AMOUNT: Final = ("amount", "price", "total", "sum", "cost", "fee", "budget", "quantity", "qty")
-AMOUNTS: Final = frozenset((*AMOUNT, "euros", "betrag", "bedrag", "importe", "montant", "importo"))
 """Arguments of these names say how much money, or of what."""
 TARGET: Final = (
     "recipient", "recipients", "to", "target", "payee", "beneficiary", "iban", "account",
