@@ -19,7 +19,7 @@ from holdfast.gate.folding import plain, seen, squeezed
 from holdfast.gate.given import Given
 from holdfast.gate.hearsay import Hearsay, is_small, numerals_in
 from holdfast.gate.labels import CONFIDENTIALITY, PLAIN, Label, join, leaks
-from holdfast.gate.naming import fields_in, is_sink, keys_in, kind_of, named_ids, shape_of
+from holdfast.gate.naming import fields_in, is_sink, keys_in, kind_of, names_beside, named_ids, shape_of
 from holdfast.gate.origins import (
     NOWHERE,
     PERSON,
@@ -59,6 +59,7 @@ class Context:
 
     __slots__ = (
         "_asked",
+        "_beside",
         "_field_kinds",
         "_fields",
         "_given",
@@ -77,6 +78,7 @@ class Context:
         self._origins = Origins()
         self._marked = Marked()
         self._asked: set[str] = set()
+        self._beside: dict[str, set[str]] = {}
         self._field_kinds: set[tuple[str, str]] = set()
         self._fields: set[str] = set()
         self._given = Given()
@@ -209,35 +211,41 @@ class Context:
 
     def meant(self, leaf: Leaf, origin: Origin) -> Origin:
         """``origin`` of a value that decides what leaves the world, given what else a person said
-        of its kind, and what strangers say."""
+        of its kind."""
         unsure = self.label.integrity == "untrusted"
         if unsure and ANYTHING not in self._asked and self._given.spares(leaf.text):
             return UNTRUSTED, origin[1]
-        if origin[0] == UNTRUSTED and origin[1] and not self._hearsay.mentions(leaf.text):
-            return REFERRED, origin[1]
         if origin[0] not in (REFERRED, NOWHERE):
             return origin
-        if unsure and self._replaced(leaf, origin):
-            return UNTRUSTED, origin[1]
+        return (UNTRUSTED, origin[1]) if unsure and self._replaced(leaf, origin) else origin
+
+    def hears(self, leaf: Leaf, rank: int) -> bool:
+        """Whether a deciding value of this origin is hearsay, or at least not a field of a record
+        that no text speaks of."""
+        if rank <= TRUSTED:
+            return False
+        # INVARIANT G40: who speaks of a record by any of its names speaks of all its fields
         if self._hearsay.mentions(leaf.text):
-            return REFERRED, origin[1]
-        if origin[0] == REFERRED and self._stands_alone(leaf.text):
-            return TRUSTED, origin[1]
-        if origin[0] == NOWHERE and is_small(leaf.value):
-            return PROGRAM, ""
-        return origin
+            return True
+        return not (rank == NOWHERE and is_small(leaf.value)) and not self._stands_alone(leaf.text)
 
     def _stands_alone(self, text: str) -> bool:
-        """Whether a value is a whole field of what a person pointed to, and no address."""
-        folded = plain(text).strip()
-        return squeezed(folded) in self._fields and not is_sink(folded)
+        """Whether a value is a whole field of a record, and says no place that is hard to check."""
+        if not self._is_field(text) or is_sink(plain(text).strip()):
+            return False
+        beside = self._beside.get(squeezed(plain(text).strip()), set())
+        many = len(beside) >= limits.FLOW_NAMES_BESIDE
+        return not many and not any(map(self._hearsay.mentions, beside))
+
+    def _is_field(self, text: str) -> bool:
+        return squeezed(plain(text).strip()) in self._fields
 
     def told(self, leaf: Leaf) -> Leaf:
         """``leaf``, as content if it is a sentence of the agent's own."""
         if (
             leaf.decides
             and is_prose(leaf.text)
-            and squeezed(plain(leaf.text)) not in self._fields
+            and not self._is_field(leaf.text)
             and not self._hearsay.mentions(leaf.text)
         ):
             return leaf._replace(decides=False, carries=True)
@@ -367,6 +375,10 @@ class Context:
                 (kind, where) for one in folded if len(one) > 7 and (kind := kind_of(one))
             )
             self._keys.update(keys_in(value))
+            for field, names in names_beside(value):
+                known = self._beside.setdefault(field, set())
+                if len(known) < limits.FLOW_NAMES_BESIDE:
+                    known.update(names)
         if unchosen:
             # nobody chose what it shows, but fields do not say what to do either
             self._origins.add(Seen(fields, small=True).atoms - given.atoms, REFERRED, where)
@@ -457,17 +469,19 @@ def _is_narrow(value: Any) -> bool:
 def flow(
     context: Context, args: Mapping[str, Any], tool: ToolFacts, name: str, effect: str, kind: str
 ) -> dict[str, Any]:
-    """The facts of the group ``flow`` (`gate.facts.GROUPS`), all thirteen, by name: for
+    """The facts of the group ``flow`` (`gate.facts.GROUPS`), all fourteen, by name: for
     ``Facts(**flow(...))``. ``name``, ``effect`` and ``kind`` are the proposal's."""
     every = leaves(args, tool)
     if effect != "read" and tool.deciding is None:
         every = list(map(context.told, every))
     worst: dict[str, Origin] = {}
+    hearsay = False
     for leaf in every:
         if leaf.decides:
             origin = context.origin(leaf)
             if effect != "read":
                 origin = context.meant(leaf, origin)
+            hearsay = hearsay or context.hears(leaf, origin[0])
             if leaf.arg not in worst or origin[0] > worst[leaf.arg][0]:
                 worst[leaf.arg] = origin
     ranks = [rank for rank, _ in worst.values()]
@@ -481,6 +495,7 @@ def flow(
         "via": {arg: where for arg, (_, where) in worst.items() if where},
         "worst": ORIGINS[max(ranks)] if ranks else "",
         "grounded": sum(rank <= TRUSTED for rank in ranks) / len(ranks) if ranks else 1.0,
+        "hearsay": hearsay,
         "asked": (asked := context.asks(name, effect, kind, told, linked=bool(linked))),
         "unasked": not asked and context.unasked(name, effect, kind, every),
         **told,

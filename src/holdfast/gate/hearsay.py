@@ -39,9 +39,11 @@ class Hearsay:
         self._cut = self._cut or not whole or len(self._said) > limits.FLOW_CONTEXT_ENTRIES
         if self._cut:
             return
+        # a result that is one text mentions also what it only consists of
+        alone = "\n" if isinstance(value, str) else ""
         for line in plain(text).split("\n"):
-            if " " in (line := line.strip()):
-                self._take(_tokens(line), hash(squeezed(line)))
+            if alone or " " in (line := line.strip()):
+                self._take(_tokens(line), hash(alone + squeezed(line)))
         for words in hidden:
             self._take(words, _HIDDEN)
 

@@ -25,6 +25,10 @@ _LETTERS: Final = re.compile(r"[a-z]+")
 _PHONE: Final = re.compile(r"\+?[\d ()/.-]+")
 _PHONE_DIGITS: Final = 7
 _DISGUISED: Final = re.compile(r"[a-z][013578]+[a-z]|(?<![a-z0-9])[013578]+[a-z]{3}")
+_NAME: Final = re.compile(r"[^\W\d_]{3}")
+_NAME_CHARS: Final = 5
+_NAMES: Final = 6
+"""Fields of one record that are taken for its names."""
 _NAME_WORDS: Final = 6
 """A field of more words than this is a text, not a name."""
 
@@ -64,6 +68,19 @@ def fields_in(value: Any) -> Iterator[str]:
         for text in (_text(item) for _, item in one):
             if text and "\n" not in text and len(text.split()) <= _NAME_WORDS:
                 yield text[: limits.FLOW_LINE_CHARS]
+
+
+def names_beside(value: Any) -> Iterator[tuple[str, list[str]]]:
+    """Each short field of every record in ``value``, squeezed, and what the record calls itself:
+    its other short fields with letters."""
+    if scalar_text(value) is not None:
+        return
+    for one in _walk(value):
+        texts = [text for key, item in one if key and (text := _text(item))]
+        short = [text for text in texts if "\n" not in text and len(text.split()) <= _NAME_WORDS]
+        names = [text for text in short if len(text) >= _NAME_CHARS and _NAME.search(text)]
+        for text in short:
+            yield squeezed(plain(text)), [name for name in names[:_NAMES] if name != text]
 
 
 def keys_in(value: Any) -> set[str]:

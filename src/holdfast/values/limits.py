@@ -316,6 +316,8 @@ FLOW_CONTEXT_ENTRIES = 2_000_000
 """Values remembered for one run, about 200 MB at most; beyond, as above."""
 FLOW_HEARSAY_TEXTS = 8
 """Texts remembered for each word that they mention: a word that more mention is a common one."""
+FLOW_NAMES_BESIDE = 64
+"""Names of the records that hold a value: one that more records hold tells none of them apart."""
 FLOW_NARROW_CHARS = 7
 """Digits before the point of a number that a child may bring down from what it read: sums of money
 and counts have no more; accounts, telephone numbers and ids mostly do."""
