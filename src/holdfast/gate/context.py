@@ -17,7 +17,7 @@ from holdfast.gate.deciding import Leaf, amount_of, is_address, is_prose, leaves
 from holdfast.gate.facts import ORIGINS
 from holdfast.gate.folding import plain, seen, squeezed
 from holdfast.gate.given import Given
-from holdfast.gate.hearsay import Hearsay, is_small, numerals_in
+from holdfast.gate.hearsay import Hearsay, is_count, numerals_in
 from holdfast.gate.labels import CONFIDENTIALITY, PLAIN, Label, join, leaks
 from holdfast.gate.naming import fields_in, is_sink, keys_in, kind_of, names_beside, named_ids, shape_of
 from holdfast.gate.origins import (
@@ -227,7 +227,7 @@ class Context:
         # INVARIANT G40: who speaks of a record by any of its names speaks of all its fields
         if self._hearsay.mentions(leaf.text):
             return True
-        return not (rank == NOWHERE and is_small(leaf.value)) and not self._stands_alone(leaf.text)
+        return not (rank == NOWHERE and is_count(leaf.value)) and not self._stands_alone(leaf.text)
 
     def _stands_alone(self, text: str) -> bool:
         """Whether a value is a whole field of a record, and says no place that is hard to check."""
@@ -495,7 +495,7 @@ def flow(
         "via": {arg: where for arg, (_, where) in worst.items() if where},
         "worst": ORIGINS[max(ranks)] if ranks else "",
         "grounded": sum(rank <= TRUSTED for rank in ranks) / len(ranks) if ranks else 1.0,
-        "hearsay": hearsay,
+        "recorded": not hearsay and any(rank > TRUSTED for rank in ranks),
         "asked": (asked := context.asks(name, effect, kind, told, linked=bool(linked))),
         "unasked": not asked and context.unasked(name, effect, kind, every),
         **told,

@@ -18,9 +18,8 @@ from holdfast.gate.words import NUMERALS, STOP
 from holdfast.values import limits
 
 _EDGES: Final = ".,:;!?*()[]{}<>\"'`#"
-_SMALL: Final = 100
-_HIDDEN: Final = 0
-"""Stands for all texts that were encoded."""
+_HIDDEN: Final = -1
+"""Stands for all texts that were encoded; no text has this hash."""
 
 
 class Hearsay:
@@ -89,9 +88,10 @@ def _tokens(text: str) -> Iterator[str]:
             yield from readings(word) or (NUMERALS.get(word, word),)
 
 
-def is_small(value: Any) -> bool:
-    """Whether a value is a whole number of up to two digits: how many, not which or where."""
-    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < _SMALL
+def is_count(value: Any) -> bool:
+    """Whether a value is a number with no room for an account: how much, not where."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and abs(value) < 10**limits.FLOW_NARROW_CHARS
 
 
 def numerals_in(texts: Iterable[str]) -> set[str]:

@@ -207,7 +207,7 @@ JOINS: Final = frozenset("and then also , und dann et puis y e poi en depois ens
 """Words after which a request goes on with another verb, or a list with another thing."""
 LIGHT: Final = frozenset(
     """
-    get take make do put set give bring have let sort arrange handle hol hole nimm mach mache tu setz
+    get take make do put set give bring have let move sort arrange handle hol hole nimm mach mache tu setz
     setze gib bring bringe lass prends fais mets donne haz pon da dale toma prendi fai metti dai faz
     poe pega doe geef neem zet
     """.split()
