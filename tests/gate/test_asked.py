@@ -83,7 +83,7 @@ def test_opening_a_link_is_asked_for_by_words_of_the_web_whatever_the_tool_is_ca
 @pytest.mark.parametrize(
     ("words", "tool", "expected"),
     [("Summarise my mails", "frobnicate", True), ("Send a mail to Bob", "delete_file", True),
-     ("Send a mail to Bob", "frobnicate", False), ("Zorgle the mails and send them", "expel", False),
+     ("Send a mail to Bob", "frobnicate", False), ("Zorgle it and send them", "expel", False),
      ("Get me what is cheapest", "checkout", False), ("Set that up for Ann", "grant", False),
      ("Kirjoita Annalle heti", "delete_file", False), ("Send a mail to Bob", "send_mail", False),
      ("What is new?", "delete_file", True), ("Tell Ann and Bob the news", "delete_file", True)],

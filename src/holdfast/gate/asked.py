@@ -67,10 +67,10 @@ UNCLEAR: Final = "unclear"
 
 _DELEGATES: Final = re.compile(
     r"\b(?:do|perform|carry out|follow|complete|execute|handle|implement|work through|take care of"
-    r"|act on|sort out|see to|attend to|deal with|fulfill?)\b.{0,80}\b(?:asks?|asked|says?|said|tells?"
-    r"|told|wants?|instruct\w*|tasks?|actions?|steps?|runbook|playbook|to-?dos?|requests?|requested"
-    r"|checklist|procedure|guide|everything|whatever|things|items|points|described|specified|needed"
-    r"|necessary)\b"
+    r"|act on|sort out|see to|attend to|deal with|fulfill?)\b.{0,80}\b(?:asks?|asked|says?|said"
+    r"|tells?|told|wants?|instruct\w*|tasks?|actions?|steps?|runbook|playbook|to-?dos?|requests?"
+    r"|requested|checklist|procedure|guide|everything|whatever|things|items|points|described"
+    r"|specified|needed|necessary)\b"
     r"|\bgo through\b.{0,40}\b(?:tasks?|steps?|to-?dos?|checklist|runbook)\b"
     r"|\bfollow\b.{0,80}\b(?:sequence|manual|instructions?|recipe|protocol|workflow|routine)\b"
     r"|\b(?:as|like|what|whatever)\b.{0,40}\b(?:instructed|described|specified|requested"
@@ -272,9 +272,7 @@ def is_asked(wanted: set[str], spoke: bool, name: str, effect: str, kind: str) -
     return any(_named(word, wanted) for word in unknown if len(word) > _SHORTEST)
 
 
-def is_unasked(
-    wanted: set[str], name: str, effect: str, kind: str
-) -> bool:
+def is_unasked(wanted: set[str], name: str, effect: str, kind: str) -> bool:
     """Whether an action that is not asked for is surely not meant: all verbs of the persons' words
     are known and ask for others."""
     if kind != "tool" or effect == "read":

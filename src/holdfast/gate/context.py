@@ -11,15 +11,24 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from holdfast.gate.asked import ANYTHING, INSIDE, asked_in, is_asked, is_only_told, is_unasked, own_words, subject_of
+from holdfast.gate.asked import (
+    ANYTHING,
+    INSIDE,
+    asked_in,
+    is_asked,
+    is_only_told,
+    is_unasked,
+    own_words,
+    subject_of,
+)
 from holdfast.gate.content import Marked, new_links, secrets_in
-from holdfast.gate.deciding import Leaf, amount_of, is_address, is_prose, leaves, name_words, target_of
+from holdfast.gate.deciding import Leaf, amount_of, is_address, leaves, name_words, target_of
 from holdfast.gate.facts import ORIGINS
-from holdfast.gate.folding import plain, seen, squeezed
+from holdfast.gate.folding import plain, seen
 from holdfast.gate.given import Given
-from holdfast.gate.hearsay import Hearsay, is_count, numerals_in
+from holdfast.gate.hearsay import numerals_in
 from holdfast.gate.labels import CONFIDENTIALITY, PLAIN, Label, join, leaks
-from holdfast.gate.naming import fields_in, is_sink, keys_in, kind_of, names_beside, named_ids, shape_of
+from holdfast.gate.naming import kind_of, named_ids, shape_of
 from holdfast.gate.origins import (
     NOWHERE,
     PERSON,
@@ -30,6 +39,7 @@ from holdfast.gate.origins import (
     Origin,
     Origins,
 )
+from holdfast.gate.records import Records
 from holdfast.gate.tools import UNKNOWN_TOOL, ToolFacts
 from holdfast.gate.values_in import Forms, Seen, atoms, host_of, link_of
 from holdfast.gate.words import LABELS, STOP
@@ -59,12 +69,7 @@ class Context:
 
     __slots__ = (
         "_asked",
-        "_beside",
-        "_field_kinds",
-        "_fields",
         "_given",
-        "_hearsay",
-        "_keys",
         "_kinds",
         "_marked",
         "_origins",
@@ -72,22 +77,19 @@ class Context:
         "_spoke",
         "_tried",
         "_written",
+        "records",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self._origins = Origins()
         self._marked = Marked()
         self._asked: set[str] = set()
-        self._beside: dict[str, set[str]] = {}
-        self._field_kinds: set[tuple[str, str]] = set()
-        self._fields: set[str] = set()
         self._given = Given()
-        self._hearsay = Hearsay()
-        self._keys: set[str] = set()
         self._kinds: set[str] = set()
         self._tried: set[str] = set()
         self._written: set[str] = set()
         self._read: Label | None = None
+        self.records = Records()
         self._spoke = False
 
     @property
@@ -166,8 +168,13 @@ class Context:
             found.atoms -= self._written
         self._add(where, found, rank, label)
         if rank > TRUSTED:
-            self._hearsay.add(value, found.words[1:])
-            self._read_fields(where, value, given, rank == UNTRUSTED and reads and not pointers)
+            fields = self.records.add(where, value, found.words[1:])
+            if rank == UNTRUSTED and reads and not pointers:
+                # nobody chose what it shows, but fields do not say what to do either
+                self._origins.add(Seen(fields, small=True).atoms - given.atoms, REFERRED, where)
+            ids = named_ids(value, lambda word: self._origins.find(word)[0] == PERSON)
+            # what an argument brought in does not get better here either (G27)
+            self._origins.add(ids - given.atoms - self._written, TRUSTED, where)
         return label
 
     def narrow(self, where: str, value: Any, label: Label) -> Label:
@@ -219,38 +226,6 @@ class Context:
             return origin
         return (UNTRUSTED, origin[1]) if unsure and self._replaced(leaf, origin) else origin
 
-    def hears(self, leaf: Leaf, rank: int) -> bool:
-        """Whether a deciding value of this origin is hearsay, or at least not a field of a record
-        that no text speaks of."""
-        if rank <= TRUSTED:
-            return False
-        # INVARIANT G40: who speaks of a record by any of its names speaks of all its fields
-        if self._hearsay.mentions(leaf.text):
-            return True
-        return not (rank == NOWHERE and is_count(leaf.value)) and not self._stands_alone(leaf.text)
-
-    def _stands_alone(self, text: str) -> bool:
-        """Whether a value is a whole field of a record, and says no place that is hard to check."""
-        if not self._is_field(text) or is_sink(plain(text).strip()):
-            return False
-        beside = self._beside.get(squeezed(plain(text).strip()), set())
-        many = len(beside) >= limits.FLOW_NAMES_BESIDE
-        return not many and not any(map(self._hearsay.mentions, beside))
-
-    def _is_field(self, text: str) -> bool:
-        return squeezed(plain(text).strip()) in self._fields
-
-    def told(self, leaf: Leaf) -> Leaf:
-        """``leaf``, as content if it is a sentence of the agent's own."""
-        if (
-            leaf.decides
-            and is_prose(leaf.text)
-            and not self._is_field(leaf.text)
-            and not self._hearsay.mentions(leaf.text)
-        ):
-            return leaf._replace(decides=False, carries=True)
-        return leaf
-
     def asks(
         self, name: str, effect: str, kind: str, told: Mapping[str, Any], *, linked: bool
     ) -> bool:
@@ -275,10 +250,10 @@ class Context:
         deciding = [leaf for leaf in every if leaf.decides]
         strange = [leaf.text for leaf in deciding if self.origin(leaf)[0] > PROGRAM]
         words, none_said = own_words(self._asked, name)
-        if none_said and strange and len(strange) == len(deciding):
-            if all(map(self._hearsay.mentions, strange)):
-                return True
-        return any(self._hearsay.joins(text, words) for text in strange)
+        alone = none_said and strange and len(strange) == len(deciding)
+        if alone and all(map(self.records.hearsay.mentions, strange)):
+            return True
+        return any(self.records.hearsay.joins(text, words) for text in strange)
 
     def leaving(
         self, content: Sequence[str], linked: Sequence[str], clearance: str, effect: str
@@ -315,7 +290,7 @@ class Context:
         if rank != REFERRED:
             return rank
         named = INSIDE in self._asked and leaf.text.replace(" ", "").isalpha()
-        if not named and squeezed(plain(leaf.text)) not in self._fields:
+        if not named and not self.records.hold(plain(leaf.text)):
             return UNTRUSTED
         return rank
 
@@ -334,7 +309,7 @@ class Context:
             return False
         folded = plain(text).strip()
         kind = kind_of(folded) or shape_of(folded)
-        return bool(kind) and kind in self._kinds and squeezed(folded) not in self._fields
+        return bool(kind) and kind in self._kinds and not self.records.hold(folded)
 
     def _replaced(self, leaf: Leaf, origin: Origin) -> bool:
         """Whether a value stands where a person gave, or a record has in a field, another one."""
@@ -345,46 +320,24 @@ class Context:
         if self._given.excludes(leaf.name, leaf.text, made=made):
             return True
         folded = plain(leaf.text).strip()
-        if squeezed(folded) in self._fields:
+        if self.records.hold(folded):
             return False
         kind = kind_of(folded)
-        if kind == "account" and (kind, origin[1]) in self._field_kinds:
+        if kind == "account" and (kind, origin[1]) in self.records.kinds:
             return True
         if INSIDE in self._asked:
             return False
         if made:
             return False
         if kind in ("mail", "account"):
-            return any(one == kind for one, _ in self._field_kinds)
+            return any(one == kind for one, _ in self.records.kinds)
         if kind == "link":
             return (
                 "link" not in self._asked
                 and self._origins.find(host_of(link_of(folded)))[0] > TRUSTED
             )
-        named = leaf.name in self._keys and LABELS.isdisjoint(name_words(leaf.name))
+        named = leaf.name in self.records.keys and LABELS.isdisjoint(name_words(leaf.name))
         return named and isinstance(leaf.value, str)
-
-    def _read_fields(self, where: str, value: Any, given: Seen, unchosen: bool) -> None:
-        """Take up the fields of a result: which values stand alone, and which ids a person named.
-        ``unchosen``: it was read without saying what."""
-        fields = list(fields_in(value))
-        if len(self._fields) < limits.FLOW_CONTEXT_ENTRIES:
-            folded = [plain(one) for one in fields]
-            self._fields.update(map(squeezed, folded))
-            self._field_kinds.update(
-                (kind, where) for one in folded if len(one) > 7 and (kind := kind_of(one))
-            )
-            self._keys.update(keys_in(value))
-            for field, names in names_beside(value):
-                known = self._beside.setdefault(field, set())
-                if len(known) < limits.FLOW_NAMES_BESIDE:
-                    known.update(names)
-        if unchosen:
-            # nobody chose what it shows, but fields do not say what to do either
-            self._origins.add(Seen(fields, small=True).atoms - given.atoms, REFERRED, where)
-        ids = named_ids(value, lambda word: self._origins.find(word)[0] == PERSON)
-        # what an argument brought in does not get better here either (G27)
-        self._origins.add(ids - given.atoms - self._written, TRUSTED, where)
 
     def _add(self, where: str, found: Seen, rank: int, label: Label) -> None:
         self._origins.add(found.atoms, rank, where)
@@ -473,15 +426,15 @@ def flow(
     ``Facts(**flow(...))``. ``name``, ``effect`` and ``kind`` are the proposal's."""
     every = leaves(args, tool)
     if effect != "read" and tool.deciding is None:
-        every = list(map(context.told, every))
+        every = list(map(context.records.told, every))
     worst: dict[str, Origin] = {}
-    hearsay = False
+    known = True
     for leaf in every:
         if leaf.decides:
             origin = context.origin(leaf)
             if effect != "read":
                 origin = context.meant(leaf, origin)
-            hearsay = hearsay or context.hears(leaf, origin[0])
+            known = known and context.records.know(leaf, origin[0])
             if leaf.arg not in worst or origin[0] > worst[leaf.arg][0]:
                 worst[leaf.arg] = origin
     ranks = [rank for rank, _ in worst.values()]
@@ -495,7 +448,7 @@ def flow(
         "via": {arg: where for arg, (_, where) in worst.items() if where},
         "worst": ORIGINS[max(ranks)] if ranks else "",
         "grounded": sum(rank <= TRUSTED for rank in ranks) / len(ranks) if ranks else 1.0,
-        "recorded": not hearsay and any(rank > TRUSTED for rank in ranks),
+        "recorded": known and any(rank > TRUSTED for rank in ranks),
         "asked": (asked := context.asks(name, effect, kind, told, linked=bool(linked))),
         "unasked": not asked and context.unasked(name, effect, kind, every),
         **told,

@@ -38,8 +38,8 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     deciding argument), ``worst`` (the worst origin, "" without deciding arguments), ``grounded``
     (share of deciding arguments that come from person, program or trusted results), ``recorded``
     (some come from elsewhere, and each of these is a field of a record that no stranger's text
-    speaks of), ``asked`` (the person's words ask for this kind of action), ``unasked`` (they surely do not;
-    neither holds where their words are not understood), ``carries`` (confidentiality of what
+    speaks of), ``asked`` (the person's words ask for this kind of action), ``unasked`` (they surely
+    do not; neither holds where they are not understood), ``carries`` (confidentiality of what
     content arguments carry), ``clearance`` (what the place where it goes may see), ``leaks`` (it
     may not see that), ``new_links`` (links in the content that only untrusted results or nobody
     named), ``secrets`` (things in the content that look like credentials).
@@ -96,8 +96,8 @@ GROUPS: Final[dict[str, tuple[str, ...]]] = {
         "refused_like", "schema_changed", "harm",
     ),
     "flow": (
-        "integrity", "confidentiality", "origin", "via", "worst", "grounded", "recorded", "asked", "unasked",
-        "carries", "clearance", "leaks", "new_links", "secrets",
+        "integrity", "confidentiality", "origin", "via", "worst", "grounded", "recorded", "asked",
+        "unasked", "carries", "clearance", "leaks", "new_links", "secrets",
     ),
     "agent": ("registered", "autonomy", "pending"),
 }  # fmt: skip

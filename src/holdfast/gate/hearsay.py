@@ -73,7 +73,7 @@ class Hearsay:
     def _take(self, words: Iterable[str], source: int) -> None:
         for word in words:
             found = self._said.setdefault(word, set())
-            if len(found) < limits.FLOW_HEARSAY_TEXTS:
+            if len(found) < limits.FLOW_HEARSAY_ENTRIES:
                 found.add(source)
 
 

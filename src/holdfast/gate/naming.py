@@ -43,9 +43,8 @@ def kind_of(folded: str) -> str:
 
 
 def is_sink(folded: str) -> bool:
-    """Whether a folded value says where something goes that cannot be called back, or that is easily
-    taken for another: an account, a link, a path, a number to call; a mail address whose host has
-    digits that stand for letters."""
+    """Whether a folded value says where something goes and is hard to check: an account, a link, a
+    path, a number to call, a mail address whose host has digits that stand for letters."""
     if MAIL.fullmatch(folded):
         return bool(_DISGUISED.search(folded.rpartition("@")[2]))
     if kind_of(folded) or MAIL.search(folded) or "://" in folded or path_of(folded):

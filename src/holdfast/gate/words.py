@@ -207,9 +207,9 @@ JOINS: Final = frozenset("and then also , und dann et puis y e poi en depois ens
 """Words after which a request goes on with another verb, or a list with another thing."""
 LIGHT: Final = frozenset(
     """
-    get take make do put set give bring have let move sort arrange handle hol hole nimm mach mache tu setz
-    setze gib bring bringe lass prends fais mets donne haz pon da dale toma prendi fai metti dai faz
-    poe pega doe geef neem zet
+    get take make do put set give bring have let move sort arrange handle hol hole nimm mach mache
+    tu setz setze gib bring bringe lass prends fais mets donne haz pon da dale toma prendi fai
+    metti dai faz poe pega doe geef neem zet
     """.split()
 )
 """Verbs that say only with the rest of the sentence what is meant."""

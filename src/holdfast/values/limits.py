@@ -314,9 +314,9 @@ FLOW_DECODE_LEVELS = 4
 """Encodings inside encodings that are undone: people use one, hiding uses two or three."""
 FLOW_CONTEXT_ENTRIES = 2_000_000
 """Values remembered for one run, about 200 MB at most; beyond, as above."""
-FLOW_HEARSAY_TEXTS = 8
+FLOW_HEARSAY_ENTRIES = 8
 """Texts remembered for each word that they mention: a word that more mention is a common one."""
-FLOW_NAMES_BESIDE = 64
+FLOW_BESIDE_ENTRIES = 64
 """Names of the records that hold a value: one that more records hold tells none of them apart."""
 FLOW_NARROW_CHARS = 7
 """Digits before the point of a number that a child may bring down from what it read: sums of money
