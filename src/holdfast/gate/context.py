@@ -434,7 +434,7 @@ def flow(
             origin = context.origin(leaf)
             if effect != "read":
                 origin = context.meant(leaf, origin)
-            known = known and context.records.know(leaf, origin[0])
+                known = known and context.records.know(leaf, origin[0])
             if leaf.arg not in worst or origin[0] > worst[leaf.arg][0]:
                 worst[leaf.arg] = origin
     ranks = [rank for rank, _ in worst.values()]
@@ -448,7 +448,7 @@ def flow(
         "via": {arg: where for arg, (_, where) in worst.items() if where},
         "worst": ORIGINS[max(ranks)] if ranks else "",
         "grounded": sum(rank <= TRUSTED for rank in ranks) / len(ranks) if ranks else 1.0,
-        "recorded": known and any(rank > TRUSTED for rank in ranks),
+        "recorded": known and effect != "read" and any(rank > TRUSTED for rank in ranks),
         "asked": (asked := context.asks(name, effect, kind, told, linked=bool(linked))),
         "unasked": not asked and context.unasked(name, effect, kind, every),
         **told,

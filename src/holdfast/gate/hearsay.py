@@ -25,26 +25,33 @@ _HIDDEN: Final = -1
 class Hearsay:
     """The words that strangers' texts mention, and which texts do, each by its hash."""
 
-    __slots__ = ("_cut", "_said")
+    __slots__ = ("_cut", "_lines", "_said")
 
     def __init__(self) -> None:
         self._said: dict[str, set[int]] = {}
         self._cut = False
+        self._lines: set[int] = set()
 
     def add(self, value: Any, hidden: Iterable[Sequence[str]]) -> None:
         """Take up a result. ``hidden``: the words of what was encoded in it."""
         # INVARIANT G38: what was not looked at to its end may have mentioned anything
         text, whole = texts_in(value)
-        self._cut = self._cut or not whole or len(self._said) > limits.FLOW_CONTEXT_ENTRIES
+        self._cut = self._cut or not whole or self._many()
         if self._cut:
             return
         # a result that is one text mentions also what it only consists of
         alone = "\n" if isinstance(value, str) else ""
         for line in plain(text).split("\n"):
-            if alone or " " in (line := line.strip()):
-                self._take(_tokens(line), hash(alone + squeezed(line)))
+            if alone or " " in line.strip():
+                source = hash(alone + squeezed(line))
+                if source not in self._lines:
+                    self._lines.add(source)
+                    self._take(_tokens(line), source)
         for words in hidden:
             self._take(words, _HIDDEN)
+
+    def _many(self) -> bool:
+        return len(self._said) + len(self._lines) > limits.FLOW_CONTEXT_ENTRIES
 
     def mentions(self, text: str) -> bool:
         """Whether all words of a value stand in texts that say more than this value."""
@@ -71,9 +78,12 @@ class Hearsay:
         return found
 
     def _take(self, words: Iterable[str], source: int) -> None:
+        said, most = self._said, limits.FLOW_HEARSAY_ENTRIES
         for word in words:
-            found = self._said.setdefault(word, set())
-            if len(found) < limits.FLOW_HEARSAY_ENTRIES:
+            found = said.get(word)
+            if found is None:
+                said[word] = {source}
+            elif len(found) < most:
                 found.add(source)
 
 
@@ -83,9 +93,14 @@ _NOWHERE: Final[set[int]] = set()
 def _tokens(text: str) -> Iterator[str]:
     """The words of a folded text; numbers in one spelling."""
     for token in text.split():
+        if token.isalpha():
+            yield NUMERALS.get(token, token)
+            continue
         word = token.strip(_EDGES)
-        if word:
-            yield from readings(word) or (NUMERALS.get(word, word),)
+        if word[:1].isdecimal():
+            yield from readings(word) or (word,)
+        elif word:
+            yield NUMERALS.get(word, word)
 
 
 def is_count(value: Any) -> bool:

@@ -78,8 +78,9 @@ def names_beside(value: Any) -> Iterator[tuple[str, list[str]]]:
         texts = [text for key, item in one if key and (text := _text(item))]
         short = [text for text in texts if "\n" not in text and len(text.split()) <= _NAME_WORDS]
         names = [text for text in short if len(text) >= _NAME_CHARS and _NAME.search(text)]
+        del names[_NAMES:]
         for text in short:
-            yield squeezed(plain(text)), [name for name in names[:_NAMES] if name != text]
+            yield squeezed(plain(text)), [name for name in names if name != text]
 
 
 def keys_in(value: Any) -> set[str]:
