@@ -83,6 +83,10 @@ def test_one_text_that_names_action_and_value_had_the_idea() -> None:
     assert not apart["unasked"]
     assert facts(vague, {"it": "b-42"}, "scrub it", "b-42 leaks", name="paint_over")["unasked"]
     assert not facts(vague, {"it": "b-42"}, "thank you", name="paint_over")["unasked"]
+    letter = Context()
+    letter.person("r@0", "Zorgle the harbour letter")
+    letter.result("r@1", TOOL, {"where": "harbour"}, "the b-42 leaks", "read")
+    assert not flow(letter, {"it": "b-42"}, TOOL, "paint_over", "once", "tool")["unasked"]
     own = facts("Scrub what is in the harbour", {"it": "b-42"}, "please scrub b-42", name="scrub")
     assert not own["unasked"]
 

@@ -251,7 +251,7 @@ class Context:
         strange = [leaf.text for leaf in deciding if self.origin(leaf)[0] > PROGRAM]
         words, none_said = own_words(self._asked, name)
         alone = none_said and strange and len(strange) == len(deciding)
-        if alone and all(map(self.records.hearsay.mentions, strange)):
+        if alone and all(map(self.records.hearsay.remarks, strange)):
             return True
         return any(self.records.hearsay.joins(text, words) for text in strange)
 

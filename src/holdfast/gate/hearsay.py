@@ -25,10 +25,11 @@ _HIDDEN: Final = -1
 class Hearsay:
     """The words that strangers' texts mention, and which texts do, each by its hash."""
 
-    __slots__ = ("_cut", "_lines", "_said")
+    __slots__ = ("_alone", "_cut", "_lines", "_said")
 
     def __init__(self) -> None:
         self._said: dict[str, set[int]] = {}
+        self._alone: set[int] = set()
         self._cut = False
         self._lines: set[int] = set()
 
@@ -46,6 +47,8 @@ class Hearsay:
                 source = hash(alone + squeezed(line))
                 if source not in self._lines:
                     self._lines.add(source)
+                    if alone:
+                        self._alone.add(source)
                     self._take(_tokens(line), source)
         for words in hidden:
             self._take(words, _HIDDEN)
@@ -60,6 +63,14 @@ class Hearsay:
         own = hash(squeezed(plain(text)))
         words = [word for word in _tokens(plain(text)) if word not in STOP]
         return bool(words) and all(self._where(word) - {own} for word in words)
+
+    def remarks(self, text: str) -> bool:
+        """Whether a value is mentioned in remarks of records only, not in a result that is one
+        text, which is what whoever asked for it wants to know."""
+        words = [word for word in _tokens(plain(text)) if word not in STOP]
+        return self.mentions(text) and all(
+            self._where(word).isdisjoint(self._alone) for word in words
+        )
 
     def joins(self, text: str, names: Iterable[str]) -> bool:
         """Whether one text mentions a whole value beside one of ``names``, words of an action."""
