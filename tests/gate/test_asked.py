@@ -86,7 +86,9 @@ def test_opening_a_link_is_asked_for_by_words_of_the_web_whatever_the_tool_is_ca
      ("Send a mail to Bob", "frobnicate", False), ("Zorgle it and send them", "expel", False),
      ("Get me what is cheapest", "checkout", False), ("Set that up for Ann", "grant", False),
      ("Kirjoita Annalle heti", "delete_file", False), ("Send a mail to Bob", "send_mail", False),
-     ("What is new?", "delete_file", True), ("Tell Ann and Bob the news", "delete_file", True)],
+     ("What is new?", "delete_file", True), ("Ada", "send", True), ("Ann Berg", "send", True),
+     ("\u0909\u0928\u0915\u094b \u092c\u0924\u093e \u0926\u094b", "send", False),
+     ("Tell Ann and Bob the news", "delete_file", True)],
 )  # fmt: skip
 def test_only_who_is_understood_surely_does_not_ask(words: str, tool: str, expected: bool) -> None:
     context = Context()

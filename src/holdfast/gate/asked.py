@@ -139,12 +139,14 @@ def asked_in(text: str) -> set[str]:
     if _DELEGATES.search(folded):
         found.add(ANYTHING)
     names = {_folded(name) for name in _CAPITAL.findall(text)}
+    # a name or a number that is handed over is no request
+    speaks = any(word[0].isalpha() and not word[0].isupper() for word in text.split())
     for sentence in _SENTENCE.split(folded):
         if sentence.rstrip().endswith("?") and _ABOUT.search(sentence):
             continue
         words = _TOKEN.findall(sentence)
         found.update(_asked_by(words))
-        if not _is_understood(words, names):
+        if speaks and not _is_understood(words, names):
             found.add(UNCLEAR)
     return found
 
