@@ -250,6 +250,11 @@ WITNESS_TAIL_BYTES = 256 * 1024
 WITNESS_PUSH_SECONDS = 60.0
 """A push of signed roots to a remote that takes longer has failed."""
 
+# Models ---------------------------------------------------------------------------------------
+WIRE_BODY_BYTES = 48 * 1024 * 1024
+"""One request or response of a model's wire: pictures fit, and it stays below what a payload may
+have. A response beyond it still reaches its client, but only its beginning is read."""
+
 # Command line ---------------------------------------------------------------------------------
 LIST_ROWS = 50
 """Rows of a listing unless ``--limit`` says otherwise."""
