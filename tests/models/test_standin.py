@@ -15,7 +15,7 @@ from holdfast.models import sse
 from holdfast.models.dialects import DIALECTS
 from holdfast.testing.standin import Request, StandIn
 
-ASKED = {
+ASKED: dict[str, tuple[str, dict]] = {
     "openai.chat": ("/v1/chat/completions", {"messages": [{"role": "user", "content": "hi"}]}),
     "openai.responses": ("/v1/responses", {"input": "hi"}),
     "anthropic.messages": (
