@@ -66,12 +66,15 @@ def usage(found: Any) -> Usage | None:
     """Tokens as counted here, from a ``usage`` object."""
     if not isinstance(found, dict):
         return None
-    cached = number(mapping(found.get("prompt_tokens_details")).get("cached_tokens"))
+    details = mapping(found.get("prompt_tokens_details"))
+    cached = number(details.get("cached_tokens"))
+    written = number(details.get("cache_write_tokens"))
     thought = mapping(found.get("completion_tokens_details")).get("reasoning_tokens")
     return Usage(
-        input=max(0, number(found.get("prompt_tokens")) - cached),
+        input=max(0, number(found.get("prompt_tokens")) - cached - written),
         output=number(found.get("completion_tokens")),
         cache_read=cached,
+        cache_write=written,
         reasoning=number(thought),
     )
 

@@ -8,15 +8,17 @@ from typing import Any, NamedTuple
 import msgspec
 
 
-class Usage(msgspec.Struct, frozen=True, omit_defaults=False):
-    """Tokens of one call, disjoint but for ``reasoning``, which is part of ``output``. ``input``:
-    those that came from no cache."""
+class Usage(msgspec.Struct, frozen=True):
+    """Tokens of one call, disjoint but for ``reasoning``, which is part of ``output``, and
+    ``cache_write_1h``, of ``cache_write``. ``input``: those that neither came from the provider's
+    cache nor were written to it."""
 
     input: int = 0
     output: int = 0
     cache_read: int = 0
     cache_write: int = 0
     reasoning: int = 0
+    cache_write_1h: int = 0
 
     @property
     def total(self) -> int:

@@ -67,12 +67,14 @@ def usage(found: Any) -> Usage | None:
     if not isinstance(found, dict):
         return None
     details = mapping(found.get("output_tokens_details"))
+    kept = found.get("cache_creation")
     return Usage(
         input=number(found.get("input_tokens")),
         output=number(found.get("output_tokens")),
         cache_read=number(found.get("cache_read_input_tokens")),
         cache_write=number(found.get("cache_creation_input_tokens")),
         reasoning=number(details.get("thinking_tokens")),
+        cache_write_1h=number(mapping(kept).get("ephemeral_1h_input_tokens")),
     )
 
 

@@ -254,6 +254,24 @@ WITNESS_PUSH_SECONDS = 60.0
 WIRE_BODY_BYTES = 48 * 1024 * 1024
 """One request or response of a model's wire: pictures fit, and it stays below what a payload may
 have. A response beyond it still reaches its client, but only its beginning is read."""
+WIRE_EVENT_CHARS = 24
+"""Pieces of texts when a recorded answer is told again as a stream: about six tokens."""
+SPOKEN_CHARS = 200_000
+"""A text of role user up to this length can be a person's words; longer ones are files."""
+PREFIX_KEPT_ITEMS = 32
+"""Conversations of one client that are remembered, to notice where one changed in the middle."""
+PREFIX_LOST_BYTES = 4_096
+"""A change in a conversation is told of if this much after it must be read anew: providers keep
+nothing shorter than about a thousand tokens."""
+ANSWER_TOKENS = 16_384
+"""Reserved for an answer whose request sets no limit."""
+PICTURE_TOKENS = 3_000
+"""Reserved for a picture or file inside a request: more than providers count for a page."""
+PICTURE_LOOK_BYTES = 64 * 1024
+"""Requests shorter than this are not looked through for pictures: they hold none worth counting."""
+TOKEN_MIN_BYTES = 3
+"""Bytes of a token of a request when it is reserved for: text of any language and code seldom have
+fewer on average, with the JSON around them."""
 
 # Command line ---------------------------------------------------------------------------------
 LIST_ROWS = 50
