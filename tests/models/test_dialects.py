@@ -69,7 +69,7 @@ def test_nothing_that_others_write_raises(name: str, body: dict[str, Any], event
     asked = dialect.request(body)
     assert asked.max_output >= 0
     assert worst(asked, 1000).output > 0
-    assert all(isinstance(one, str) for one in spoken(dialect, asked))
+    assert all(isinstance(one, str) for one in spoken(dialect, asked.messages))
     found = dialect.answer(body)
     assert found.usage is None or found.usage.total >= 0
     raw = b"".join(map(sse.encode, dialect.events(body, 3)))
@@ -171,7 +171,7 @@ def test_a_request_is_read(name: str):
     """D30: tool results, system texts and what stands in tags are nobody's words."""
     dialect = DIALECTS[name]
     asked = dialect.request(REQUESTS[name])
-    assert list(spoken(dialect, asked)) == ["first", "second"]
+    assert list(spoken(dialect, asked.messages)) == ["first", "second"]
     assert "Be kind." in json.dumps(asked.messages[0])
     assert len(asked.tools) == 1
     assert worst(asked, 3000) == Usage(input=1001, output=14)

@@ -25,7 +25,9 @@ class Break(NamedTuple):
     size: int
 
 
-class _Seen(NamedTuple):
+class Seen(NamedTuple):
+    """A request by its marks: equal ones stand for equal content, in this process."""
+
     tools: int
     messages: tuple[int, ...]
     """The system text first, if there is one."""
@@ -38,12 +40,11 @@ class Prefixes:
     with which it shares most messages in the same places, and the system text or the tools."""
 
     def __init__(self) -> None:
-        self._seen: OrderedDict[int, _Seen] = OrderedDict()
+        self._seen: OrderedDict[int, Seen] = OrderedDict()
         self._next = 0
 
-    def take(self, asked: Asked) -> Break | None:
+    def take(self, now: Seen) -> Break | None:
         """Note a request; the break, if it is none of a continuation, and big enough to matter."""
-        now = _seen(asked)
         best, shared = None, 0
         for name, old in reversed(self._seen.items()):
             same = _shared(old, now)
@@ -57,14 +58,14 @@ class Prefixes:
         self._keep(best, now)
         return _broken(old, now)
 
-    def _keep(self, name: int, seen: _Seen) -> None:
-        self._seen[name] = seen
+    def _keep(self, name: int, now: Seen) -> None:
+        self._seen[name] = now
         self._seen.move_to_end(name)
         if len(self._seen) > limits.PREFIX_KEPT_ITEMS:
             self._seen.popitem(last=False)
 
 
-def _shared(old: _Seen, now: _Seen) -> int:
+def _shared(old: Seen, now: Seen) -> int:
     """Messages, without the system text, that stand in both at the same place."""
     if not (old.tools == now.tools or _system(old) == _system(now)):
         return 0
@@ -73,11 +74,11 @@ def _shared(old: _Seen, now: _Seen) -> int:
     return sum(map(int.__eq__, others, mine))
 
 
-def _system(seen: _Seen) -> int:
-    return seen.messages[0] if seen.system else 0
+def _system(one: Seen) -> int:
+    return one.messages[0] if one.system else 0
 
 
-def _broken(old: _Seen, now: _Seen) -> Break | None:
+def _broken(old: Seen, now: Seen) -> Break | None:
     if old.tools != now.tools:
         return Break(-1, len(old.messages), sum(old.sizes))
     for at, (one, other) in enumerate(zip(old.messages, now.messages, strict=False)):
@@ -88,11 +89,12 @@ def _broken(old: _Seen, now: _Seen) -> Break | None:
     return None
 
 
-def _seen(asked: Asked) -> _Seen:
+def seen(asked: Asked) -> Seen:
+    """The marks of a request."""
     packed = [msgspec.json.encode(_bare(one)) for one in asked.messages]
     tools = hash(msgspec.json.encode([_bare(one) for one in asked.tools]))
     system = bool(asked.messages) and asked.messages[0].get("role") in ("system", "developer")
-    return _Seen(tools, tuple(map(hash, packed)), tuple(map(len, packed)), system)
+    return Seen(tools, tuple(map(hash, packed)), tuple(map(len, packed)), system)
 
 
 def _bare(message: dict[str, Any]) -> dict[str, Any]:

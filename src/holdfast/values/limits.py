@@ -258,6 +258,12 @@ WIRE_EVENT_CHARS = 24
 """Pieces of texts when a recorded answer is told again as a stream: about six tokens."""
 SPOKEN_CHARS = 200_000
 """A text of role user up to this length can be a person's words; longer ones are files."""
+HEARD_CHARS = 4_000_000
+"""What tools and models said to one client, remembered to tell it from a person's words; the oldest
+goes first."""
+HEARD_WHOLE_CHARS = 60
+"""A text that holds one of theirs of this length is not a person's; shorter ones are names and
+paths that people say too."""
 PREFIX_KEPT_ITEMS = 32
 """Conversations of one client that are remembered, to notice where one changed in the middle."""
 PREFIX_LOST_BYTES = 4_096
