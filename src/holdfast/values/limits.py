@@ -260,6 +260,20 @@ WITNESS_PUSH_SECONDS = 60.0
 WIRE_BODY_BYTES = 48 * 1024 * 1024
 """One request or response of a model's wire: pictures fit, and it stays below what a payload may
 have. A response beyond it still reaches its client, but only its beginning is read."""
+WIRE_RETRY_SECONDS = 30.0
+"""A busy provider is not waited for longer than this before it is asked again, whatever it says:
+clients wait too."""
+WIRE_CONNECT_SECONDS = 30.0
+"""Time to reach a provider."""
+WIRE_SILENCE_SECONDS = 600.0
+"""A provider that says nothing for this long has failed; models may think for minutes."""
+WIRE_PATIENCE_SECONDS = 30.0
+"""A client's request waits this long for a person, unless the settings say otherwise: most clients
+give up after some minutes."""
+WIRE_LEARN_ENTRIES = 100_000
+"""Messages of one client that are known to be read already; beyond, they are read again."""
+WIRE_BACKLOG_CONNECTIONS = 1_024
+"""Connections that wait to be taken: a whole fleet of agents may begin at once."""
 WIRE_EVENT_CHARS = 24
 """Pieces of texts when a recorded answer is told again as a stream: about six tokens."""
 SPOKEN_CHARS = 200_000
