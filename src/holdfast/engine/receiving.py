@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from holdfast.engine.guest import DOOR, Guest, GuestRun, behind, guest_program
+from holdfast.engine.guest import DOOR, Guest, GuestRun, guest_program
 from holdfast.engine.host import Host
 from holdfast.journal.events import Draft, RunStarted
 from holdfast.journal.store import Store
@@ -44,7 +44,7 @@ async def receive(
         run = await host.begin(program, draft, blobs, name)
     else:
         run = row.run
-        if behind(row.ref, run) is None:
+        if not row.ref.startswith(DOOR):
             raise Misuse(f"run {run} has a program of its own: choose another name")
         if row.ended or run in host.residents:
             state = "has ended" if row.ended else "is open here already"
