@@ -64,7 +64,7 @@ async def test_bytes_pass_as_they_are_and_a_call_is_a_step(name: str, stream: bo
         plain = await (await direct.post(server.url + below, data=raw)).read()
     async with wired([ANSWER]) as client:
         reply = await client.post(path, raw, headers={"x-stainless-lang": "python"})
-        found = reply._body
+        found = reply._body or b""
         assert found == plain
         assert reply.headers["request-id"] == "req_1"
         (asked,) = client.server.requests
@@ -153,8 +153,8 @@ async def test_without_a_token_nothing_happens():
 async def test_a_token_comes_wherever_clients_put_keys():
     async with wired(lambda _: "hello") as client:
         async with aiohttp.ClientSession() as other:
-            for headers in ({"x-api-key": client.token}, {"x-goog-api-key": client.token},
-                            {"api-key": client.token}, {"x-holdfast-token": client.token}):  # fmt: skip
+            for name in ("x-api-key", "x-goog-api-key", "api-key", "x-holdfast-token"):
+                headers = {name: client.token}
                 reply = await got(other.post(client.url + CHAT, json=BODY, headers=headers))
                 assert reply.status == 200
             for url in (f"{client.url}/~{client.token}{CHAT}",
@@ -253,11 +253,10 @@ async def test_a_question_that_nobody_answers_says_how_and_the_same_call_goes_on
 async def test_a_client_that_leaves_while_a_person_is_asked_leaves_the_question():
     async with wired(["hello"], policy=ASKS, rules=Rules(patience=3600)) as client:
         calling = asyncio.create_task(client.post(CHAT, BODY))
-        while not (await client.runtime.store.run(client.guest.id)).waits:
-            await asyncio.sleep(0.002)
+        await client.until(client.waits)
         calling.cancel()
         await asyncio.wait([calling])
-        (wait,) = (await client.runtime.store.run(client.guest.id)).waits
+        (wait,) = await client.waits()
         assert wait.key == "2"
         assert not client.server.requests
 
@@ -292,7 +291,7 @@ async def test_money_is_reserved_at_the_price_of_the_model():
         reply = await client.post(CHAT, BODY)
         assert reply.status == 409
         assert not client.server.requests
-        (wait,) = (await client.runtime.store.run(client.guest.id)).waits
+        (wait,) = await client.waits()
         assert "money" in wait.text
 
 
@@ -307,8 +306,7 @@ async def test_an_answer_that_breaks_off_breaks_off_and_counts_as_reserved(fault
     async with wired([{"text": "0123456789", "size": 1, **fault}], policy=policy) as client:
         with pytest.raises(aiohttp.ClientError):
             await client.post(path, body)
-        while not (values := await client.values()):
-            await asyncio.sleep(0.002)
+        values = await client.until(client.values)
         assert "broke off" in values[0]["broken"]
         assert values[0]["response"]["content"][0]["type"] == "text"
         (step,) = await client.steps()
@@ -333,8 +331,7 @@ async def test_a_client_that_goes_away(drain: bool):
             client.server.go()
         else:
             await client.until(lambda: client.server.left)
-        while not (values := await client.values()):
-            await asyncio.sleep(0.002)
+        values = await client.until(client.values)
         (step,) = await client.steps()
         assert step.settled is not None
         assert step.settled.unverified != drain
@@ -476,8 +473,13 @@ async def test_bad_bodies_are_refused_and_others_go_on():
 
 async def test_bad_paths_and_compressed_bodies_are_refused():
     async with wired(["hello"]) as client:
-        for path in ("/openai/v1/../v1/chat/completions", "/openai/v1/x%2f/chat/completions",
-                     "/openai//v1/chat/completions", "/nobody/v1/chat/completions", "/"):  # fmt: skip
+        for path in (
+            "/openai/v1/../v1/chat/completions",
+            "/openai/v1/x%2f/chat/completions",
+            "/openai//v1/chat/completions",
+            "/nobody/v1/chat/completions",
+            "/",
+        ):
             url = f"{client.url}{path}"
             reply = await got(client.http.post(yarl.URL(url, encoded=True), json=BODY))
             assert reply.status == 404, path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -67,13 +68,21 @@ class Wired:
         """What is recorded of them."""
         return [self.read(one.value) for one in await self.steps() if one.value is not None]
 
+    async def waits(self) -> tuple[Any, ...]:
+        """What it waits for."""
+        return (await self.runtime.store.run(self.guest.id)).waits
+
     def read(self, skeleton: bytes) -> Any:
         """A recorded value."""
         return unpack(skeleton, self.runtime.store.get)
 
-    async def until(self, ready: Callable[[], Any]) -> None:
-        """Wait for a condition."""
-        while not ready():  # noqa: ASYNC110  # of several processes and tasks: no event tells it
+    async def until(self, ready: Callable[[], Any]) -> Any:
+        """Wait for a condition, which may be awaited; what it gives."""
+        while True:
+            found = ready()
+            found = await found if inspect.isawaitable(found) else found
+            if found:
+                return found
             await asyncio.sleep(0.002)
 
 

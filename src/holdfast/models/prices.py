@@ -83,7 +83,8 @@ class Prices:
             self._rows[key] = self._look(provider, model, now_ms, url)
         return self._rows[key]
 
-    def _look(self, provider: str, model: str, now_ms: int, url: str) -> Row | None:
+    def load(self) -> None:
+        """Read the table, which takes some tenths of a second, before the first call needs it."""
         if self._table is None and not self._absent:
             try:
                 import genai_prices.data_snapshot as table
@@ -91,6 +92,9 @@ class Prices:
                 self._absent = True
             else:
                 self._table = table.get_snapshot()
+
+    def _look(self, provider: str, model: str, now_ms: int, url: str) -> Row | None:
+        self.load()
         if self._table is None:
             return None
         known = [(_ALIASES.get(provider, provider), None), *([(None, url)] if url else [])]
