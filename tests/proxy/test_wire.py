@@ -71,8 +71,8 @@ async def test_bytes_pass_as_they_are_and_a_call_is_a_step(name: str, stream: bo
         assert (asked.raw, asked.path) == (raw, below)
         assert asked.headers["x-stainless-lang"] == "python"
         assert client.token not in json.dumps(asked.headers)
+        (value,) = await client.until(client.values)
         (step,) = await client.steps()
-        (value,) = await client.values()
         args = client.read(step.args or b"")
     assert step.plan is not None
     assert (step.plan.kind, step.plan.effect) == ("model", "read")
