@@ -11,6 +11,8 @@ import pytest
 import yarl
 
 from holdfast.engine.answers import answer
+from holdfast.journal.events import StepSettled
+from holdfast.models import sse
 from holdfast.models.dialects import DIALECTS
 from holdfast.proxy.providers import Provider
 from holdfast.proxy.wire import Fallback, Rules
@@ -103,6 +105,60 @@ async def test_the_first_piece_is_not_held_back():
         client.server.go()
         got += await reply.read()
         assert gathered("anthropic.messages", got)["content"][0]["text"] == "0123456789"
+
+
+@every
+@pytest.mark.parametrize("stream", [False, True])
+async def test_the_last_word_waits_for_the_record(name: str, stream: bool):
+    """D46"""
+    may, asked = asyncio.Event(), asyncio.Event()
+    path, body = at(name, stream=stream)
+    async with wired([ANSWER]) as client:
+        host = client.runtime.host
+        plain = host.store.append
+
+        async def append(batches: Any, *more: Any) -> Any:
+            drafts = [draft for batch in batches for draft in batch.drafts]
+            if any(_is_outcome(draft.body) for draft in drafts):
+                asked.set()
+                await may.wait()
+            return await plain(batches, *more)
+
+        host.store.append = append  # type: ignore[method-assign]
+        calling = asyncio.create_task(client.http.post(client.url + path, json=body))
+        await asked.wait()
+        if stream:
+            reply = await calling
+            assert not reply.content.at_eof()
+            events = list(sse.Lines().feed(reply.content.read_nowait()))
+            gather = DIALECTS[name].gather()
+            for event in events:
+                gather.take(event)
+            assert not gather.done
+        else:
+            assert not calling.done()
+        may.set()
+        assert await (await calling).read()
+        assert len(await client.values()) == 1
+
+
+def _is_outcome(body: Any) -> bool:
+    return isinstance(body, StepSettled) and body.plan is not None and body.plan.kind == "model"
+
+
+async def test_what_was_judged_is_what_is_sent():
+    """D45: nothing else is sent under the verdict on a request, should it be another by then."""
+    async with wired(["never"]) as client:
+        plain = client.guest.step
+
+        async def other(tool: Any, args: dict[str, Any], **more: Any) -> Any:
+            return await plain(tool, {**args, "request": {**args["request"], "n": 2}}, **more)
+
+        client.guest.step = other  # type: ignore[method-assign]
+        reply = await client.post(CHAT, BODY)
+        assert reply.status == 502
+        assert "another request than was judged" in error_of(reply)
+        assert not client.server.requests
 
 
 async def test_counting_lists_and_everything_else():
