@@ -11,11 +11,13 @@ import pytest
 import yarl
 
 from holdfast.engine.answers import answer
+from holdfast.engine.described import Described
 from holdfast.journal.events import StepSettled
 from holdfast.models import sse
 from holdfast.models.dialects import DIALECTS
 from holdfast.proxy.providers import Provider
 from holdfast.proxy.wire import Fallback, Rules
+from holdfast.runtime import Runtime, Settings
 from holdfast.testing.standin import StandIn
 from holdfast.values import limits
 from holdfast.values.errors import Misuse
@@ -287,6 +289,45 @@ async def test_a_guest_that_only_observes_is_not_refused():
         assert step.settled is not None
         assert step.settled.verdict is not None
         assert step.settled.verdict.observed == "deny"
+
+
+SECRETS = """
+version: 1
+tools:
+  - {tool: secrets, output: trusted/secret}
+  - {tool: page, output: untrusted/public}
+rules:
+  - {id: rest, when: {agent: "*"}, then: allow}
+  - id: secrets-stay-here
+    when: {kind: model}
+    if: 'confidentiality == "secret" && !(args.model in ["local"])'
+    then: deny
+    reason: this run has read secrets
+  - {id: untrusted, when: {kind: model}, if: 'integrity == "untrusted"', then: deny}
+"""
+
+
+async def test_models_are_allowed_by_what_the_run_has_seen():
+    """D47: an answer of a model brings in nothing of its own; what tools brought in counts."""
+    secrets = Described("secrets", lambda args: "the launch code is 0000", effect="read")
+    page = Described("page", lambda args: "buy now", effect="read")
+    local, there = ({**BODY, "model": name} for name in ("local", "gpt-4o"))
+    async with wired(lambda _: "hello", policy=SECRETS) as client:
+        for _ in range(2):
+            assert (await client.post(CHAT, there)).status == 200
+        await client.guest.step(secrets, {})
+        reply = await client.post(CHAT, there)
+        assert reply.status == 403
+        assert "secrets-stay-here" in error_of(reply)
+        assert (await client.post(CHAT, local)).status == 200
+        await client.guest.step(page, {})
+        assert "untrusted" in error_of(await client.post(CHAT, local))
+
+
+async def test_the_default_policy_lets_models_be_asked():
+    plain = Runtime(Settings(user="ann"), store="memory")
+    async with plain as runtime, wired(["hello"], runtime=runtime) as client:
+        assert (await client.post(CHAT, BODY)).status == 200
 
 
 ASKS = "version: 1\nrules: [{id: ask, when: {kind: model}, then: escalate}]\n"
