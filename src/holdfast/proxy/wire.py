@@ -12,6 +12,7 @@ import base64
 import copy
 import fnmatch
 import hmac
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
@@ -70,7 +71,8 @@ class _Line:
         self.guest = guest
         self.mark = mark
         self.heard = Heard()
-        self.prefixes = Prefixes()
+        self.prefixes: defaultdict[str, Prefixes] = defaultdict(Prefixes)
+        """By model: each keeps what it read apart."""
         self.known: set[int] = set()
         self.unpriced: set[str] = set()
 
@@ -309,7 +311,10 @@ class Wire:
         if order.counts:
             return
         marks = seen(order.asked)
-        broken = line.prefixes.take(marks)
+        if len(line.prefixes) > limits.PREFIX_KEPT_ITEMS:
+            line.prefixes.clear()
+        name = f"{order.dialect.name} {order.provider.name}.{order.asked.model}"
+        broken = line.prefixes[name].take(marks)
         if len(line.known) > limits.WIRE_LEARN_ENTRIES:
             line.known.clear()
         fresh = [
