@@ -213,10 +213,14 @@ class Wire:
                 provider = self._providers[rule.to]
                 other = msgspec.structs.replace(order, provider=provider)
                 found.append(_asking_for(other, rule.model) if rule.model else other)
+        now = self._clock.now_ms()
         return [
-            msgspec.structs.replace(one, last=place == len(found) - 1)
+            msgspec.structs.replace(
+                one, last=place == len(found) - 1,
+                row=self._prices.row(one.provider.name, one.asked.model, now, one.provider.url),
+            )
             for place, one in enumerate(found)
-        ]
+        ]  # fmt: skip
 
     async def _attend(self, line: _Line, relay: Relay) -> Taken | None:
         """Take the step; None if the client is gone, or has had something of it."""
@@ -269,7 +273,7 @@ class Wire:
                 self._tools.clear()
             tool = self._tools[name] = Described(name, _unasked, effect="read", kind="model")
         most = Usage() if order.counts or self._tape else worst(order.asked, len(order.content))
-        row = self._prices.row(provider, model, self._clock.now_ms(), order.provider.url)
+        row = order.row
         told: dict[str, float] = {"tokens": float(most.total)}
         if row is not None:
             told["money"] = row.cost(most)
