@@ -129,6 +129,7 @@ class Relay:
         try:
             if client.gone:
                 self.broken = AWAY
+                spent(tokens=0, money=0)
             else:
                 await self._tries()
         except asyncio.CancelledError:
@@ -158,8 +159,8 @@ class Relay:
         if not client.begun:
             await client.head(self.status, self._headers)
         if not self.broken:
-            for part in self._held:
-                await client.body(part)
+            if self._held:
+                await client.body(self.order.provider.hide(b"".join(self._held)))
             await client.body(b"", more=False)
 
     # Asking -------------------------------------------------------------------------------------
@@ -276,12 +277,13 @@ class Relay:
         if self._long:
             self._unread = _LONG
             return None
-        found = sse.decoded(self._rest)
+        whole = self.order.provider.hide(bytes(self._rest))
+        found = sse.decoded(whole)
         if isinstance(found, list) and self.order.dialect.name == "gemini":  # streamed as a list
             for one in found:
                 self._gather.take(sse.Event("", one))
             return self._gather.message
-        return self._rest.decode("utf-8", "replace") if found is None else found
+        return whole.decode("utf-8", "replace") if found is None else found
 
     def _value(self) -> dict[str, Any]:
         message = self._message()
