@@ -19,7 +19,7 @@ from holdfast.engine.home import Home
 from holdfast.engine.resident import Resident
 from holdfast.engine.run import Pending, Run
 from holdfast.engine.steps import Outer, holds, outcome, plan_of
-from holdfast.journal.events import Draft, Event, Plan, StepSettled
+from holdfast.journal.events import Draft, Event, FindingAdded, Plan, StepSettled
 from holdfast.journal.views import place_of
 from holdfast.values import limits
 from holdfast.values.canon import Blobs, decode, digest, pack, unpack
@@ -332,6 +332,13 @@ class Guest:
             self._run.words.add(mark)
             self._run.jot(_SAID, text)
             await self._resident.append([], {})  # facts are of what is recorded
+
+    async def found(self, finding: str, value: Any, *, by: str) -> None:
+        """Record a finding (its type, and what was found) about the newest event of the run."""
+        blobs: Blobs = {}
+        body = FindingAdded(self._run.history.pos, finding, by=by)
+        draft = Draft(body, self._home.clock.now_ms(), value=pack(value, blobs))
+        await self._resident.append([draft], blobs)
 
     def _begin_flush(self) -> None:
         self._flush = None

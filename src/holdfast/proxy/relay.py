@@ -1,0 +1,301 @@
+"""One call of a model over the wire: bytes pass through as they are, and are read on the side."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from holdfast.engine.verbs import spent
+from holdfast.models import sse
+from holdfast.models.dialects import Dialect
+from holdfast.models.exchange import Answered, Asked
+from holdfast.models.plain import mapping
+from holdfast.models.prices import Prices
+from holdfast.proxy.providers import Headers, Provider, response_headers
+from holdfast.values import limits
+from holdfast.values.errors import Outside
+from holdfast.values.ports import Clock
+
+BUSY = frozenset({408, 429, 500, 502, 503, 504, 529})
+"""Answers after which the same request may be made again, or elsewhere."""
+AWAY = "the client went away"
+
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+class Client:
+    """Whoever waits for an answer. ``begun``: it has its first byte; ``ended``: all of it;
+    ``gone``: it does not listen any more."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.begun = False
+        self.ended = False
+        self.gone = False
+        self.call: asyncio.Future[Any] | None = None
+        """What asks the provider on its behalf."""
+
+    async def head(self, status: int, headers: Headers) -> None:
+        """Begin the answer."""
+        self.begun = True
+        if not self.gone:
+            start = {"type": "http.response.start", "status": status, "headers": headers}
+            await self._send(start)
+
+    async def body(self, part: bytes, *, more: bool = True) -> None:
+        """A part of the answer; the last one without ``more``."""
+        self.ended = self.ended or not more
+        if not self.gone:
+            await self._send({"type": "http.response.body", "body": part, "more_body": more})
+
+    async def whole(self, status: int, content: bytes, more: Headers | None = None) -> None:
+        """An answer in one piece."""
+        kind = (b"content-type", b"application/json")
+        length = (b"content-length", b"%d" % len(content))
+        await self.head(status, [kind, length, *(more or [])])
+        await self.body(content, more=False)
+
+    def leave(self, *, drain: bool) -> None:
+        """It is gone: the call is given up, or goes on for the record only."""
+        self.gone = True
+        if self.call is not None and not drain:
+            self.call.cancel()
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked of a provider. ``counts``: only how many tokens it would be; ``content``: the
+    bytes to send; ``body``: what they say; ``last``: nobody else is asked if this one is busy."""
+
+    provider: Provider
+    dialect: Dialect
+    asked: Asked
+    method: str
+    path: str
+    query: bytes
+    headers: list[tuple[bytes, bytes]]
+    content: bytes
+    body: dict[str, Any] = {}
+    counts: bool = False
+    last: bool = True
+
+
+class Wires(NamedTuple):
+    """What relays share: connections, prices, time."""
+
+    http: aiohttp.ClientSession
+    prices: Prices
+    clock: Clock
+
+
+class Relay:
+    """Performs one order for one client; what it makes of it is the step's value."""
+
+    def __init__(self, wires: Wires, order: Order, client: Client) -> None:
+        self.wires = wires
+        self.order = order
+        self.client = client
+        self.attempts: list[dict[str, Any]] = []
+        self.status = 0
+        self.first_ms: float | None = None
+        self.broken = ""
+        self._begun = 0
+        self._lines = sse.Lines()
+        self._gather = order.dialect.gather()
+        self._rest = bytearray()
+        self._streams = False
+
+    async def perform(self, args: dict[str, Any]) -> dict[str, Any]:
+        """Ask, pass on, read. Raises `Outside` if nothing could be had."""
+        del args  # the order has the bytes
+        self.client.call = asyncio.ensure_future(self._tries())
+        if self.client.gone:
+            self.client.call.cancel()
+        try:
+            await asyncio.wait([self.client.call])
+        finally:
+            self.client.call.cancel()  # this process stops
+        try:
+            self.client.call.result()
+        except asyncio.CancelledError:
+            self.broken = AWAY
+        except Outside:
+            if self.attempts and all(one.get("unsent") for one in self.attempts):
+                spent(tokens=0, money=0)  # no provider got it
+            raise
+        return self._value()
+
+    async def forward(self) -> None:
+        """Ask and pass on, without a step."""
+        await self._tries()
+
+    # Asking -------------------------------------------------------------------------------------
+
+    async def _tries(self) -> None:
+        order = self.order
+        tries = order.provider.retries + 1
+        for left in reversed(range(tries)):
+            reply = await self._ask(final=not left)
+            if reply is None:
+                await asyncio.sleep(_backoff(tries - left, None))
+                continue
+            try:
+                busy = reply.status in BUSY
+                if busy and left:
+                    self._note({"status": reply.status})
+                    wait = _backoff(tries - left, reply.headers.get("retry-after"))
+                    await asyncio.sleep(wait)
+                    continue
+                await self._pass(reply, silently=busy and not order.last)
+            finally:
+                reply.close()  # one that was read to its end is back in the pool by now
+            return
+
+    async def _ask(self, *, final: bool) -> aiohttp.ClientResponse | None:
+        """The head of an answer; None: there is none, and it may be tried again."""
+        order, provider = self.order, self.order.provider
+        self._begun = self.wires.clock.ticks_ns()
+        try:
+            reply = await self.wires.http.request(
+                order.method,
+                URL(provider.target(order.path, order.query), encoded=True),
+                data=order.content or None,
+                headers=provider.request_headers(order.headers),
+                allow_redirects=False,
+                skip_auto_headers=("user-agent", "accept", "content-type"),
+            )
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            unsent = isinstance(error, aiohttp.ClientConnectorError)
+            self._note({"error": _plainly(error), **({"unsent": True} if unsent else {})})
+            if final:
+                text = f"provider {provider.name} cannot be reached: {_plainly(error)}"
+                raise Outside(text) from None
+            return None
+        if 300 <= reply.status < 400:
+            reply.close()
+            raise Outside(f"provider {provider.name} answers with a redirect: correct its url")
+        return reply
+
+    def _note(self, attempt: dict[str, Any]) -> None:
+        took = (self.wires.clock.ticks_ns() - self._begun) / 1e6
+        self.attempts.append({**attempt, "ms": round(took, 1)})
+
+    async def _pass(self, reply: aiohttp.ClientResponse, *, silently: bool) -> None:
+        """INVARIANT D38: what the provider sends reaches the client as it is, each piece when it
+        comes; reading it happens after that, and cannot change or hold it up."""
+        client, provider = self.client, self.order.provider
+        self.status = reply.status
+        self._streams = reply.content_type == "text/event-stream"
+        if not silently:
+            await client.head(reply.status, response_headers(reply.raw_headers, provider))
+        content = reply.content
+        try:
+            while part := await content.readany():
+                if self.first_ms is None:
+                    self.first_ms = (self.wires.clock.ticks_ns() - self._begun) / 1e6
+                part = provider.hide(part)
+                if not silently:
+                    await client.body(part)
+                self._read(part)
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            self.broken = f"the provider's answer broke off: {_plainly(error)}"
+            return
+        if not silently:
+            await client.body(b"", more=False)
+
+    # Reading ------------------------------------------------------------------------------------
+
+    def _read(self, part: bytes) -> None:
+        if self._streams:
+            for event in self._lines.feed(part):
+                self._gather.take(event)
+        elif len(self._rest) <= limits.WIRE_BODY_BYTES:
+            self._rest += part
+
+    def _message(self) -> Any:
+        """The whole message in the dialect's own form, or what there is of it."""
+        if self._streams:
+            for event in self._lines.close():
+                self._gather.take(event)
+            ended = self._gather.done or self._gather.error
+            if not self.broken and not ended:
+                self.broken = "the stream ended before its last word"
+            if self._lines.broken:
+                self.broken = "the answer is longer than what is read of one"
+            return self._gather.message
+        if len(self._rest) > limits.WIRE_BODY_BYTES:
+            self.broken = "the answer is longer than what is read of one"
+            return None
+        found = sse.decoded(self._rest)
+        if isinstance(found, list) and self.order.dialect.name == "gemini":  # streamed as a list
+            for one in found:
+                self._gather.take(sse.Event("", one))
+            return self._gather.message
+        return self._rest.decode("utf-8", "replace") if found is None else found
+
+    def _value(self) -> dict[str, Any]:
+        message = self._message()
+        read = self.order.dialect.answer(mapping(message))
+        value: dict[str, Any] = {
+            "status": self.status,
+            "response": message,
+            "usage": None if read.usage is None else msgspec.to_builtins(read.usage),
+            "usage_verbatim": read.verbatim,
+            "price": self._settle(read),
+            "first_ms": None if self.first_ms is None else round(self.first_ms, 1),
+            "finish": read.finish,
+        }
+        if error := self._gather.error or read.error:
+            value["error"] = error[: limits.ERROR_TEXT_CHARS]
+        if self.broken:
+            value["broken"] = self.broken
+        if self.attempts:
+            value["attempts"] = self.attempts
+        return value
+
+    def _settle(self, read: Answered) -> dict[str, Any] | None:
+        """Tell budgets what was used; the price row that counts.
+
+        INVARIANT D39: an answer that broke off, or does not say its usage, tells nothing: then what
+        was reserved for it counts. A price that nobody knows is said to be unknown.
+        """
+        order = self.order
+        if self.status >= 400 or (order.counts and self.status):
+            spent(tokens=0, money=0)
+            return None
+        now = self.wires.clock.now_ms()
+        names = dict.fromkeys((order.asked.model, read.model or order.asked.model))
+        provider, prices = order.provider, self.wires.prices
+        rows = [prices.row(provider.name, name, now, provider.url) for name in names]
+        row = next((one for one in rows if one is not None), None)
+        whole = read.usage is not None and not self.broken and not self._gather.error
+        if whole and read.usage is not None:
+            spent(tokens=read.usage.total)
+            if row is not None:
+                spent(money=row.cost(read.usage))
+        if row is None:
+            return {"unknown": prices.why_unknown(provider.name, order.asked.model)}
+        found = {**msgspec.to_builtins(row), "currency": "USD"}
+        if whole and read.usage is not None:
+            found["money"] = row.cost(read.usage)
+        return found
+
+
+def _plainly(error: BaseException) -> str:
+    """What failed, without addresses: they may hold a key."""
+    inner = getattr(error, "os_error", error)
+    text = getattr(inner, "strerror", None)
+    return text if isinstance(text, str) and text else type(error).__name__
+
+
+def _backoff(attempt: int, told: str | None) -> float:
+    """Seconds until the next attempt: as the provider says, else doubling."""
+    try:
+        wait = float(told) if told else 0.5 * 2**attempt
+    except ValueError:
+        wait = 0.5 * 2**attempt
+    return min(max(0.0, wait), limits.WIRE_RETRY_SECONDS)
