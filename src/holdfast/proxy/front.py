@@ -338,8 +338,20 @@ class Front:
             self.long.heard(method, frames.fields(params), params)
         self.listening.heard(links, upstream, method, frames.flat(params))
 
+    async def settle(self, seconds: float) -> None:
+        """Let what is being carried out end, for so long."""
+        tasks = [call.task for call in self._calls() if call.begun and call.task is not None]
+        if tasks:
+            await asyncio.wait(tasks, timeout=seconds)
+
+    @property
+    def owes(self) -> bool:
+        """Whether some client may come back for what it was not told."""
+        return bool(self.stepping.owed) or any(call.begun for call in self._calls())
+
     async def close(self) -> None:
         """Let go of all servers. What is being carried out is cut off."""
+        await self.listening.close()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -73,7 +73,8 @@ class Whole(Protocol):
 class Stepping:
     """Takes calls as steps of ``guest``. ``effect``: what the policy says that a tool does ("" if
     it does not speak of it); ``asking`` asks the person at the client, or does not; ``patience``:
-    seconds that a call waits for a person; ``mark`` makes names that nobody guesses."""
+    seconds that a call waits for a person; ``mark`` makes names that nobody guesses. ``owed``: what
+    calls ended in that their client does not have."""
 
     def __init__(
         self,
@@ -89,6 +90,7 @@ class Stepping:
         self.asking = asking
         self.patience = patience
         self.mark = mark
+        self.owed: set[str] = set()
         self._tools: dict[tuple[str, str], Described] = {}
         self._hints: dict[str, str] = {}
 
@@ -115,6 +117,8 @@ class Stepping:
             code, text = error.code, str(error)
             say = lambda one: one.fail(code, text)  # noqa: E731
         except (HoldfastError, Suspended) as error:
+            if isinstance(error, Suspended):
+                self.owed.add(str(error))
             text, key = _said(error), getattr(error, "key", "")
             if step and not isinstance(error, Misuse):
                 say = lambda one: one.result(_refusal(one, text))  # noqa: E731
@@ -135,11 +139,16 @@ class Stepping:
         # INVARIANT D15: the outcome counts as delivered once it was written to a client that was
         # there, and only then
         if told:
-            self.guest.delivered(key)
+            self._delivered(key)
             return
+        self.owed.add(key)
         self.guest.lost(key)
         if waited is not None:
-            waited.later = lambda: self.guest.delivered(key)
+            waited.later = lambda: self._delivered(key)
+
+    def _delivered(self, key: str) -> None:
+        self.owed.discard(key)
+        self.guest.delivered(key)
 
     async def _pass(self, front: Whole, links: Links, call: Call, params: dict[str, Any]) -> bytes:
         """A request that is no step but about which a server may ask back."""

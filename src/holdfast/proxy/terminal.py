@@ -55,8 +55,8 @@ class LineFront:
         self.peer.push(frames.error(None, frames.INVALID_REQUEST, text), None)
 
 
-async def serve(front: Front) -> None:
-    """Serve the client at stdin and stdout until it closes them."""
+async def serve(front: Front, stop: asyncio.Event) -> None:
+    """Serve the client at stdin and stdout until it closes them, or ``stop`` is set."""
     loop = asyncio.get_running_loop()
     writer = Writer()
     client = LineFront(front, writer)
@@ -70,11 +70,11 @@ async def serve(front: Front) -> None:
     except ValueError:
         raise Misuse("mcp: a client must be connected to stdin and stdout through pipes") from None
     try:
-        await _first(reader.ended.wait(), writer.lost.wait())
+        await _first(reader.ended.wait(), writer.lost.wait(), stop.wait())
     finally:
         read.close()
         front.gone(client.peer)
-        await front.close()
+        await front.settle(limits.LEAVE_SECONDS)
         if writer.transport is not None:
             writer.transport.close()
 
