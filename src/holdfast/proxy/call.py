@@ -19,7 +19,8 @@ from holdfast.values import limits
 class Call:
     """A call. ``exchange``: the request that waits for it now, None while nobody does; ``key``:
     what an identical call has too; ``sent``: where it is being carried out; ``begun``: whether it
-    has begun to be; ``raw``: the result as the server said it, in the ``native`` era of that;
+    has begun to be; ``raw``, ``error``: what the server said, in its own era (``native``: the
+    modern one);
     ``first``: answers and state that came with the request that began it; ``handed``: the client
     has a handle for what goes on; ``over``: its outcome is being told."""
 
@@ -34,6 +35,7 @@ class Call:
         self.begun = False
         self.raw: bytes | None = None
         self.native = False
+        self.error: frames.RpcError | None = None
         self.handed = False
         self.over = False
         self.cancelled = asyncio.Event()
@@ -51,17 +53,22 @@ class Call:
         if self.exchange is not None:
             self.exchange.send(frame)
 
-    async def attach(self, exchange: Exchange, responses: Mapping[str, Any] | None) -> None:
-        """Another request waits for it now, and brings answers to what was asked, or not."""
+    async def attach(self, exchange: Exchange, brought: Mapping[str, Any]) -> None:
+        """Another request waits for it now, and ``brought`` answers to what was asked, or not.
+        `Broken` if it also brings a state that was not given to it."""
+        state = brought.get("requestState")
+        if state is not None and (self._asks is None or state != self._asks[1]):
+            raise frames.Broken(frames.INVALID_PARAMS, "requestState is not the one given")
+        responses = brought.get("inputResponses")
         self.exchange = exchange
         self.who, self.meta = exchange.who, exchange.meta
         if self._asks is None:
             return
-        requests, state, future = self._asks
+        requests, given, future = self._asks
         if responses is not None and requests.keys() <= responses.keys() and not future.done():
             future.set_result({key: responses[key] for key in requests})
         else:
-            await self._interim(requests, state)
+            await self._interim(requests, given)
 
     async def ask(self, requests: dict[str, Any], state: str = "") -> dict[str, Any]:
         """Ask the client, in its era: `InputRequests`, and the `InputResponses`. ``state``: what a

@@ -295,7 +295,6 @@ class Front:
     async def _call(self, exchange: Exchange, links: Links) -> None:
         """A request about which a server may ask back: a call, or more of one."""
         mark, brought = came_with(exchange.params)
-        responses = brought.get("inputResponses")
         call = self._asked.get(mark)
         key = self.stepping.key_of(exchange)
         if call is not None and call.over:
@@ -306,7 +305,7 @@ class Front:
             # INVARIANT D13: a request that repeats one for which nobody waits is that one
             call = next((one for one in self._calls() if one.key == key and not one.attended), None)
         if call is not None:
-            await call.attach(exchange, responses)
+            await call.attach(exchange, brought)
             return
         call = Call(exchange, key, self.stepping.mark())
         call.first = brought

@@ -130,13 +130,17 @@ class Remote:
         last, pause, tries = "", -1, 0
         while True:
             events = Events()
-            with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+            try:
                 async for piece in response.content.iter_any():
                     for event in events.feed(piece):
                         last, tries = event.id or last, 0
                         pause = event.retry if event.retry >= 0 else pause
                         if event.data:
                             self._receive(event.data, sent)
+            except (aiohttp.ClientError, TimeoutError):
+                pass  # it is taken up again below, or lost
+            finally:
+                response.close()
             if sent.done:
                 return
             if not last or self.modern or tries >= limits.RESUME_ATTEMPTS:
@@ -178,13 +182,17 @@ class Remote:
                 return
             tries += 1
             events = Events()
-            with contextlib.suppress(aiohttp.ClientError, TimeoutError, TooLarge):
+            try:
                 async for piece in response.content.iter_any():
                     for event in events.feed(piece):
                         last, tries = event.id or last, 0
                         pause = event.retry if event.retry >= 0 else pause
                         if event.data:
                             self._receive(event.data, None)
+            except (aiohttp.ClientError, TimeoutError, TooLarge):
+                pass  # a stream may end; another is asked for
+            finally:
+                response.close()
             await asyncio.sleep(pause / 1000)
 
     async def close(self) -> None:

@@ -201,7 +201,11 @@ class Stepping:
             if judged or "arguments" in params:
                 asked["arguments"] = judged
             schema = definition.get("inputSchema")
-            raw = await self._converse(there, links, call, asked, schema)
+            try:
+                raw = await self._converse(there, links, call, asked, schema)
+            except frames.RpcError as error:
+                call.error = error
+                raise
             result = frames.fields(raw)
             handle = handle_of(result)
             if handle is not None:
@@ -232,7 +236,8 @@ class Stepping:
             except ToolError as error:
                 said = _ANSWERED.fullmatch(str(error))
                 if error.error_type == "RpcError" and said:
-                    found = frames.RpcError(int(said[1]), said[2])
+                    # as the server said it, if it said it just now: the journal keeps no more
+                    found = call.error or frames.RpcError(int(said[1]), said[2])
                     found.key = getattr(error, "key", "")
                     raise found from None
                 raise
