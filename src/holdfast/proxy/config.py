@@ -17,18 +17,9 @@ from holdfast.values.ids import check_name
 _VARIABLE = re.compile(r"\$\{(?:env:)?([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 _AFFIXES = re.compile(r"\A(?:mcp[-_]server[-_]|server[-_]|mcp[-_])|(?:[-_]mcp|[-_]server)\Z")
 _RUNNERS = (
-    "npx",
-    "uvx",
-    "node",
-    "python",
-    "python3",
-    "bunx",
-    "deno",
-    "uv",
-    "run",
-    "docker",
-    "exec",
-)
+    "npx", "uvx", "node", "python", "bunx", "deno", "uv", "run", "docker", "exec", "tool", "java",
+)  # fmt: skip
+_GENERIC = ("index", "main", "__main__", "dist", "build", "src", "bin", "cli", "/")
 
 
 def from_command(
@@ -51,11 +42,15 @@ def from_url(url: str, name: str = "", headers: dict[str, str] | None = None) ->
 def named_after(command: tuple[str, ...]) -> str:
     """What a server is called if nobody says: by its package or program, never by itself."""
     for word in command:
-        stem = PurePath(word.split("@")[0] if not word.startswith("@") else word[1:].split("@")[0])
-        plain = stem.name.removesuffix(".py").removesuffix(".js")
-        if word.startswith("-") or not plain or re.sub(r"[0-9.]+\Z", "", plain) in _RUNNERS:
+        if word.startswith("-"):
             continue
-        return _AFFIXES.sub("", plain) or plain
+        path = PurePath(re.sub(r"(?<=.)@[^@/]*\Z", "", word))  # without a version
+        for part in reversed(path.parts):
+            plain = re.sub(r"\.(?:py|js|mjs|cjs|ts|jar)\Z", "", part)
+            if plain not in _GENERIC and re.sub(r"[0-9.]+\Z", "", plain) not in _RUNNERS:
+                return _AFFIXES.sub("", plain) or plain
+            if plain not in _GENERIC:
+                break
     return "server"
 
 

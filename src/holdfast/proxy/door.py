@@ -11,12 +11,19 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 from urllib.parse import urlsplit
 
+import msgspec
+
 from holdfast.proxy import eras, frames
+from holdfast.proxy.config import from_command
 from holdfast.proxy.exchange import Exchange
 from holdfast.proxy.front import Front
+from holdfast.proxy.lines import Lines
+from holdfast.proxy.pipe import PipePeer
 from holdfast.proxy.remote import mirrored
 from holdfast.proxy.streams import GENERAL, Stream, WebPeer, event, place_of
+from holdfast.proxy.upstream import Server
 from holdfast.values import limits
+from holdfast.values.errors import Misuse
 from holdfast.values.ports import Clock
 
 Scope = MutableMapping[str, Any]
@@ -24,6 +31,8 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _JSON, _SSE = b"application/json", b"text/event-stream"
+PIPE = "/pipe"
+"""How the path ends at which pipes are taken."""
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 _STATUS = {frames.PARSE_ERROR: 400, frames.INVALID_REQUEST: 400, frames.INVALID_PARAMS: 400,
            frames.HEADER_MISMATCH: 400, frames.MISSING_CAPABILITY: 400,
@@ -43,7 +52,8 @@ class Turned(Exception):
 class Door:
     """An ASGI application. ``front_of`` gives the front of a bearer token, None for one that is
     unknown; ``hosts``: names by which it may be called beside those of this machine itself;
-    ``mark`` makes names that nobody guesses."""
+    ``mark`` makes names that nobody guesses; ``piped`` makes a front for a server that a pipe
+    (`holdfast.proxy.pipe`) asks for, None if its token is unknown; without it there are none."""
 
     def __init__(
         self,
@@ -52,7 +62,9 @@ class Door:
         clock: Clock,
         mark: Callable[[], str],
         hosts: frozenset[str] = frozenset(),
+        piped: Callable[[str, Server], Front | None] | None = None,
     ) -> None:
+        self._piped = piped
         self._front_of = front_of
         self._clock = clock
         self._mark = mark
@@ -65,6 +77,10 @@ class Door:
             return
         headers = _headers(scope)
         try:
+            self._check_names(headers)
+            if scope["path"].endswith(PIPE):
+                await self._pipe(headers, receive, send)
+                return
             front = self._let_in(headers)
             match scope["method"]:
                 case "POST":
@@ -85,7 +101,7 @@ class Door:
 
     # Who comes in -------------------------------------------------------------------------------
 
-    def _let_in(self, headers: Mapping[str, str]) -> Front:
+    def _check_names(self, headers: Mapping[str, str]) -> None:
         # INVARIANT D22: a page in a browser that knows our address is no client: it names itself
         host = headers.get("host", "").strip()
         name = urlsplit(f"//{host}").hostname if host else None
@@ -94,9 +110,10 @@ class Door:
             raise Turned(403, "this host name is not served here")
         if origin is not None and urlsplit(origin).hostname not in self._hosts:
             raise Turned(403, "this origin may not call")
-        kind, _, token = headers.get("authorization", "").partition(" ")
+
+    def _let_in(self, headers: Mapping[str, str]) -> Front:
         # INVARIANT D23: without a token that is known nothing is looked at, let alone done
-        front = self._front_of(token.strip()) if kind.lower() == "bearer" else None
+        front = self._front_of(_token(headers))
         if front is None:
             raise Turned(401, "give the bearer token of this door")
         return front
@@ -214,6 +231,53 @@ class Door:
                 f"Header mismatch: {wrong}",
                 frame.id,  # pyright: ignore[reportArgumentType]  # a request has one
             )
+
+    # Pipes ---------------------------------------------------------------------------------------
+
+    async def _pipe(self, headers: Mapping[str, str], receive: Receive, send: Send) -> None:
+        """A client at the end of a pipe: its first line says which server, the others are its."""
+        fronts: list[Front] = []
+        peer = PipePeer()
+
+        def take(line: bytes) -> None:
+            if fronts:
+                try:
+                    fronts[0].take(peer, frames.parse(line))
+                except frames.Broken as error:
+                    peer.push(frames.error(error.about, error.code, str(error)), None)
+                return
+            front = None if self._piped is None else self._piped(_token(headers), _server(line))
+            if front is None:
+                raise Turned(401, "give the bearer token of this door")
+            fronts.append(front)
+
+        def too_long() -> None:
+            text = f"a message has at most {limits.FRAME_BYTES:,} bytes"
+            peer.push(frames.error(None, frames.INVALID_REQUEST, text), None)
+
+        lines = Lines(take, too_long)
+        while not fronts:
+            message = await receive()
+            if message["type"] == "http.disconnect" or not message.get("more_body"):
+                raise Turned(400, "the pipe ended before it said which server")
+            lines.feed(message.get("body", b""))
+        await send({"type": "http.response.start", "status": 200,
+                    "headers": [(b"content-type", b"application/x-ndjson")]})  # fmt: skip
+        writing = asyncio.get_running_loop().create_task(_write(peer, send))
+        try:
+            more = True
+            while more and not writing.done():
+                message = await receive()
+                more = message["type"] != "http.disconnect" and bool(message.get("more_body"))
+                lines.feed(message.get("body", b""))
+        finally:
+            writing.cancel()
+            peer.drain()
+            fronts[0].gone(peer)
+            await fronts[0].settle(limits.LEAVE_SECONDS)
+            await fronts[0].close()
+            with contextlib.suppress(OSError):
+                await send({"type": "http.response.body", "body": b""})
 
     # Streams that clients follow -----------------------------------------------------------------
 
@@ -350,6 +414,31 @@ class _Answering:
             self.stream.settle(written=False)
             if self.exchange is not None and not self.peer.mark:
                 self.front.left([self.exchange])
+
+
+async def _write(peer: PipePeer, send: Send) -> None:
+    while True:
+        line, written = await peer.lines.get()
+        await send({"type": "http.response.body", "body": line + b"\n", "more_body": True})
+        if written is not None and not written.done():
+            written.set_result(True)
+
+
+def _server(line: bytes) -> Server:
+    """The server that a pipe asks for."""
+    try:
+        said = frames.fields(line)
+        command = tuple(str(word) for word in said["command"])
+        env = {str(name): str(value) for name, value in (said.get("env") or {}).items()}
+        found = from_command(command, str(said.get("server") or ""), env)
+        return msgspec.structs.replace(found, cwd=str(said.get("cwd") or ""))
+    except (frames.Broken, KeyError, TypeError, AttributeError, Misuse):
+        raise Turned(400, "the pipe does not say which server") from None
+
+
+def _token(headers: Mapping[str, str]) -> str:
+    kind, _, token = headers.get("authorization", "").partition(" ")
+    return token.strip() if kind.lower() == "bearer" else ""
 
 
 def _headers(scope: Scope) -> dict[str, str]:
