@@ -19,7 +19,7 @@ from holdfast.cli.failing import report, usage
 
 TOPICS: dict[str, dict[str, str]] = {
     "Runs": {
-        "run": "Start an agent and stay with it until it ends or waits.",
+        "run": "Start an agent and stay with it until it ends or waits; or launch a command.",
         "ps": "List runs, newest first.",
         "show": "Show what a run did, step by step, or everything about one step.",
         "log": "Print events as they were committed, of one run or of all.",

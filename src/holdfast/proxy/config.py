@@ -118,3 +118,8 @@ def _filled(place: str, text: str) -> str:
         return found
 
     return _VARIABLE.sub(value, text)
+
+
+def server_of(place: str, name: str, entry: Any) -> Server:
+    """The server that one entry of such a file names; `Misuse` names the ``place``."""
+    return _server(place, name, entry)

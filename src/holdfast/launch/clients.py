@@ -1,0 +1,50 @@
+"""What is known of coding agents: where their prompt stands, and where they keep MCP servers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import PurePath
+
+AFTER = {
+    "claude": ("-p", "--print"),
+    "gemini": ("-p", "--prompt", "-i", "--prompt-interactive"),
+    "aider": ("-m", "--message", "--msg"),
+    "cursor-agent": ("-p", "--print"),
+}
+"""Options that a prompt stands after."""
+BELOW = {"codex": ("exec", "e"), "opencode": ("run",)}
+"""Commands whose last word is the prompt."""
+
+PROJECT = (
+    ".mcp.json", ".cursor/mcp.json", ".vscode/mcp.json", ".gemini/settings.json",
+    "opencode.json", "opencode.jsonc", ".opencode/opencode.json", ".codex/config.toml",
+)  # fmt: skip
+"""Files of a project that name MCP servers."""
+PERSONAL = (
+    ".claude.json", ".codex/config.toml", ".cursor/mcp.json", ".gemini/settings.json",
+    ".config/opencode/opencode.json", ".config/opencode/opencode.jsonc",
+    ".config/Code/User/mcp.json", ".copilot/mcp-config.json",
+)  # fmt: skip
+"""Files of a person's home that do."""
+
+
+def called(words: Sequence[str]) -> str:
+    """What a command is called: the name of its program."""
+    name = PurePath(words[0]).name
+    return name.removesuffix(".js").removesuffix(".exe") or "command"
+
+
+def request_of(words: Sequence[str]) -> str:
+    """What the person asks an agent for, as far as its command line says so; else ""."""
+    name, rest = called(words), list(words[1:])
+    for option in AFTER.get(name, ()):
+        for place, word in enumerate(rest):
+            if word.startswith(f"{option}=") and option.startswith("--"):
+                return word.partition("=")[2]
+            if word == option and place + 1 < len(rest) and not rest[place + 1].startswith("-"):
+                return rest[place + 1]
+    for verb in BELOW.get(name, ()):
+        if verb in rest:
+            last = rest[-1]
+            return "" if last == verb or last.startswith("-") else last
+    return ""
