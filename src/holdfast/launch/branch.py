@@ -52,9 +52,7 @@ class Branch:
                 self._tell(file)
                 if led or file.content != file.before:
                     self._files.append(file)
-                    shown = write_file(
-                        self._stage, shown, path, file.content, found.executable
-                    )
+                    shown = write_file(self._stage, shown, path, file.content, found.executable)
             self._checkout.sync(shown)
             pointer = self.path / ".git"
             if pointer.is_file():
@@ -101,9 +99,7 @@ class Branch:
                     after = read_file(self._stage, root, file.path)
                     restored = file.back(after)
                     if restored != after:
-                        root = write_file(
-                            self._stage, root, file.path, restored, found.executable
-                        )
+                        root = write_file(self._stage, root, file.path, restored, found.executable)
             return root
 
         # INVARIANT D86: what is kept has clients' files as they were, without doors and tokens

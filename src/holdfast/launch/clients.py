@@ -34,6 +34,18 @@ def called(words: Sequence[str]) -> str:
     return name.removesuffix(".js").removesuffix(".exe") or "command"
 
 
+def led(words: Sequence[str], base: str, key: str) -> tuple[str, ...]:
+    """The command as it is started: a client that takes no base URL from its environment is told
+    at its own options. ``base``: of the OpenAI wire; ``key``: the variable that holds the token, ""
+    if the client has a log-in of its own."""
+    if called(words) != "codex":
+        return tuple(words)
+    auth = f'env_key="{key}"' if key else "requires_openai_auth=true"
+    made = f'{{name="Holdfast",base_url="{base}",wire_api="responses",{auth}}}'
+    told = ("-c", 'model_provider="holdfast"', "-c", f"model_providers.holdfast={made}")
+    return (words[0], *told, *words[1:])
+
+
 def request_of(words: Sequence[str]) -> str:
     """What the person asks an agent for, as far as its command line says so; else ""."""
     name, rest = called(words), list(words[1:])

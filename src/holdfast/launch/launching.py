@@ -146,9 +146,7 @@ class Launch:
 
     async def _within(self, guest: Guest, stack: AsyncExitStack) -> tuple[Done, str]:
         wanted, clock = self._wanted, SystemClock()
-        branch = Branch(
-            self._runtime, Path(wanted.directory), Path(wanted.copies), self._say
-        )
+        branch = Branch(self._runtime, Path(wanted.directory), Path(wanted.copies), self._say)
         stack.push_async_callback(branch.close)
         rules = msgspec.structs.replace(rules_of(wanted.wiring), patience=wanted.patience)
         prices = Prices(wanted.wiring.prices)
@@ -223,13 +221,15 @@ class Launch:
 
     async def _start(self, branch: Branch, env: dict[str, str], door: int) -> Done:
         wanted, streams = self._wanted, self._streams
+        key = next((name for name, _ in keys.KEYS["openai"] if name in env), "")
+        words = clients.led(wanted.words, env["OPENAI_BASE_URL"], key)
         if wanted.walls:
             return await in_walls(
-                wanted.words, branch.path, env, self._signals, reach=wanted.reach, door=door,
+                words, branch.path, env, self._signals, reach=wanted.reach, door=door,
                 seconds=wanted.seconds, out=streams.piece,
             )  # fmt: skip
         return await on_leash(
-            wanted.words, branch.path, env, self._signals, terminal=streams.terminal,
+            words, branch.path, env, self._signals, terminal=streams.terminal,
             out=streams.out,
         )  # fmt: skip
 
@@ -246,4 +246,3 @@ class Launch:
             tool, {"world": root}, perform=perform, patience=self._wanted.patience
         )
         guest.delivered(taken.key)
-
