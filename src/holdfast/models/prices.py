@@ -37,6 +37,17 @@ class Row(msgspec.Struct, frozen=True):
                 found = rate
         return found
 
+    def told(self, usage: Usage) -> dict[str, Any]:
+        """The row as the journal has it: whose it is, and the rates that count for this usage."""
+        read = usage.input + usage.cache_read + usage.cache_write
+        rates = {kind: self.rate(kind, read) for kind in self.rates}
+        return {
+            "table": self.table,
+            "row": f"{self.provider}.{self.model}",
+            "currency": "USD",
+            **rates,
+        }
+
     def _steps(self, kind: str) -> list[tuple[int, float]]:
         while kind not in self.rates and kind in _INSTEAD:
             kind = _INSTEAD[kind]

@@ -13,17 +13,18 @@ from yarl import URL
 from holdfast.engine.verbs import spent
 from holdfast.models import sse
 from holdfast.models.dialects import Dialect
-from holdfast.models.exchange import Answered, Asked
+from holdfast.models.exchange import Answered, Asked, Usage
 from holdfast.models.plain import mapping
 from holdfast.models.prices import Prices
 from holdfast.proxy.providers import Headers, Provider, response_headers
 from holdfast.values import limits
-from holdfast.values.errors import Outside
+from holdfast.values.errors import Misuse, Outside
 from holdfast.values.ports import Clock
 
 BUSY = frozenset({408, 429, 500, 502, 503, 504, 529})
 """Answers after which the same request may be made again, or elsewhere."""
 AWAY = "the client went away"
+_LONG = "the answer is longer than what is read of one"
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
@@ -37,8 +38,8 @@ class Client:
         self.begun = False
         self.ended = False
         self.gone = False
-        self.call: asyncio.Future[Any] | None = None
-        """What asks the provider on its behalf."""
+        self.asking: asyncio.Task[Any] | None = None
+        """What asks the provider on its behalf, while it does."""
 
     async def head(self, status: int, headers: Headers) -> None:
         """Begin the answer."""
@@ -63,8 +64,8 @@ class Client:
     def leave(self, *, drain: bool) -> None:
         """It is gone: the call is given up, or goes on for the record only."""
         self.gone = True
-        if self.call is not None and not drain:
-            self.call.cancel()
+        if self.asking is not None and not drain:
+            self.asking.cancel()
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,57 +104,89 @@ class Relay:
         self.status = 0
         self.first_ms: float | None = None
         self.broken = ""
+        self.value: dict[str, Any] | None = None
         self._begun = 0
         self._lines = sse.Lines()
         self._gather = order.dialect.gather()
         self._rest = bytearray()
         self._streams = False
+        self._headers: Headers = []
+        self._held: list[bytes] = []
+        self._long = False
+        self._unread = ""
+        """Why the record lacks something that the client has."""
 
     async def perform(self, args: dict[str, Any]) -> dict[str, Any]:
         """Ask, pass on, read. Raises `Outside` if nothing could be had."""
-        del args  # the order has the bytes
-        self.client.call = asyncio.ensure_future(self._tries())
-        if self.client.gone:
-            self.client.call.cancel()
+        # INVARIANT D45: what was judged is what is sent
+        if args.get("request") is not self.order.body and args.get("request") != self.order.body:
+            raise Misuse("this would send another request than was judged")
+        client = self.client
+        client.asking = task = asyncio.current_task()
+        assert task is not None
         try:
-            await asyncio.wait([self.client.call])
-        finally:
-            self.client.call.cancel()  # this process stops
-        try:
-            self.client.call.result()
+            if client.gone:
+                self.broken = AWAY
+            else:
+                await self._tries()
         except asyncio.CancelledError:
+            if not client.gone or task.uncancel():
+                raise  # this process stops
             self.broken = AWAY
         except Outside:
             if self.attempts and all(one.get("unsent") for one in self.attempts):
                 spent(tokens=0, money=0)  # no provider got it
             raise
-        return self._value()
+        finally:
+            client.asking = None
+        self.value = self._value()
+        return self.value
 
     async def forward(self) -> None:
         """Ask and pass on, without a step."""
         await self._tries()
+        await self.release()
+
+    async def release(self) -> None:
+        """Give the client what was held back until the step was recorded, and the end.
+
+        INVARIANT D46: nobody has a whole answer that is not recorded.
+        """
+        client = self.client
+        if not client.begun:
+            await client.head(self.status, self._headers)
+        if not self.broken:
+            for part in self._held:
+                await client.body(part)
+            await client.body(b"", more=False)
 
     # Asking -------------------------------------------------------------------------------------
 
     async def _tries(self) -> None:
-        order = self.order
-        tries = order.provider.retries + 1
+        tries = self.order.provider.retries + 1
         for left in reversed(range(tries)):
             reply = await self._ask(final=not left)
-            if reply is None:
-                await asyncio.sleep(_backoff(tries - left, None))
-                continue
-            try:
-                busy = reply.status in BUSY
-                if busy and left:
-                    self._note({"status": reply.status})
-                    wait = _backoff(tries - left, reply.headers.get("retry-after"))
-                    await asyncio.sleep(wait)
-                    continue
-                await self._pass(reply, silently=busy and not order.last)
-            finally:
-                reply.close()  # one that was read to its end is back in the pool by now
-            return
+            told = None
+            if reply is not None:
+                try:
+                    told = reply.headers.get("retry-after")
+                    if not (left and reply.status in BUSY):
+                        await self._pass(reply)
+                        if not (left and self.broken and not self.client.begun):
+                            return
+                        self._forget()
+                    else:
+                        self._note({"status": reply.status})
+                finally:
+                    reply.close()  # one that was read to its end is back in the pool by now
+            await asyncio.sleep(_backoff(tries - left, told))
+
+    def _forget(self) -> None:
+        """An answer broke off before the client had anything of it: another one is asked for."""
+        self._note({"error": self.broken})
+        self.broken, self.first_ms = "", None
+        self._rest.clear()
+        self._held.clear()
 
     async def _ask(self, *, final: bool) -> aiohttp.ClientResponse | None:
         """The head of an answer; None: there is none, and it may be tried again."""
@@ -184,37 +217,48 @@ class Relay:
         took = (self.wires.clock.ticks_ns() - self._begun) / 1e6
         self.attempts.append({**attempt, "ms": round(took, 1)})
 
-    async def _pass(self, reply: aiohttp.ClientResponse, *, silently: bool) -> None:
-        """INVARIANT D38: what the provider sends reaches the client as it is, each piece when it
-        comes; reading it happens after that, and cannot change or hold it up."""
+    async def _pass(self, reply: aiohttp.ClientResponse) -> None:
+        """INVARIANT D38: what the provider sends reaches the client as it is, each piece of a
+        stream when it comes, but for its last word, which waits for the record."""
         client, provider = self.client, self.order.provider
         self.status = reply.status
-        self._streams = reply.content_type == "text/event-stream"
-        if not silently:
-            await client.head(reply.status, response_headers(reply.raw_headers, provider))
-        content = reply.content
+        self._headers = response_headers(reply.raw_headers, provider)
+        self._streams = reply.content_type == "text/event-stream" and reply.status < 400
+        if self._streams:
+            await client.head(reply.status, self._headers)
         try:
-            while part := await content.readany():
+            while part := await reply.content.readany():
                 if self.first_ms is None:
                     self.first_ms = (self.wires.clock.ticks_ns() - self._begun) / 1e6
-                part = provider.hide(part)
-                if not silently:
-                    await client.body(part)
-                self._read(part)
+                await self._take(provider.hide(part))
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             self.broken = f"the provider's answer broke off: {_plainly(error)}"
-            return
-        if not silently:
-            await client.body(b"", more=False)
 
-    # Reading ------------------------------------------------------------------------------------
-
-    def _read(self, part: bytes) -> None:
+    async def _take(self, part: bytes) -> None:
+        """Read a piece, and pass it on or hold it."""
         if self._streams:
             for event in self._lines.feed(part):
                 self._gather.take(event)
-        elif len(self._rest) <= limits.WIRE_BODY_BYTES:
+            if not self._gather.done:
+                await self.client.body(part)
+                return
+        elif self.client.begun or len(self._rest) + len(part) > limits.WIRE_BODY_BYTES:
+            await self._overflow(part)
+            return
+        else:
             self._rest += part
+        self._held.append(part)
+
+    async def _overflow(self, part: bytes) -> None:
+        """It is longer than what is read of one: it passes, unread."""
+        if not self.client.begun:
+            await self.client.head(self.status, self._headers)
+        for one in (*self._held, part):
+            await self.client.body(one)
+        self._held.clear()
+        self._long = True
+
+    # Reading ------------------------------------------------------------------------------------
 
     def _message(self) -> Any:
         """The whole message in the dialect's own form, or what there is of it."""
@@ -222,13 +266,13 @@ class Relay:
             for event in self._lines.close():
                 self._gather.take(event)
             ended = self._gather.done or self._gather.error
-            if not self.broken and not ended:
-                self.broken = "the stream ended before its last word"
+            if not ended:
+                self._unread = "the stream ended before its last word"
             if self._lines.broken:
-                self.broken = "the answer is longer than what is read of one"
+                self._unread = _LONG
             return self._gather.message
-        if len(self._rest) > limits.WIRE_BODY_BYTES:
-            self.broken = "the answer is longer than what is read of one"
+        if self._long:
+            self._unread = _LONG
             return None
         found = sse.decoded(self._rest)
         if isinstance(found, list) and self.order.dialect.name == "gemini":  # streamed as a list
@@ -251,8 +295,8 @@ class Relay:
         }
         if error := self._gather.error or read.error:
             value["error"] = error[: limits.ERROR_TEXT_CHARS]
-        if self.broken:
-            value["broken"] = self.broken
+        if broken := self.broken or self._unread:
+            value["broken"] = broken
         if self.attempts:
             value["attempts"] = self.attempts
         return value
@@ -272,14 +316,15 @@ class Relay:
         provider, prices = order.provider, self.wires.prices
         rows = [prices.row(provider.name, name, now, provider.url) for name in names]
         row = next((one for one in rows if one is not None), None)
-        whole = read.usage is not None and not self.broken and not self._gather.error
+        incomplete = self.broken or self._unread or self._gather.error
+        whole = read.usage is not None and not incomplete
         if whole and read.usage is not None:
             spent(tokens=read.usage.total)
             if row is not None:
                 spent(money=row.cost(read.usage))
         if row is None:
             return {"unknown": prices.why_unknown(provider.name, order.asked.model)}
-        found = {**msgspec.to_builtins(row), "currency": "USD"}
+        found = row.told(read.usage or Usage())
         if whole and read.usage is not None:
             found["money"] = row.cost(read.usage)
         return found

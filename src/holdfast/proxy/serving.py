@@ -32,6 +32,8 @@ async def served(app: Any, host: str = "127.0.0.1", port: int = 0) -> AsyncGener
         door = socket.create_server((host, port), backlog=limits.WIRE_BACKLOG_CONNECTIONS)
     except OSError as error:
         raise Outside(f"cannot listen on {host}:{port}: {error.strerror}") from None
+    # inherited by connections: asyncio sets it only on those whose protocol it sees
+    door.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     config = uvicorn.Config(
         app, log_config=None, log_level="critical", access_log=False, lifespan="off", ws="none",
         server_header=False, date_header=False, proxy_headers=False,

@@ -12,6 +12,7 @@ import base64
 import copy
 import fnmatch
 import hmac
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
@@ -70,7 +71,8 @@ class _Line:
         self.guest = guest
         self.mark = mark
         self.heard = Heard()
-        self.prefixes = Prefixes()
+        self.prefixes: defaultdict[str, Prefixes] = defaultdict(Prefixes)
+        """By model: each keeps what it read apart."""
         self.known: set[int] = set()
         self.unpriced: set[str] = set()
 
@@ -177,14 +179,29 @@ class Wire:
 
     async def _call(self, line: _Line, order: Order, receive: Receive, client: Client) -> None:
         """One call, and the same of others while providers are too busy for it."""
+        task = asyncio.current_task()
+        assert task is not None
+
+        def leave(_: asyncio.Future[None]) -> None:
+            waits = client.asking is None  # for a person, or was not begun
+            client.leave(drain=self._rules.drain)
+            if waits:
+                task.cancel()
+
         leaving = asyncio.ensure_future(_gone(receive))
+        leaving.add_done_callback(leave)
         try:
             await self._listen(line, order)
             for one in self._choices(order):
-                taken = await self._attend(line, one, client, leaving)
-                if taken is None or await self._answered(line, one, taken, client):
+                relay = Relay(self._shared(), one, client)
+                taken = await self._attend(line, relay)
+                if taken is None or await self._answered(line, relay, taken):
                     return
+        except asyncio.CancelledError:
+            if not client.gone or task.uncancel():
+                raise
         finally:
+            leaving.remove_done_callback(leave)
             leaving.cancel()
 
     def _choices(self, order: Order) -> list[Order]:
@@ -201,26 +218,11 @@ class Wire:
             for place, one in enumerate(found)
         ]
 
-    async def _attend(
-        self, line: _Line, order: Order, client: Client, leaving: asyncio.Future[None]
-    ) -> Taken | None:
-        """Take the step while the client is there; None if it is gone, or was told why not."""
-        step = asyncio.ensure_future(self._step(line, order, client))
+    async def _attend(self, line: _Line, relay: Relay) -> Taken | None:
+        """Take the step; None if the client is gone, or has had something of it."""
+        client, order = relay.client, relay.order
         try:
-            await asyncio.wait({step, leaving}, return_when=asyncio.FIRST_COMPLETED)
-            if not step.done():
-                client.leave(drain=self._rules.drain)
-                if client.call is None:
-                    step.cancel()  # it waits for a person, or was not begun
-                await asyncio.wait([step])
-        finally:
-            step.cancel()  # this process stops
-        try:
-            return step.result()
-        except asyncio.CancelledError:
-            if not client.gone:
-                raise
-            return None
+            return await self._step(line, relay)
         except (HoldfastError, Suspended) as error:
             if client.gone or client.begun:
                 self._say(f"{order.provider.name}.{order.asked.model}: {error}")
@@ -230,31 +232,32 @@ class Wire:
                 return Taken({"status": 502}, "", "", replayed=False)
             raise refusal from None
 
-    async def _step(self, line: _Line, order: Order, client: Client) -> Taken:
-        dialect = f"{order.dialect.name}/count" if order.counts else order.dialect.name
+    async def _step(self, line: _Line, relay: Relay) -> Taken:
+        order, guest = relay.order, line.guest
         args = {
             "provider": order.provider.name,
             "model": order.asked.model,
-            "dialect": dialect,
+            "dialect": f"{order.dialect.name}/count" if order.counts else order.dialect.name,
             "request": order.body,
         }
         tool = self._tool(order)
         if self._tape is not None:
             found = self._tape.take(args)
             if found is not None:
-                return await line.guest.step(tool, args, perform=found.perform)
+                return await guest.step(tool, args, perform=found.perform)
             if not self._rules.record:
                 raise NotFound(
                     f"nothing recorded answers this request of {tool.name}: record it first, or "
                     "replay with --record"
                 )
-        relay = Relay(self._shared(), order, client)
-        taken = await line.guest.step(
-            tool, args, perform=relay.perform, patience=self._rules.patience
-        )
-        if not taken.replayed:
-            self._price_told(line, order, taken.value)
-        return taken
+        patience = self._rules.patience
+        taken = await guest.step(tool, args, perform=relay.perform, patience=patience, reads=False)
+        if taken.value is not None:
+            return taken
+        if relay.value is None:  # it was performed for another call, which is gone
+            return await guest.step(tool, args, key=taken.key)
+        self._price_told(line, order, relay.value)
+        return taken._replace(value=relay.value)
 
     def _tool(self, order: Order) -> Described:
         """The model as the journal names it, with what this call can use at most."""
@@ -279,16 +282,20 @@ class Wire:
         tool.estimate = estimate
         return tool
 
-    async def _answered(self, line: _Line, order: Order, taken: Taken, client: Client) -> bool:
-        """Whether the client has its answer; told again, if this call did not pass it through."""
-        value = mapping(taken.value)
-        if not client.begun and not client.gone:
-            if value.get("status") in BUSY and not order.last:
-                self._delivered(line, taken)
-                return False
-            await retell(client, order, value)
+    async def _answered(self, line: _Line, relay: Relay, taken: Taken) -> bool:
+        """Whether the client has its answer: from the provider, or told again."""
+        client, order, value = relay.client, relay.order, mapping(taken.value)
+        failed = value.get("status") in BUSY or "broken" in value
+        if failed and not (client.begun or client.gone or order.last):
+            self._delivered(line, taken)
+            return False
         heard = order.dialect.answer(mapping(value.get("response")))
+        # before the client has it: what it makes of it comes later
         line.heard.tell([heard.text, *strings_in([call.arguments for call in heard.calls])])
+        if client.begun or (relay.value is not None and not relay.broken):
+            await relay.release()
+        else:
+            await retell(client, order, value)
         self._delivered(line, taken)
         return True
 
@@ -304,7 +311,10 @@ class Wire:
         if order.counts:
             return
         marks = seen(order.asked)
-        broken = line.prefixes.take(marks)
+        if len(line.prefixes) > limits.PREFIX_KEPT_ITEMS:
+            line.prefixes.clear()
+        name = f"{order.dialect.name} {order.provider.name}.{order.asked.model}"
+        broken = line.prefixes[name].take(marks)
         if len(line.known) > limits.WIRE_LEARN_ENTRIES:
             line.known.clear()
         fresh = [

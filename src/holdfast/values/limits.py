@@ -406,6 +406,9 @@ FLOW_DECODE_LEVELS = 4
 """Encodings inside encodings that are undone: people use one, hiding uses two or three."""
 FLOW_CONTEXT_ENTRIES = 2_000_000
 """Values remembered for one run, about 200 MB at most; beyond, as above."""
+FLOW_GIVEN_ENTRIES = 200_000
+"""Values of arguments remembered for one run, to know what steps were given and could have stored,
+about 20 MB at most; beyond, an address is never thought up, and no later result is trusted."""
 FLOW_NARROW_CHARS = 7
 """Digits before the point of a number that a child may bring down from what it read: sums of money
 and counts have no more; accounts, telephone numbers and ids mostly do."""
