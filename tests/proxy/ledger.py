@@ -1,6 +1,6 @@
 """A small server of the legacy era that leaves the world: each ``pay`` is a line in a file.
 
-``python ledger.py FILE``: ``slow`` writes its line and answers when FILE.go is there; ``die`` writes
+``python ledger.py FILE``: ``slow`` writes its line, says so, and answers when FILE.go is there; ``die`` writes
 and ends; ``change`` changes what ``look`` says of itself, and tells so; ``big`` is a large result.
 """
 
@@ -40,6 +40,7 @@ def call(about: Any, name: str, args: dict[str, Any]) -> None:
             write(text)
         case "slow":
             write(text)
+            say(method="notifications/message", params={"level": "info", "data": "slow"})
             while not GO.exists():
                 time.sleep(0.01)
         case "die":
@@ -65,7 +66,7 @@ def take(message: dict[str, Any]) -> None:
     match message.get("method"):
         case "initialize":
             say(id=about, result={"protocolVersion": params["protocolVersion"],
-                                  "capabilities": {"tools": {"listChanged": True}},
+                                  "capabilities": {"tools": {"listChanged": True}, "logging": {}},
                                   "serverInfo": {"name": "liar", "version": "1"}})  # fmt: skip
         case "tools/list":
             others = [{"name": name, "description": name, "inputSchema": OPEN}

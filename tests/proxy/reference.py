@@ -8,11 +8,14 @@ import base64
 import sys
 from typing import Any
 
+import anyio
 import mcp_types as types
 from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
 from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler
+from mcp.shared.message import SessionMessage
 from mcp.shared.subscriptions import PromptsListChanged, ToolsListChanged
+from mcp_types.jsonrpc import ErrorData, JSONRPCError
 
 BUS = InMemorySubscriptionBus()
 
@@ -290,16 +293,30 @@ def server() -> Server[Any]:
     )  # fmt: skip
 
 
-async def serve_streams() -> None:
+async def serve_streams(*, modern: bool) -> None:
+    """``modern``: as one that never heard of the era before."""
     made = server()
-    async with stdio_server() as (read, write):
-        await made.run(read, write, made.create_initialization_options())
+    async with stdio_server() as (read, write), anyio.create_task_group() as tasks:
+        send, receive = anyio.create_memory_object_stream[Any](100)
+
+        async def pass_on() -> None:
+            async with send:
+                async for one in read:
+                    if modern and getattr(one.message, "method", "") == "initialize":
+                        error = ErrorData(code=-32601, message="Method not found: initialize")
+                        no = JSONRPCError(jsonrpc="2.0", id=one.message.id, error=error)
+                        await write.send(SessionMessage(no))
+                    else:
+                        await send.send(one)
+
+        tasks.start_soon(pass_on)
+        await made.run(receive, write, made.create_initialization_options())
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
+    if sys.argv[1:] and sys.argv[1] != "modern":
         import uvicorn
 
         uvicorn.run(server().streamable_http_app(), port=int(sys.argv[1]), log_level="warning")
     else:
-        asyncio.run(serve_streams())
+        asyncio.run(serve_streams(modern="modern" in sys.argv))

@@ -182,7 +182,8 @@ class Door:
         if exchange is None or stream is None:
             await _say(send, 202, b"", b"")
             return
-        answering = _Answering(front, peer, stream, exchange, receive, send)
+        stream.exchange = exchange
+        answering = _Answering(front, peer, stream, receive, send)
         if frame.method == "initialize" and peer.mark:
             answering.headers = [(b"mcp-session-id", peer.mark.encode())]
         await answering.run()
@@ -300,7 +301,9 @@ class Door:
             start = place[1] + 1 if stream.number == place[0] else stream.first
         if stream.followed:
             raise Turned(409, "this stream is being followed already")
-        answering = _Answering(front, peer, stream, None, receive, send)
+        if stream.exchange is not None:
+            stream.exchange.away = False
+        answering = _Answering(front, peer, stream, receive, send)
         await answering.follow(start, begun=False)
 
 
@@ -308,13 +311,13 @@ class _Answering:
     """Sends a stream to a client, as one answer or as events, as long as the client is there."""
 
     def __init__(
-        self, front: Front, peer: WebPeer, stream: Stream, exchange: Exchange | None,
+        self, front: Front, peer: WebPeer, stream: Stream,
         receive: Receive, send: Send,
     ) -> None:  # fmt: skip
         self.front = front
         self.peer = peer
         self.stream = stream
-        self.exchange = exchange
+        self._answered = False
         self.headers: list[tuple[bytes, bytes]] = []
         self._receive = receive
         self._send = send
@@ -403,6 +406,7 @@ class _Answering:
         """The answer was written: to a client that was there, as far as anybody can know."""
         there = self._away is not None and not self._away.done()
         self.stream.settle(written=there)
+        self._answered = there
         if there:
             self.peer.streams.pop(self.stream.number, None)
 
@@ -410,10 +414,12 @@ class _Answering:
         self.stream.followed = False
         if self._away is not None:
             self._away.cancel()
-        if self.stream.number != GENERAL and not self.stream.written.done():
+        exchange = self.stream.exchange
+        if exchange is not None and not self._answered:
+            exchange.away = True
             self.stream.settle(written=False)
-            if self.exchange is not None and not self.peer.mark:
-                self.front.left([self.exchange])
+            if not self.peer.mark:  # this era knows no way back
+                self.front.left([exchange])
 
 
 async def _write(peer: PipePeer, send: Send) -> None:

@@ -105,7 +105,8 @@ class Front:
         while links.calls:
             await asyncio.wait([call.task for call in links.calls.values() if call.task])
         await links.close()
-        self._links.remove(links)
+        if links in self._links:
+            self._links.remove(links)
 
     def _calls(self) -> list[Call]:
         return [call for links in (self.shared, *self._links) for call in links.calls.values()]
