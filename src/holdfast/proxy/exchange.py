@@ -16,8 +16,10 @@ class Exchange:
     the stream is broken, and may be taken up again;
     ``later`` is called if its answer, which did not reach the client, does after all."""
 
-    __slots__ = ("away", "gone", "id", "later", "meta", "method", "modern", "params", "peer", "stream", "token",
-                 "who")  # fmt: skip
+    __slots__ = (
+        "away", "gone", "id", "later", "meta", "method", "modern", "params", "peer", "stream",
+        "token", "who",
+    )  # fmt: skip
 
     def __init__(self, peer: Peer, frame: frames.Frame, params: dict[str, Any]) -> None:
         self.peer = peer
@@ -117,7 +119,7 @@ class Peer:
         if frame.error is not frames.UNSET:
             future.set_exception(frames.error_of(frame.error))
         else:
-            future.set_result(bytes(frame.result))  # pyright: ignore[reportArgumentType]  # it has one
+            future.set_result(frames.raw(frame.result))
 
     def leave(self) -> list[Exchange]:
         """The client is gone: the requests for which nobody waits any more."""

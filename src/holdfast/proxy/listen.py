@@ -33,7 +33,10 @@ async def serve_door(
         date_header=False, timeout_graceful_shutdown=1,
     )  # fmt: skip
     server = uvicorn.Server(config)
-    serving = asyncio.get_running_loop().create_task(server._serve([door]))  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # without its own signal handlers: stopping is the caller's
+    # without its own handlers of signals: when to stop is the caller's to say
+    serving = asyncio.get_running_loop().create_task(
+        server._serve([door])  # pyright: ignore[reportPrivateUsage]  # it has no public name
+    )
     stopped = asyncio.get_running_loop().create_task(stop.wait())
     try:
         await asyncio.wait([serving, stopped], return_when=asyncio.FIRST_COMPLETED)
