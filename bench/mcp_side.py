@@ -49,9 +49,12 @@ if __name__ == "__main__":
     if "http" in sys.argv:
         import uvicorn
 
-        door = socket.create_server(("127.0.0.1", 0))
+        door = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        door.bind(("127.0.0.1", 0))
+        door.listen()
         print(f"listening: http://127.0.0.1:{door.getsockname()[1]}/mcp", flush=True)
-        uvicorn.run(app, fd=door.fileno(), log_level="critical", access_log=False, lifespan="off")
+        config = uvicorn.Config(app, log_level="critical", access_log=False, lifespan="off")
+        uvicorn.Server(config).run(sockets=[door])
     else:
         for line in sys.stdin.buffer:
             said = answer(json.loads(line))

@@ -6,6 +6,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -75,6 +76,8 @@ def web(url: str) -> Generator[Ask]:
     parts = urlsplit(url)
     assert parts.hostname is not None
     link = http.client.HTTPConnection(parts.hostname, parts.port)
+    link.connect()  # head and body go out at once, not when the other side has heard the head
+    link.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {TOKEN}",
                "Accept": "application/json, text/event-stream"}  # fmt: skip
     count = 0
