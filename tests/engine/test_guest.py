@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import holdfast
 from holdfast.engine.described import Described, journal_name
 from holdfast.engine.receiving import receive
 from holdfast.gate import parse_policy
+from holdfast.runtime.programs import Programs
 from holdfast.testing.faults import FAULTS, at
 from holdfast.testing.lives import Life, Site
 from holdfast.values.errors import (
@@ -385,7 +387,7 @@ def test_one_process_has_a_guest_and_its_name_is_taken():
         await one.leave()
         with pytest.raises(Misuse, match="open a guest again"):
             await one.step(send, {"n": 1})
-        with pytest.raises(Misuse, match="behind door mcp"):
+        with pytest.raises(holdfast.NotFound):
             await (await other.host.resume("a")).result()
         async with await guest(other):
             pass
@@ -459,3 +461,8 @@ def test_a_step_inside_an_agents_run_is_a_step_of_that_run():
         return await (await life.start(own, name="a")).result()
 
     assert drive(site, main, own) == {"made": {"n": 1}}
+
+
+def test_the_program_of_a_guest_cannot_be_loaded(tmp_path: Path):
+    with pytest.raises(holdfast.NotFound, match="claude is a client behind door mcp"):
+        Programs(tmp_path).find("claude", "door:mcp")

@@ -20,13 +20,10 @@ from holdfast.engine.resident import Resident
 from holdfast.engine.run import Pending, Run
 from holdfast.engine.steps import Outer, holds, outcome, plan_of
 from holdfast.journal.events import Draft, Event, Plan, StepSettled
-from holdfast.journal.views import place_of
+from holdfast.journal.views import DOOR, place_of
 from holdfast.values import limits
 from holdfast.values.canon import Blobs, decode, digest, pack, unpack
 from holdfast.values.errors import Diverged, HoldfastError, Misuse, NotFound, Suspended
-
-DOOR = "door:"
-"""References of programs that begin so name a door: the program is behind it."""
 
 _DELIVERED = Plan("delivered", "dice")
 _SAID = Plan("said", "ask")
@@ -41,14 +38,14 @@ async def _elsewhere() -> Any:
     raise Misuse("the program of this run is a client behind a door: connect it again")
 
 
-def behind(ref: str, run: str) -> NotFound | None:
-    """Why a run cannot be gone on with here: its program is behind a door."""
+def behind(ref: str, agent: str) -> NotFound | None:
+    """Why the program of an agent cannot be loaded: it is a client behind a door."""
     if not ref.startswith(DOOR):
         return None
     door = ref.removeprefix(DOOR)
     return NotFound(
-        f"run {run}: its program is a client behind door {door}; it goes on when that connects "
-        "again under the run's name"
+        f"{agent} is a client behind door {door}, not a program here: its runs go on when it "
+        "connects again under their names"
     )
 
 

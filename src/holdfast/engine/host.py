@@ -11,7 +11,7 @@ from typing import Any
 from holdfast.engine.answers import ending
 from holdfast.engine.commands import Terms
 from holdfast.engine.declare import Agent, Tool
-from holdfast.engine.guest import GuestRun, behind
+from holdfast.engine.guest import GuestRun
 from holdfast.engine.history import History, Step
 from holdfast.engine.home import Consulted, Nobody
 from holdfast.engine.places import Places
@@ -31,7 +31,7 @@ from holdfast.journal.events import (
 )
 from holdfast.journal.record import SWITCHES
 from holdfast.journal.store import Batch, RunQuery, Store
-from holdfast.journal.views import CHILD, PUBLISHED, RunRow
+from holdfast.journal.views import CHILD, DOOR, PUBLISHED, RunRow
 from holdfast.values import limits
 from holdfast.values.canon import Blobs, unpack
 from holdfast.values.errors import (
@@ -212,7 +212,7 @@ class Host:
         self, run: str, program: Agent[..., Any], events: Sequence[Event], epoch: int
     ) -> None:
         """Put a run into memory, when its agent's limit allows."""
-        guest = events[0].kind == "run.started" and behind(body_of(events[0]).ref, run) is not None
+        guest = events[0].kind == "run.started" and body_of(events[0]).ref.startswith(DOOR)
         resident_run = (GuestRun if guest else Run)(run, program, self, events)
         resident_run.epoch = epoch
         started = resident_run.history.started
@@ -367,14 +367,7 @@ def _check_edit(
 
 def _with_own(find: Find) -> Find:
     """``find``, which also knows Holdfast's own agents."""
-
-    def found(name: str, ref: str) -> Agent[..., Any]:
-        away = behind(ref, f"of agent {name}")
-        if away is not None:
-            raise away
-        return publishing if name == publishing.name else find(name, ref)
-
-    return found
+    return lambda name, ref: publishing if name == publishing.name else find(name, ref)
 
 
 async def _with_carried(store: Store, run: str, events: list[Event]) -> list[Event]:

@@ -26,7 +26,9 @@ from holdfast.engine.commands import (
     settle,
     too_long,
 )
+from holdfast.engine.held import LEAVES
 from holdfast.engine.history import Step
+from holdfast.engine.ruling import denied_by_now, known_verdict, refuse
 from holdfast.engine.run import Pending, Run
 from holdfast.gate import Verdict, counting
 from holdfast.gate.approvers import resolve
@@ -108,9 +110,10 @@ def priced(run: Run, pending: Pending, settings: Terms, path: Path, read: Read) 
     """The path of a step, as budgets make it; ``read`` reads meters."""
     if pending.plan.kind not in ("tool", "model", "spawn"):
         return path
-    step = run.history.steps.get(pending.key)
-    if not settings.policy.budgets and (step is None or not step.charges):
-        return path
+    if not settings.policy.budgets:
+        step = run.history.steps.get(pending.key)
+        if step is None or not step.charges:
+            return path
     return _Pricing(run, pending, settings, read).walk(path)
 
 
@@ -217,6 +220,8 @@ class _Pricing:
                 return None
             share = next(share for share in found if share.meter == refused.meter)
             instead = yield from self._overdraft(share, refused, passed, command, at)
+            if instead is None:
+                instead = yield from self._stopped()
             if instead is not None:
                 return instead
             if self.step.args is not None:  # they were committed with the question
@@ -330,6 +335,17 @@ class _Pricing:
             return None
         note = f": {given.note}" if given.note else ""
         return self._refuse("refused", f"{_reason(share, refused)} Refused by {given.by}{note}")
+
+    def _stopped(self) -> Else:
+        """The path of a step that was stopped, or denied, while people were asked about its cost
+        (E115): for what is performed, or begun, right after that nothing else looks again."""
+        run, pending, step = self.run, self.pending, self.step
+        known = known_verdict(step) or step.verdict
+        verdict = yield from denied_by_now(run, pending, self.settings, known)
+        if verdict is None:
+            return None
+        may_have = step.planned is not None and pending.plan.effect in LEAVES
+        return refuse(run, pending, self.settings, step, verdict, may_have=may_have)
 
     def _refuse(self, status: Status, why: str) -> Path:
         """The path of a step that may not exceed a budget."""

@@ -94,7 +94,7 @@ class SqliteStore(Reads):
         work = self._append_work(batches, prepared)
         loop = asyncio.get_running_loop()
         # a run that begins takes its first step at once
-        more = any(batch.lease for batch in batches)
+        more = _begins(batches)
         return self._writer.submit(work, loop, _size(prepared), more=more)
 
     def append_now(self, batches: Sequence[Batch], blobs: Blobs) -> list[Event]:
@@ -137,10 +137,17 @@ class SqliteStore(Reads):
         """
         return self._writer.submit_now(lambda conn: self._ledger.adopt(conn, events))
 
-    def maintain(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
-        """Run ``work``, which may delete rows, in a transaction of the writer's; blocks."""
+    def maintain(
+        self,
+        work: Callable[[sqlite3.Connection], _T],
+        told: Callable[[sqlite3.Connection], Batch] | None = None,
+    ) -> _T:
+        """Run ``work``, which may delete rows, in a transaction of the writer's; blocks. ``told``:
+        what to append before it, in the same transaction; if it raises, nothing is done."""
 
         def alone(conn: sqlite3.Connection) -> _T:
+            if told is not None:
+                self._ledger.append(conn, (told(conn),))
             self._ledger.flush(conn)  # it must see what was appended in this transaction
             try:
                 return work(conn)
@@ -192,6 +199,14 @@ class SqliteStore(Reads):
         self.close_readers()
         self._writer.close()  # last: who closes last moves the log into the database
         self._bell.remove()
+
+
+def _begins(batches: Sequence[Batch]) -> bool:
+    """Whether a run begins with these. (A loop, for every append comes by.)"""
+    for batch in batches:  # noqa: SIM110
+        if batch.lease:
+            return True
+    return False
 
 
 def _size(prepared: Prepared | None) -> int:
