@@ -1,5 +1,5 @@
-"""A server of both eras that has what the conformance suite calls: ``python reference.py PORT``
-serves HTTP, without a port the standard streams."""
+"""A server of both eras that has what the conformance suite calls: ``python reference.py http`` on
+a free port, which it prints; else at the standard streams, with ``modern`` in that era only."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import base64
 import sys
 from typing import Any
 
+import anyio
 import mcp_types as types
 from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
 from mcp.server.subscriptions import InMemorySubscriptionBus, ListenHandler
+from mcp.shared.message import SessionMessage
 from mcp.shared.subscriptions import PromptsListChanged, ToolsListChanged
+from mcp_types.jsonrpc import ErrorData, JSONRPCError
 
 BUS = InMemorySubscriptionBus()
 
@@ -47,7 +50,7 @@ def form(message: str, properties: dict[str, Any]) -> types.ElicitRequest:
 NAME = form("What is your name?", {"name": {"type": "string"}})
 SAMPLE = types.CreateMessageRequest(params=types.CreateMessageRequestParams(
     messages=[types.SamplingMessage(
-        role="user", content=types.TextContent(type="text", text="What is the capital of France?"))],
+        role="user", content=types.TextContent(type="text", text="Capital of France?"))],
     max_tokens=100,
 ))  # fmt: skip
 ROOTS = types.ListRootsRequest()
@@ -71,7 +74,8 @@ PLAIN = [
     "test_multiple_content_types", "test_tool_with_logging", "test_tool_with_progress",
     "test_error_handling", "test_elicitation_sep1034_defaults", "test_elicitation_sep1330_enums",
     "test_missing_capability", "test_streaming_elicitation", "test_logging_tool",
-    "test_trigger_tool_change", "test_trigger_prompt_change", *(PREFIX + one for one in (*ASKS, "capabilities")),
+    "test_trigger_tool_change", "test_trigger_prompt_change",
+    *(PREFIX + one for one in (*ASKS, "capabilities")),
 ]  # fmt: skip
 SCHEMAS: dict[str, dict[str, Any]] = {
     **dict.fromkeys(PLAIN, NOTHING),
@@ -127,8 +131,11 @@ async def call_tool(ctx: Any, params: Any) -> Any:
             sound = types.AudioContent(type="audio", data=WAV, mime_type="audio/wav")
             return types.CallToolResult(content=[sound])
         case "test_embedded_resource":
-            return types.CallToolResult(content=[
-                resource("test://embedded-resource", "This is an embedded resource content.")])
+            return types.CallToolResult(
+                content=[
+                    resource("test://embedded-resource", "This is an embedded resource content.")
+                ]
+            )
         case "test_multiple_content_types":
             return types.CallToolResult(content=[
                 types.TextContent(type="text", text="Multiple content types test:"), image,
@@ -137,7 +144,8 @@ async def call_tool(ctx: Any, params: Any) -> Any:
         case "test_tool_with_logging":
             for said in ("started", "processing data", "completed"):
                 await ctx.session.send_log_message(
-                    "info", f"Tool {said}", related_request_id=ctx.request_id)
+                    "info", f"Tool {said}", related_request_id=ctx.request_id
+                )
                 await asyncio.sleep(0.02)
             return text("logged")
         case "test_tool_with_progress":
@@ -148,8 +156,11 @@ async def call_tool(ctx: Any, params: Any) -> Any:
         case "test_missing_capability" if ctx.session.client_capabilities.sampling is None:
             from mcp.shared.exceptions import MCPError
 
-            raise MCPError(-32021, "Missing required client capability",
-                           {"requiredCapabilities": {"sampling": {}}})
+            raise MCPError(
+                -32021,
+                "Missing required client capability",
+                {"requiredCapabilities": {"sampling": {}}},
+            )
         case "test_streaming_elicitation":
             await ctx.session.report_progress(1, 2, "asking")
             if not params.input_responses:
@@ -172,11 +183,15 @@ async def call_tool(ctx: Any, params: Any) -> Any:
             return text(f"LLM response: {getattr(found.content, 'text', '')}")
         case "test_elicitation" | "test_elicitation_sep1034_defaults" \
                 | "test_elicitation_sep1330_enums":  # fmt: skip
-            wanted = {"test_elicitation": {"response": {"type": "string"}},
-                      "test_elicitation_sep1034_defaults": PRIMITIVES}.get(name, CHOICES)
+            wanted = {
+                "test_elicitation": {"response": {"type": "string"}},
+                "test_elicitation_sep1034_defaults": PRIMITIVES,
+            }.get(name, CHOICES)
             found = await ctx.session.elicit_form(
                 str(args.get("message", "Please say")),
-                {"type": "object", "properties": wanted, "required": []}, ctx.request_id)
+                {"type": "object", "properties": wanted, "required": []},
+                ctx.request_id,
+            )
             return text(f"User response: action={found.action}, content={found.content}")
         case _:
             return text(f"{name} {args}")
@@ -280,26 +295,46 @@ async def complete(_: Any, __: Any) -> types.CompleteResult:
 
 
 def server() -> Server[Any]:
+    old: dict[str, Any] = {"on_set_logging_level": nothing}  # of the era before
     return Server(
-        "reference", version="1.0.0", on_list_tools=list_tools, on_call_tool=call_tool,
+        "reference", **old, version="1.0.0", on_list_tools=list_tools, on_call_tool=call_tool,
         on_list_resources=list_resources, on_list_resource_templates=list_templates,
         on_read_resource=read_resource, on_subscribe_resource=nothing,
         on_unsubscribe_resource=nothing, on_list_prompts=list_prompts, on_get_prompt=get_prompt,
-        on_completion=complete, on_set_logging_level=nothing,
+        on_completion=complete,
         on_subscriptions_listen=ListenHandler(BUS),
     )  # fmt: skip
 
 
-async def serve_streams() -> None:
+async def serve_streams(*, modern: bool) -> None:
+    """``modern``: as one that never heard of the era before."""
     made = server()
-    async with stdio_server() as (read, write):
-        await made.run(read, write, made.create_initialization_options())
+    async with stdio_server() as (read, write), anyio.create_task_group() as tasks:
+        send, receive = anyio.create_memory_object_stream[Any](100)
+
+        async def pass_on() -> None:
+            async with send:
+                async for one in read:
+                    message: Any = getattr(one, "message", None)
+                    if modern and getattr(message, "method", "") == "initialize":
+                        error = ErrorData(code=-32601, message="Method not found: initialize")
+                        no = JSONRPCError(jsonrpc="2.0", id=message.id, error=error)
+                        await write.send(SessionMessage(no))
+                    else:
+                        await send.send(one)
+
+        tasks.start_soon(pass_on)
+        await made.run(receive, write, made.create_initialization_options())
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 1:
+    if "http" in sys.argv:
+        import socket
+
         import uvicorn
 
-        uvicorn.run(server().streamable_http_app(), port=int(sys.argv[1]), log_level="warning")
+        door = socket.create_server(("127.0.0.1", 0))
+        print(f"listening: http://127.0.0.1:{door.getsockname()[1]}/mcp", flush=True)
+        uvicorn.run(server().streamable_http_app(), fd=door.fileno(), log_level="critical")
     else:
-        asyncio.run(serve_streams())
+        asyncio.run(serve_streams(modern="modern" in sys.argv))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -131,6 +132,46 @@ def test_bad_input_is_answered_and_the_rest_goes_on(place: Path):
     run = json.loads(holdfast(place, "ps", "--json").splitlines()[0])
     assert run["agent"] == "mcp"
     assert "ledger.big" in holdfast(place, "show", run["run"])  # not liar.big
+
+
+def test_a_call_that_a_server_goes_on_with_is_one_step(place: Path):
+    """INVARIANT D14: the handle is the answer; the outcome is recorded when there is one."""
+    client = connect(place)
+    asked = {"name": "slow", "arguments": {"to": "ann"}, "task": {"ttl": 60_000}}
+    assert client.ask("tools/call", asked)["result"]["task"]["taskId"] == "t1"
+    assert client.ask("tasks/get", {"taskId": "t1"})["result"]["status"] == "working"
+    run = json.loads(holdfast(place, "ps", "--json").splitlines()[0])["run"]
+    assert "at last" not in holdfast(place, "show", run)
+    (place / "ledger.go").touch()
+    until(lambda: "at last" in holdfast(place, "show", run), "the outcome")
+    assert lines_of(place / "ledger") == ["slow"]
+    assert client.close() == 0
+
+
+def test_servers_get_no_secrets_and_do_not_outlive_their_door(place: Path):
+    """INVARIANTS D2, D3, D8."""
+    os.environ["A_SECRET"], os.environ["A_NAMED"] = "s", "n"
+    try:
+        client = connect(place, "--env", "A_NAMED", "--agent", "clerk")
+        found = json.loads(text_of(client.call("env")))
+    finally:
+        del os.environ["A_SECRET"], os.environ["A_NAMED"]
+    assert found["A_NAMED"] == "n"
+    assert "A_SECRET" not in found
+    assert not [name for name in found if name.startswith("HOLDFAST_")]
+    assert client.close() == 0
+    row = json.loads(holdfast(place, "ps", "--json").splitlines()[0])
+    assert row["agent"] == "clerk"  # whatever the client calls itself
+    mine = str(place / "ledger").encode()
+    commands = list(Path("/proc").glob("[0-9]*/cmdline"))
+    assert not [one for one in commands if mine in _read(one)]
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError:
+        return b""
 
 
 def test_a_tool_that_changes_is_seen_by_the_policy(place: Path):

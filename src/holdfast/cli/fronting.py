@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -56,8 +57,7 @@ async def serve(desk: Desk, options: Options) -> int:
         return await _listen(desk, options, servers, stop)
     if sys.stdin.isatty():
         raise Misuse(
-            "mcp: a client starts this and speaks to it; to see a server's tools: "
-            "holdfast mcp scan"
+            "mcp: a client starts this and speaks to it; to see a server's tools: holdfast mcp scan"
         )
     from holdfast.proxy.opening import fronted
     from holdfast.proxy.terminal import serve as serve_here
@@ -75,7 +75,7 @@ def hello(options: Options, env: dict[str, str]) -> dict[str, Any]:
     """What a door is told that starts the server for us."""
     if options.url or options.config or not options.command:
         raise Misuse("mcp: behind HOLDFAST_DOOR, say the server's command after --")
-    return {"command": list(options.command), "cwd": os.getcwd(), "env": env,
+    return {"command": list(options.command), "cwd": str(Path.cwd()), "env": env,
             "server": options.server}  # fmt: skip
 
 
@@ -147,7 +147,7 @@ async def _listen(desk: Desk, options: Options, servers: list[Any], stop: asynci
             hosts=frozenset({host}),
         )  # fmt: skip
         with contextlib.suppress(asyncio.CancelledError):
-            await serve_door(door, host, port, stop, lambda text: desk.screen.note(text))
+            await serve_door(door, host, port, stop, desk.screen.note)
         for front in known.values():
             await front.settle(10.0)
     return 0

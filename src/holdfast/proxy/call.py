@@ -46,7 +46,8 @@ class Call:
     @property
     def attended(self) -> bool:
         """Whether somebody waits for it now, or did until it was over."""
-        return self.over or (self.exchange is not None and not self.exchange.gone)
+        one = self.exchange
+        return self.over or (one is not None and not one.gone and not one.away)
 
     def note(self, frame: bytes) -> None:
         """Something about it for the client."""

@@ -12,11 +12,14 @@ from holdfast.values import limits
 
 
 class Exchange:
-    """One request of a client that waits for its answer. ``gone``: nobody waits any more;
+    """One request of a client that waits for its answer. ``gone``: nobody waits any more; ``away``:
+    the stream is broken, and may be taken up again;
     ``later`` is called if its answer, which did not reach the client, does after all."""
 
-    __slots__ = ("gone", "id", "later", "meta", "method", "modern", "params", "peer", "stream", "token",
-                 "who")  # fmt: skip
+    __slots__ = (
+        "away", "gone", "id", "later", "meta", "method", "modern", "params", "peer", "stream",
+        "token", "who",
+    )  # fmt: skip
 
     def __init__(self, peer: Peer, frame: frames.Frame, params: dict[str, Any]) -> None:
         self.peer = peer
@@ -28,6 +31,7 @@ class Exchange:
         self.token = self.meta.pop("progressToken", None)
         self.modern = eras.is_modern(self.meta)
         self.gone = False
+        self.away = False
         self.stream: Any = None
         self.later: Callable[[], None] | None = None
         self.who = peer.who
@@ -115,7 +119,7 @@ class Peer:
         if frame.error is not frames.UNSET:
             future.set_exception(frames.error_of(frame.error))
         else:
-            future.set_result(bytes(frame.result))  # pyright: ignore[reportArgumentType]  # it has one
+            future.set_result(frames.raw(frame.result))
 
     def leave(self) -> list[Exchange]:
         """The client is gone: the requests for which nobody waits any more."""

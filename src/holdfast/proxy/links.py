@@ -180,13 +180,19 @@ class Links:
         """A server is gone; the next request begins it anew."""
         if self.open.get(upstream.server.name) is upstream:
             del self.open[upstream.server.name]
+        self._begin_closing(upstream)
+
+    async def close(self) -> None:
+        """Let go of all servers; whoever cancels this leaves none behind either."""
+        for task in list(self._later):
+            task.cancel()
+        for one in list(self.open.values()):
+            self._begin_closing(one)
+        self.open = {}
+        while self._closing:
+            await asyncio.shield(asyncio.wait(list(self._closing)))
+
+    def _begin_closing(self, upstream: Upstream) -> None:
         task = asyncio.get_running_loop().create_task(upstream.close())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
-
-    async def close(self) -> None:
-        """Let go of all servers."""
-        for task in list(self._later):
-            task.cancel()
-        found, self.open = list(self.open.values()), {}
-        await asyncio.gather(*(one.close() for one in found), *self._closing)

@@ -83,7 +83,6 @@ class WebPeer(Peer):
     async def deliver(self, frame: bytes, about: Exchange) -> bool:
         """Send an answer; whether the client has got it."""
         stream: Stream = about.stream
-        stream.exchange = about
         stream.add(frame, final=True)
         return await stream.written
 

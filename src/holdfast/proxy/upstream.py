@@ -267,7 +267,7 @@ class Upstream:
         if frame.error is not frames.UNSET:
             found.fail(frames.error_of(frame.error))
         else:
-            found.future.set_result(bytes(frame.result))  # pyright: ignore[reportArgumentType]  # it has one
+            found.future.set_result(frames.raw(frame.result))
 
     def _noted(self, frame: frames.Frame, sent: Sent | None) -> None:
         if frame.method == "notifications/tools/list_changed":
