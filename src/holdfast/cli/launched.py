@@ -199,8 +199,7 @@ def _document(desk: Desk, launched: Launched, summary: Summary, row: Any) -> dic
     return {
         "run": run, "exit": launched.done.code, "walls": launched.done.walls,
         "limit": launched.done.limit, "refused": list(launched.done.refused),
-        "status": row.status, "observes": not any(one.enforced for one in summary.decisions)
-        and row.observes if hasattr(row, "observes") else None,
+        "status": row.status, "enforced": launched.enforced,
         "calls": summary.calls, "allowed": summary.allowed,
         "would_ask": summary.of("escalate", enforced=False),
         "would_deny": summary.of("deny", enforced=False),

@@ -50,7 +50,7 @@ class Branch:
                 file = Rewritten(path, read_file(self._stage, shown, path))
                 led = file.lead(offer)
                 self._tell(file)
-                if led or file.content != file.before:
+                if led:
                     self._files.append(file)
                     shown = write_file(self._stage, shown, path, file.content, found.executable)
             self._checkout.sync(shown)
@@ -78,7 +78,7 @@ class Branch:
             same = {str(self.path): str(self._original)}
             led = file.lead(offer, same_as=same)
             self._tell(file)
-            if led or file.content != before:
+            if led:
                 files[path] = file.content
         if not files:
             return None

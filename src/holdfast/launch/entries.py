@@ -37,9 +37,10 @@ class Rewritten:
         self.names: list[str] = []
         self.troubles: list[str] = []
         self._known: dict[str, tuple[Any, Any]] = {}
+        self._dropped: dict[str, Any] = {}
 
     def lead(self, offer: Offer, *, same_as: Mapping[str, str] | None = None) -> bool:
-        """Lead every server through ``offer``; whether there was any. ``same_as``: a directory that
+        """Lead every server through ``offer``; whether anything differs. ``same_as``: a directory that
         stands for another (in files that know directories)."""
         document = _read(self.path, self.before)
         if document is None:
@@ -52,9 +53,9 @@ class Rewritten:
         for new, old in (same_as or {}).items():
             if isinstance(projects, dict) and old in projects:
                 projects[new] = projects[old]
-        if self.names or self.troubles:
+        if self.names or self._dropped:
             self.content = _written(self.path, document)
-        return bool(self.names)
+        return self.content != self.before
 
     def _lead(self, table: Any, name: str, offer: Offer) -> None:
         entry = table[name]
@@ -72,6 +73,7 @@ class Rewritten:
             found = None
         if found is None:
             del table[name]
+            self._dropped[name] = plain
             return
         made = _entry(self.path, plain, *found)
         table[name] = made
@@ -91,6 +93,8 @@ class Rewritten:
                 made, plain = self._known.get(name, (None, None))
                 if made is not None and json.dumps(table[name]) == json.dumps(made):
                     table[name] = plain
+            for name, plain in self._dropped.items():
+                table.setdefault(name, plain)
         return _written(self.path, document)
 
 

@@ -67,10 +67,12 @@ class Streams(msgspec.Struct, frozen=True):
 
 
 class Launched(msgspec.Struct, frozen=True):
-    """What came of it: the run, how the command ended, and whether the run stays open."""
+    """What came of it: the run, how the command ended, whether the policy was ``enforced``, and
+    whether the run stays open."""
 
     run: str
     done: Done
+    enforced: bool
     open: bool = False
 
 
@@ -105,7 +107,7 @@ class Launch:
             if not open_:
                 await guest.end(guest.result)
                 ended = True
-            return Launched(guest.id, done, open_)
+            return Launched(guest.id, done, not guest.observes, open_)
         finally:
             if not ended:
                 await guest.leave()
@@ -200,8 +202,8 @@ class Launch:
             found.append(done)
             seconds = (SystemClock().ticks_ns() - begun) / 1e9
             root = await branch.keep()
-            return {"exit": done.code, "seconds": round(seconds, 3), "world": root,
-                    "walls": done.walls, "limit": done.limit, "refused": list(done.refused)}  # fmt: skip
+            return {**done._asdict(), "refused": list(done.refused), "world": root,
+                    "seconds": round(seconds, 3)}  # fmt: skip
 
         tool = Described("launcher.command", perform, effect="idempotent")
         args: dict[str, Any] = {"command": self._told(), "sandbox": wanted.walls}
@@ -215,7 +217,7 @@ class Launch:
         guest.delivered(taken.key)
         said = taken.value
         done = found[-1] if found else Done(
-            said["exit"], said["limit"], tuple(said["refused"]), said["walls"]
+            said["code"], said["limit"], tuple(said["refused"]), said["walls"]
         )  # fmt: skip
         return done, said["world"]
 

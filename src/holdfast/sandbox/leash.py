@@ -115,7 +115,8 @@ def _children() -> list[int]:
         if place.name.isdecimal():
             with contextlib.suppress(OSError, IndexError):
                 # "pid (name) state parent ...": the name may hold anything
-                if (place / "stat").read_text("utf-8", "replace").rpartition(")")[2].split()[1] == own:
+                told = (place / "stat").read_text("utf-8", "replace").rpartition(")")[2]
+                if told.split()[1] == own:
                     found.append(int(place.name))
     return found
 

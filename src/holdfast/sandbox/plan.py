@@ -89,7 +89,8 @@ def plan_of(
         "tier": tier, "world": places, "at": at, "readable": seen,
         "hidden": [_host_path(path) for path in hidden],
         "tmp_bytes": min(limits.disk_bytes or most.COMMAND_TMP_BYTES, most.COMMAND_TMP_BYTES),
-        "network": network, "doors": doors if tier == "namespaces" else (), "limits": dataclasses.asdict(limits),
+        "network": network, "doors": doors if tier == "namespaces" else (),
+        "limits": dataclasses.asdict(limits),
     }  # fmt: skip
     _check_hidden(plan)
     return plan
