@@ -49,7 +49,8 @@ async def test_both_kinds_of_traffic_are_one_run(project: Project):
         assert found.models.money > 0
         assert ended.launched.done.code == 0
         row = await runtime.store.run(ended.launched.run)
-        assert (row.status, row.ref, row.agent) == ("done", "door:launcher", Path(sys.executable).name)
+        assert (row.status, row.ref) == ("done", "door:launcher")
+        assert row.agent == Path(sys.executable).name
         # the branch has what was changed, the directory and clients' files are as they were (D86)
         assert {one.path: one.added for one in found.files} | {"environment.json": 0} == {
             "made.txt": 2, "said.json": 1, "environment.json": 0,
@@ -73,7 +74,8 @@ async def test_observing_lets_happen_what_enforcing_stops(project: Project):
     async with StandIn(PAYS, key=KEY) as server, opened() as runtime:
         ended = await launch(runtime, project, sys.executable, WORKER, "x", env=keyed(server))
         (one,) = (await ended.summary()).decisions
-        assert (one.decision, one.rule, one.enforced, one.said) == ("escalate", "once", False, "done")
+        assert (one.decision, one.rule) == ("escalate", "once")
+        assert (one.enforced, one.said) == (False, "done")
         assert one.what == "ledger.pay(to='bob')"
     assert project.paid == ["pay bob"]
     async with StandIn(PAYS, key=KEY) as server, opened() as runtime:
@@ -141,8 +143,10 @@ rules:
 
 async def test_what_the_command_changes_in_clients_files_is_kept(project: Project):
     """D86"""
-    script = "import json; p='.mcp.json'; d=json.load(open(p)); " \
-             "d['mcpServers']['more']={'command':'x'}; json.dump(d, open(p,'w'))"  # fmt: skip
+    script = (
+        "import json; p='.mcp.json'; d=json.load(open(p)); "
+        "d['mcpServers']['more']={'command':'x'}; json.dump(d, open(p,'w'))"
+    )
     async with opened() as runtime:
         ended = await launch(runtime, project, sys.executable, "-c", script)
         text = await ended.text(".mcp.json")

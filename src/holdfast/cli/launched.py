@@ -69,7 +69,7 @@ async def launch(desk: Desk, words: tuple[str, ...], chosen: Chosen) -> int:
     outer = os.environ.get(RUN, "")
     if outer and os.environ.get(DOOR):
         return _within(desk, words, chosen, outer)
-    directory = Path(chosen.world or ".").absolute()
+    directory = Path(os.path.abspath(chosen.world or "."))  # noqa: PTH100, ASYNC240 - no wait
     trouble = 0 if chosen.sandbox else _trouble(words[0], directory)
     if trouble:
         complain(f"run: {words[0]}: " + ("command not found" if trouble == NOT_FOUND

@@ -23,7 +23,12 @@ Offer = Callable[[str, Server], tuple[list[str], dict[str, str]] | None]
 """Given a server's name and what it is: the command to say instead, and its environment; None
 leaves the entry out."""
 
-_NOTE = re.compile(r'"(?:\\.|[^"\\])*"|//[^\n]*|/\*.*?\*/|,(?=\s*[}\]])', re.DOTALL)
+_EXTRA = [
+    re.compile(rf'"(?:\\.|[^"\\])*"|{extra}', re.DOTALL)
+    for extra in (r"//[^\n]*|/\*.*?\*/", r",(?=\s*[}\]])")
+]
+"""What editors allow in JSON beside it, comments and then commas at an end; and texts, which may
+hold the like."""
 
 
 class Rewritten:
@@ -40,8 +45,8 @@ class Rewritten:
         self._dropped: dict[str, Any] = {}
 
     def lead(self, offer: Offer, *, same_as: Mapping[str, str] | None = None) -> bool:
-        """Lead every server through ``offer``; whether anything differs. ``same_as``: a directory that
-        stands for another (in files that know directories)."""
+        """Lead every server through ``offer``; whether anything differs. ``same_as``: a directory
+        that stands for another (in files that know directories)."""
         document = _read(self.path, self.before)
         if document is None:
             self.troubles.append(f"{self.path}: cannot be read")
@@ -103,7 +108,9 @@ def _read(path: str, content: bytes) -> Any:
         text = content.decode()
         if path.endswith(".toml"):
             return tomlkit.parse(text)
-        found = json.loads(_NOTE.sub(lambda one: one[0] if one[0][0] == '"' else "", text) or "{}")
+        for extra in _EXTRA:
+            text = extra.sub(lambda one: one[0] if one[0][0] == '"' else "", text)
+        found = json.loads(text or "{}")
     except (ValueError, TOMLKitError, RecursionError):
         return None
     return found if isinstance(found, dict) else None

@@ -36,8 +36,8 @@ PIPE = (sys.executable, "-P", "-m", "holdfast.cli", "mcp")
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """What is launched. ``words``: the command; ``directory`` is taken in without ``ignore``, and worked on below ``copies``;
-    ``name``: the run's id; ``walls``: in a sandbox that reaches ``reach``, for ``seconds``;
+    """What is launched. ``words``: the command; ``directory`` is taken in without ``ignore``, and
+    worked on below ``copies``; ``name``: the run's id; ``walls``: in a sandbox that reaches ``reach``, for ``seconds``;
     ``enforce``: the policy is; ``patience``: seconds that a call waits for a person; ``outside``:
     names of the project's MCP servers that may run outside of the walls."""
 
