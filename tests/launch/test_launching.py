@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
 
 import pytest
 
+from holdfast.launch import clients
+from holdfast.sandbox.plan import plan_of
 from holdfast.sandbox.probe import probe
+from holdfast.sandbox.spec import Folder, Limits
 from holdfast.testing.standin import StandIn
+from holdfast.tools.attempts import Reach
 from holdfast.values.errors import Misuse, Refused
 from tests.launch.support import KEY, PAYS, WORKER, Project, keyed, launch, opened
 
@@ -31,9 +36,7 @@ def project(tmp_path: Path) -> Project:
 
 async def test_both_kinds_of_traffic_are_one_run(project: Project):
     async with StandIn(PAYS, key=KEY) as server, opened() as runtime:
-        ended = await launch(
-            runtime, project, sys.executable, WORKER, "pay bob", env=keyed(server)
-        )
+        ended = await launch(runtime, project, sys.executable, WORKER, "pay bob", env=keyed(server))
         found = await ended.summary()
         names = [one.plan.name for one in (await ended.history()).steps.values() if one.plan]
         assert [name for name in names if "." in name] == [
@@ -164,7 +167,7 @@ async def test_a_home_with_servers_is_a_private_copy(project: Project):
     config.write_text('model = "m"\n[mcp_servers.pay]  # mine\ncommand = "true"\n', "utf-8")
     (home / ".codex" / "auth.json").write_text("{}", "utf-8")
     before = config.read_bytes()
-    script = 'cat ~/.codex/config.toml > seen; cat ~/.codex/auth.json > auth; echo x > ~/other/new'
+    script = "cat ~/.codex/config.toml > seen; cat ~/.codex/auth.json > auth; echo x > ~/other/new"
     async with opened() as runtime:
         ended = await launch(runtime, project, "sh", "-c", script)
         seen = await ended.text("seen")
@@ -217,15 +220,39 @@ async def test_behind_walls_the_doors_are_there_and_nothing_else(project: Projec
 
 
 def _reading(*paths: str) -> object:
-    from holdfast.tools.attempts import Reach
-
     return Reach(paths)
 
 
-async def test_landlock_has_no_doors():
-    from holdfast.sandbox.plan import plan_of
-    from holdfast.sandbox.spec import Folder, Limits
+async def test_an_agent_that_asks_about_its_own_tools_is_told(project: Project):
+    policy = """
+version: 1
+rules:
+  - {id: rest, when: {agent: "*"}, then: allow}
+  - {id: no-rm, when: {tool: sh.Bash}, if: 'args.command.contains("rm")', then: deny, reason: never}
+"""
+    (project.path / "ask.sh").write_text(
+        f"ask() {{ {sys.executable} -I -S {clients.HOOK}; }}\n"
+        """echo '{"tool_name": "Bash", "tool_input": {"command": "rm x"}}' | ask > denied\n"""
+        """echo '{"tool_name": "Bash", "tool_input": {"command": "ls"}}' | ask > left\n"""
+        """echo '{"tool_name": "mcp__a__b", "tool_input": {}}' | ask > mcp\n"""
+        """echo 'odd' | ask > odd\n"""
+        """HOLDFAST_TOKEN=wrong; echo '{}' | ask; echo $? > wrong\n""",
+        "utf-8",
+    )
+    async with opened(policy) as runtime:
+        ended = await launch(runtime, project, "sh", "ask.sh", enforce=True)
+        found = await ended.summary()
+        said = json.loads(await ended.text("denied"))["hookSpecificOutput"]
+        assert said["permissionDecision"] == "deny"
+        assert "never" in said["permissionDecisionReason"]
+        assert json.loads(await ended.text("odd"))["hookSpecificOutput"]["permissionDecision"]
+        assert [await ended.text(name) for name in ("left", "mcp")] == ["{}", "{}"]
+        assert await ended.text("wrong") == "2\n"  # D88
+        assert found.tools == {"sh.Bash": 2}
+        assert [one.what for one in found.decisions] == ["sh.Bash(command='rm x')"]
 
+
+async def test_landlock_has_no_doors():
     with pytest.raises(Misuse, match="door"):
         plan_of(Folder("/var"), tier="landlock", at="/w", readable=(), hidden=(), network=False,
                 limits=Limits(), doors=(80,))  # fmt: skip

@@ -15,6 +15,7 @@ from holdfast.launch import clients, keys
 from holdfast.launch.entries import Rewritten
 from holdfast.launch.home import overlay
 from holdfast.proxy.wiring import Wiring
+from holdfast.values.errors import Misuse
 
 _NAMES = st.text("abcdefgh-_", min_size=1, max_size=8)
 _ENTRIES = st.one_of(
@@ -126,6 +127,16 @@ def test_codex_is_told_at_its_own_options():
     assert 'env_key="OPENAI_API_KEY"' in " ".join(words)
     assert "requires_openai_auth=true" in " ".join(clients.led(("codex",), "u", ""))
     assert clients.led(("other", "x"), "u", "") == ("other", "x")
+
+
+def test_claude_is_told_to_ask():
+    words = clients.asking(("claude", "-p", "x"))
+    hooks = json.loads(words[2])["hooks"]["PreToolUse"]
+    assert words[1] == "--settings"
+    assert hooks[0]["hooks"][0]["command"].endswith("hook.py")
+    assert clients.asking(("codex", "exec")) == ("codex", "exec")
+    with pytest.raises(Misuse, match="settings"):  # ours would not count
+        clients.asking(("claude", "--settings=x.json", "-p", "x"))
 
 
 def test_base_urls_lead_where_they_led():

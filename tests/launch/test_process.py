@@ -208,5 +208,3 @@ def test_arguments_of_agents_may_stand_behind_two_dashes(project: Project):
     )
     code, out, err = run(project, "one.py:twice", "--", "-3")
     assert (code, out) == (0, "-6\n"), err
-
-

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import shlex
+import sys
 from collections.abc import Sequence
-from pathlib import PurePath
+from pathlib import Path, PurePath
+
+from holdfast.values.errors import Misuse
 
 AFTER = {
     "claude": ("-p", "--print"),
@@ -14,6 +19,9 @@ AFTER = {
 """Options that a prompt stands after."""
 BELOW = {"codex": ("exec", "e"), "opencode": ("run",)}
 """Commands whose last word is the prompt."""
+
+HOOK = str(Path(__file__).with_name("hook.py"))
+"""What an agent runs to ask about a tool of its own."""
 
 PROJECT = (
     ".mcp.json", ".cursor/mcp.json", ".vscode/mcp.json", ".gemini/settings.json",
@@ -44,6 +52,19 @@ def led(words: Sequence[str], base: str, key: str) -> tuple[str, ...]:
     made = f'{{name="Holdfast",base_url="{base}",wire_api="responses",{auth}}}'
     told = ("-c", 'model_provider="holdfast"', "-c", f"model_providers.holdfast={made}")
     return (words[0], *told, *words[1:])
+
+
+def asking(words: Sequence[str]) -> tuple[str, ...]:
+    """The command as it is started so that it asks about its own tools too, if it can."""
+    if called(words) != "claude":
+        return tuple(words)
+    if any(word.partition("=")[0] == "--settings" for word in words):
+        raise Misuse("--enforce gives claude its own --settings, to be asked about its own tools: "
+                     "put yours into .claude/settings.local.json")  # fmt: skip
+    python = shlex.join((sys.executable, "-I", "-S", HOOK))
+    hook = {"matcher": "*", "hooks": [{"type": "command", "command": python, "timeout": 3600}]}
+    settings = json.dumps({"hooks": {"PreToolUse": [hook]}})
+    return (words[0], "--settings", settings, *words[1:])
 
 
 def request_of(words: Sequence[str]) -> str:

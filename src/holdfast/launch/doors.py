@@ -9,28 +9,37 @@ from typing import Any
 import msgspec
 
 from holdfast.engine.guest import Guest
+from holdfast.launch.builtin import BuiltIn
 from holdfast.proxy.door import PIPE, Door
 from holdfast.proxy.front import Front
 from holdfast.proxy.opening import front_on
+from holdfast.proxy.providers import given_token
 from holdfast.proxy.upstream import Server
 from holdfast.proxy.wire import Wire
 from holdfast.runtime import Runtime
 from holdfast.values.ids import new_id
 from holdfast.values.ports import SystemClock, SystemDice
 
+HOOK = "/hook"
+"""Where hooks of agents ask."""
+
 
 class Doors:
     """An ASGI application. ``token``: what clients show; ``offer`` gives an MCP server a token of
     its own. ``free``: whoever has ``token`` may name servers to start (a command without walls can
-    start them anyway)."""
+    start them anyway). ``agent``: what its own tools are called after."""
 
     def __init__(
-        self, runtime: Runtime, guest: Guest, wire: Wire, *, ask: str, patience: float, free: bool
-    ) -> None:
+        self, runtime: Runtime, guest: Guest, wire: Wire, *, agent: str, ask: str,
+        patience: float, free: bool,
+    ) -> None:  # fmt: skip
         self._runtime, self._guest, self._wire = runtime, guest, wire
         self._ask, self._patience = ask, patience
         self._free = free
         self.token = wire.admit(guest)
+        self.built_in = BuiltIn(
+            guest, agent, lambda name: runtime.policy.tool(name).effect, patience
+        )
         self._servers: dict[str, Server] = {}
         self._fronts: list[Front] = []
         self._door = Door(
@@ -39,8 +48,13 @@ class Doors:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """As ASGI has it."""
-        mcp = scope["type"] == "http" and scope["path"].endswith(PIPE)
-        await (self._door if mcp else self._wire)(scope, receive, send)
+        path = scope["path"] if scope["type"] == "http" else ""
+        if path == HOOK and _same(self.token, given_token(scope)):
+            await self.built_in(receive, send)
+        elif path.endswith(PIPE):
+            await self._door(scope, receive, send)
+        else:
+            await self._wire(scope, receive, send)
 
     def offer(self, server: Server) -> str:
         """A token for a server: whoever shows it gets that one and no other."""

@@ -37,7 +37,8 @@ PIPE = (sys.executable, "-P", "-m", "holdfast.cli", "mcp")
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """What is launched. ``words``: the command; ``directory`` is taken in without ``ignore``, and
-    worked on below ``copies``; ``name``: the run's id; ``walls``: in a sandbox that reaches ``reach``, for ``seconds``;
+    worked on below ``copies``; ``name``: the run's id; ``walls``: in a sandbox that reaches
+    ``reach``, for ``seconds``;
     ``enforce``: the policy is; ``patience``: seconds that a call waits for a person; ``outside``:
     names of the project's MCP servers that may run outside of the walls."""
 
@@ -87,6 +88,8 @@ class Launch:
         self._signals, self._streams, self._say = signals, streams, say
         self._upstreams = keys.upstreams(env, wanted.wiring)
         trace = SystemDice().take(24)
+        if wanted.enforce:
+            clients.asking(wanted.words)  # what cannot be asked about is not begun
         self._trace = keys.traceparent(env.get("TRACEPARENT", ""), trace)
         self.run = ""
 
@@ -158,7 +161,8 @@ class Launch:
             say=self._say,
         )  # fmt: skip
         doors = Doors(
-            self._runtime, guest, wire, ask="client", patience=wanted.patience,
+            self._runtime, guest, wire, agent=clients.called(wanted.words), ask="client",
+            patience=wanted.patience,
             free=not wanted.walls,
         )  # fmt: skip
         stack.push_async_callback(doors.close, limits.LEAVE_SECONDS)
@@ -225,6 +229,8 @@ class Launch:
         wanted, streams = self._wanted, self._streams
         key = next((name for name, _ in keys.KEYS["openai"] if name in env), "")
         words = clients.led(wanted.words, env["OPENAI_BASE_URL"], key)
+        if wanted.enforce:
+            words = clients.asking(words)
         if wanted.walls:
             return await in_walls(
                 words, branch.path, env, self._signals, reach=wanted.reach, door=door,

@@ -43,7 +43,7 @@ class Launching(click.Command):
 @click.option("--name", default=None, metavar="ID", help="The run's id (default: a new one).")
 @click.option("--policy", default="", metavar="FILE", help="Policy file (or HOLDFAST_POLICY).")
 @click.option("--world", default="", metavar="DIR",
-              help="Begin with this directory's content (of a command: not this one's).")  # fmt: skip
+              help="Begin with this directory's content (a command: not this one's).")  # fmt: skip
 @click.option("--no-input", is_flag=True, help="Ask nothing here, even on a terminal.")
 @click.option("--quiet", "-q", is_flag=True, help="Do not tell about single steps.")
 @click.option("--enforce", is_flag=True, help="Of a command: let the policy decide, not only look.")
