@@ -114,7 +114,8 @@ async def launch(
     (project.copies.parent / "home").mkdir(exist_ok=True)
     one = Launch(runtime, wanted, given, Signals(terminal=False), streams, said.append)
 
-    async def begun(run: str) -> None:
+    async def begun(run: str, fresh: bool) -> None:
+        assert fresh == (not more.get("name"))
         said.append(f"run {run}")
 
     return Ended(runtime, await one.carry_out(begun), said)

@@ -62,6 +62,7 @@ async def test_both_kinds_of_traffic_are_one_run(project: Project):
         assert not any(project.copies.iterdir())
 
 
+@pytest.mark.slow
 async def test_the_gate_sees_the_request_and_the_call_together(project: Project):
     for prompt, said in (("pay bob", "pay bob"), ("pay whom you like", "nobody said to whom")):
         async with StandIn(PAYS, key=KEY) as server, opened(BY_ORIGIN) as runtime:
@@ -73,6 +74,7 @@ async def test_the_gate_sees_the_request_and_the_call_together(project: Project)
     assert project.paid == ["pay bob"]
 
 
+@pytest.mark.slow
 async def test_observing_lets_happen_what_enforcing_stops(project: Project):
     async with StandIn(PAYS, key=KEY) as server, opened() as runtime:
         ended = await launch(runtime, project, sys.executable, WORKER, "x", env=keyed(server))
@@ -188,6 +190,7 @@ async def test_servers_that_cannot_be_led_are_left_out(project: Project):
     assert any("left out" in one for one in ended.said)
 
 
+@pytest.mark.slow
 async def test_behind_walls_the_doors_are_there_and_nothing_else(project: Project):
     """D85"""
     lacking = probe().lacking("namespaces")

@@ -15,6 +15,7 @@ import pytest
 
 from holdfast.testing.standin import StandIn
 from tests.cli.support import command, environment
+from tests.cli.terminal import Terminal
 from tests.launch.support import KEY, PAYS, WORKER, Project, keyed
 
 WAIT = 60.0
@@ -167,6 +168,9 @@ def test_a_killed_launcher_leaves_no_process_and_an_open_run(project: Project):
     # the run is gone on with under its name, from the world that it has
     code, _, err = run(project, "--name", row["run"], "--", "cat", "notes.txt")
     assert code == 0, err
+    # D89: where a run that was only gone on with says that it comes from is not believed again
+    said = project.copies / "holdfast" / "said"
+    assert len(list(said.iterdir())) == 1
     launches = project.copies / "holdfast" / "launches"
     assert not any(launches.iterdir())  # what the killed one had left was swept
 
@@ -208,3 +212,22 @@ def test_arguments_of_agents_may_stand_behind_two_dashes(project: Project):
     )
     code, out, err = run(project, "one.py:twice", "--", "-3")
     assert (code, out) == (0, "-6\n"), err
+
+
+def test_at_a_terminal_the_command_has_the_keyboard(project: Project):
+    script = "trap 'echo heard' INT; echo ready; read x; echo got $x; echo z > z.txt"
+    state = str(project.copies.parent / "state")
+    terminal = Terminal("run", "--", "sh", "-c", script, cwd=project.path, XDG_STATE_HOME=state)
+    terminal.until("ready")
+    terminal.type("\x03")
+    terminal.until("heard")
+    terminal.type("word")
+    terminal.until("got word")
+    terminal.until("q quit")
+    terminal.type("d")
+    terminal.until("+z")
+    terminal.until("q quit")
+    terminal.type("m")
+    terminal.until("merged")
+    assert terminal.end() == 0
+    assert (project.path / "z.txt").read_text("utf-8") == "z\n"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import shutil
 import signal
@@ -156,8 +155,10 @@ async def _carry_out(desk: Desk, wanted: Wanted, policy: str) -> tuple[Launched 
         to.buffer.write(content)
         to.flush()
 
-    async def begun(run: str) -> None:
-        with contextlib.suppress(HoldfastError):
+    async def begun(run: str, fresh: bool) -> None:
+        # INVARIANT D89: that a run's directory is meant is believed of runs that are begun here: one
+        # that came with a store may name any
+        if fresh:
             await remember_home(runtime.store, run, desk.settings.directory)
         desk.screen.note((f"run {run}", "bold"), f"  {one_line(wanted.words[0])} on a branch of "
                          f"{one_line(wanted.directory)}, "

@@ -92,16 +92,18 @@ class Launch:
             clients.asking(wanted.words)  # what cannot be asked about is not begun
         self._trace = keys.traceparent(env.get("TRACEPARENT", ""), trace)
         self.run = ""
+        self._fresh = True
 
-    async def carry_out(self, begun: Callable[[str], Any]) -> Launched:
-        """Launch it and wait for its end. ``begun`` is awaited with the run's id before anything is
-        started. `Refused` if the policy forbids the command, `Suspended` if a person has to decide
-        about it; `ToolError` if what it left cannot be kept, with where it is."""
+    async def carry_out(self, begun: Callable[[str, bool], Any]) -> Launched:
+        """Launch it and wait for its end. ``begun`` is awaited with the run's id, and whether it is
+        a new one, before anything is started. `Refused` if the policy forbids the command,
+        `Suspended` if a person has to decide about it; `ToolError` if what it left cannot be kept,
+        with where it is."""
         guest = await self._guest()
         self.run = guest.id
         ended = False
         try:
-            await begun(guest.id)
+            await begun(guest.id, self._fresh)
             async with AsyncExitStack() as stack:
                 done, kept = await self._within(guest, stack)
             await self._keep(guest, kept)
@@ -123,6 +125,7 @@ class Launch:
                 known = bool(await store.run(wanted.name))
             except NotFound:
                 known = False
+        self._fresh = not known
         if not known:
             root = await self._runtime.take_in(Path(wanted.directory), wanted.ignore)
         given: dict[str, Any] = {
