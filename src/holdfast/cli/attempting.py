@@ -14,9 +14,9 @@ from holdfast.cli.running import result_of
 from holdfast.cli.screen import Part
 from holdfast.cli.text import cut, one_line
 from holdfast.cli.worlds import beginning, home_of
-from holdfast.engine.landing import change_of
+from holdfast.engine.landing import change_of, home_branch
 from holdfast.journal.store import RunQuery
-from holdfast.journal.views import RunRow
+from holdfast.journal.views import BRANCH, RunRow
 from holdfast.tools.attempts import Attempt, Tally, rank
 from holdfast.values import limits
 from holdfast.values.errors import HoldfastError, NotFound
@@ -163,10 +163,13 @@ async def merge_home(
             f"run {row.run}: its world was not taken in by `try` or `world init`, so there is no "
             "directory to write to: say INTO or --directory, or use `holdfast world export`"
         )
-    goal = Goal(home.run, home, home.check, home.seconds, home.reach)
+    into = home.run
+    if into == row.run and row.agent != BRANCH:  # a launched command's: it is not the directory
+        into = await home_branch(store, row.run, now_ms=desk.now_ms(), by=desk.user)
+    goal = Goal(into, home, home.check, home.seconds, home.reach)
     if check is not None:
-        goal = Goal(home.run, home, check, seconds)
-    done = await bring(desk, store, goal, await change_of(store, row.run, home.run))
+        goal = Goal(into, home, check, seconds)
+    done = await bring(desk, store, goal, await change_of(store, row.run, into))
     return tell(desk, store, done, row.run, goal)
 
 

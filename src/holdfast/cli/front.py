@@ -19,13 +19,16 @@ from holdfast.cli.failing import report, usage
 
 TOPICS: dict[str, dict[str, str]] = {
     "Runs": {
-        "run": "Start an agent and stay with it until it ends or waits.",
+        "run": "Start an agent and stay with it until it ends or waits; or launch a command.",
         "ps": "List runs, newest first.",
         "show": "Show what a run did, step by step, or everything about one step.",
         "log": "Print events as they were committed, of one run or of all.",
         "resume": "Go on with runs that were suspended or left.",
         "cancel": "Ask a run to stop.",
         "signal": "Send a signal that a run may wait for.",
+    },
+    "Doors": {
+        "mcp": "Stand between MCP clients and servers: each call of a tool is judged and recorded.",
     },
     "Worlds": {
         "try": "Run a command in forks of this directory, side by side, and keep the best.",

@@ -9,6 +9,7 @@ of the branch first and is then alone.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -33,7 +34,8 @@ from holdfast.journal.events import (
 from holdfast.journal.store import Batch, Store
 from holdfast.journal.views import BRANCH
 from holdfast.values import limits
-from holdfast.values.canon import Blobs, pack, unpack
+from holdfast.values.canon import Blobs, digest, pack, unpack
+from holdfast.values.errors import Conflict as Taken
 from holdfast.values.errors import LeaseLost, Misuse, NotFound
 from holdfast.world import EMPTY, Conflict, Merged, Stage, merge
 
@@ -78,6 +80,16 @@ async def begin_branch(
     blobs: Blobs = {}
     draft = Draft(RunStarted(BRANCH, by=by), now_ms, world=root, args=pack(dict(note), blobs))
     await store.append((Batch(name, (draft,), expect=-1),), blobs)
+
+
+async def home_branch(store: Store, run: str, *, now_ms: int, by: str = "") -> str:
+    """The branch that stands for the directory which the world of ``run`` was taken in from, begun
+    where the run began: made if it is not there. The run's own world then stays what it made it."""
+    name = f"{run}.home" if len(run) <= 50 else f"{run[:40]}-{digest(run.encode())[:8]}.home"
+    body = RunStarted(BRANCH, by=by, fork_of=run, fork_pos=0)
+    with contextlib.suppress(Taken):
+        await store.append((Batch(name, (Draft(body, now_ms),), expect=-1),), {})
+    return name
 
 
 async def change_of(store: Store, source: str, into: str) -> Change:

@@ -177,6 +177,10 @@ class Box:
             with socket.create_server(("127.0.0.1", 0)) as door:
                 said = json.dumps({"ready": door.getsockname()[1]}).encode()
                 socket.send_fds(self._channel, [said], [door.fileno()])
+        for port in self._plan["doors"]:
+            with socket.create_server(("127.0.0.1", port)) as door:
+                said = json.dumps({"ready": port}).encode()
+                socket.send_fds(self._channel, [said], [door.fileno()])
         while True:
             message, fds, _, _ = socket.recv_fds(self._channel, 64, 4, socket.MSG_CMSG_CLOEXEC)
             if not message:

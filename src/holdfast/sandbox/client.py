@@ -19,6 +19,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from holdfast.sandbox.doorway import Doorway
 from holdfast.sandbox.output import Output
 from holdfast.sandbox.plan import OnOutput, clean_environment, inside, plan_of, with_proxy
 from holdfast.sandbox.probe import probe
@@ -60,18 +61,32 @@ class Opened:
         self._channel, self._process = channel, process
         self._turn = asyncio.Lock()
         self._proxy: Proxy | None = None
+        self._doors: list[Doorway] = []
         self._environment = clean_environment(alone=tier == "namespaces")
 
     async def let_out(self, proxy: Proxy) -> None:
         """Serve the sandbox's only way out, on a socket that its first process has made."""
+        port, listening = await self._listening()
+        await proxy.start(listening)
+        self._proxy = proxy
+        self._environment |= with_proxy(port)
+
+    async def let_in(self, ports: tuple[int, ...]) -> None:
+        """Lead to ports of this host's loopback, from sockets made inside."""
+        for _ in ports:
+            port, listening = await self._listening()
+            door = Doorway(port)
+            self._doors.append(door)
+            await door.open(listening)
+
+    async def _listening(self) -> tuple[int, socket.socket]:
+        """A socket that the sandbox's first process has made, and its port."""
         await _readable(self._channel.fileno())
         message, fds, _, _ = socket.recv_fds(self._channel, _MESSAGE, 1, socket.MSG_CMSG_CLOEXEC)
         told = _told(message)
         listening = socket.socket(fileno=fds[0])
         listening.setblocking(False)
-        await proxy.start(listening)
-        self._proxy = proxy
-        self._environment |= with_proxy(told["ready"])
+        return told["ready"], listening
 
     async def run(
         self,
@@ -125,6 +140,8 @@ class Opened:
         self._left(self)
         if self._proxy is not None:
             await self._proxy.close()
+        for door in self._doors:
+            await door.close()
         if self.tier == "namespaces":  # its first process takes all others with it
             with suppress(ProcessLookupError):
                 signal.pidfd_send_signal(process, signal.SIGKILL)
@@ -169,7 +186,7 @@ class Sandbox:
         """Run one command in a sandbox of its own, of which nothing is left afterwards."""
         opened = await self.open(
             spec.world, at=spec.at, readable=spec.readable, hidden=spec.hidden,
-            network=spec.network, limits=spec.limits,
+            network=spec.network, doors=spec.doors, limits=spec.limits,
         )  # fmt: skip
         try:
             return await opened.run(
@@ -187,6 +204,7 @@ class Sandbox:
         readable: tuple[str, ...] = (),
         hidden: tuple[str, ...] = (),
         network: tuple[str, ...] = (),
+        doors: tuple[int, ...] = (),
         limits: Limits | None = None,
     ) -> Opened:
         """Open a world for several commands; see `Spec` for the arguments. Close what you open.
@@ -197,7 +215,7 @@ class Sandbox:
         proxy = Proxy(network) if network else None
         plan = plan_of(
             world, tier=tier, at=at, readable=readable, hidden=hidden, network=bool(network),
-            limits=limits or Limits(),
+            limits=limits or Limits(), doors=doors,
         )  # fmt: skip
         mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         mine.setblocking(False)
@@ -213,12 +231,13 @@ class Sandbox:
             raise
         opened = Opened(mine, process, tier=tier, at=plan["at"], left=self._open.discard)
         self._open.add(opened)
-        if proxy is not None:
-            try:
+        try:
+            if proxy is not None:
                 await opened.let_out(proxy)
-            except BaseException:
-                await opened.close()
-                raise
+            await opened.let_in(plan["doors"])
+        except BaseException:
+            await opened.close()
+            raise
         return opened
 
     async def tier(self) -> Tier:

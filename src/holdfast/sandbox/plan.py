@@ -52,6 +52,7 @@ def plan_of(
     hidden: tuple[str, ...],
     network: bool,
     limits: Limits,
+    doors: tuple[int, ...] = (),
 ) -> dict[str, Any]:
     """The plan of one sandbox, as the helper reads it. Misuse: it cannot be carried out."""
     if isinstance(world, Folder):
@@ -72,6 +73,8 @@ def plan_of(
         raise Misuse(f"a world cannot be seen at {at!r}: the system is there")
     if network and tier == "landlock":
         raise Misuse("walls of tier 'landlock' have no network: ask for none")
+    if doors and tier == "landlock":
+        raise Misuse("walls of tier 'landlock' have no sockets: no door can be reached from inside")
     seen = [_host_path(path) for path in readable]
     if any(f"{path}/".startswith(f"{at}/") for path in seen):
         raise Misuse(f"a readable path lies in the world at {at!r}: bring it into the world")
@@ -86,7 +89,8 @@ def plan_of(
         "tier": tier, "world": places, "at": at, "readable": seen,
         "hidden": [_host_path(path) for path in hidden],
         "tmp_bytes": min(limits.disk_bytes or most.COMMAND_TMP_BYTES, most.COMMAND_TMP_BYTES),
-        "network": network, "limits": dataclasses.asdict(limits),
+        "network": network, "doors": doors if tier == "namespaces" else (),
+        "limits": dataclasses.asdict(limits),
     }  # fmt: skip
     _check_hidden(plan)
     return plan

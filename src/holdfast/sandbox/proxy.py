@@ -9,11 +9,11 @@ a pattern names the address (or localhost) itself.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ipaddress
 import socket
 from typing import NamedTuple
 
+from holdfast.sandbox.doorway import copy_stream
 from holdfast.values import limits
 from holdfast.values.errors import Misuse
 
@@ -141,7 +141,7 @@ class Proxy:
                 writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
             else:
                 upstream.write(f"{method} {path} HTTP/1.1\r\n".encode() + _for_one(fields, place))
-            both = (_copy(reader, upstream), _copy(server, writer))
+            both = (copy_stream(reader, upstream), copy_stream(server, writer))
             await asyncio.gather(*both, return_exceptions=True)
         finally:
             upstream.close()
@@ -201,14 +201,3 @@ def _answer(status: bytes, text: str) -> bytes:
     return b"HTTP/1.1 %b\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b" % (
         status, len(body), body,
     )  # fmt: skip
-
-
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Pass on what comes, and then that nothing more comes."""
-    try:
-        while piece := await reader.read(limits.PROXY_PIECE_BYTES):
-            writer.write(piece)
-            await writer.drain()
-    finally:
-        with contextlib.suppress(OSError, RuntimeError):
-            writer.write_eof()

@@ -63,7 +63,7 @@ class Spec:
     ``readable``: host paths seen read-only, besides the system's. ``hidden``: host directories that
     are empty for the command where they lie below anything that it sees. ``network``: patterns
     ``host[:port]`` that may be reached by HTTP proxy (``*.example.org`` for all below); none: no
-    network.
+    network. ``doors``: TCP ports of this host's loopback that the command reaches at its own.
     """
 
     command: tuple[str, ...]
@@ -75,6 +75,7 @@ class Spec:
     readable: tuple[str, ...] = ()
     hidden: tuple[str, ...] = ()
     network: tuple[str, ...] = ()
+    doors: tuple[int, ...] = ()
     limits: Limits = Limits()
 
 

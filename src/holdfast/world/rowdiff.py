@@ -19,7 +19,7 @@ def row_changes(objects: Objects, path: str, old: Entry, new: Entry) -> str | No
     """Definitions that differ, and rows removed (-) and added (+) by table, those of one key next
     to each other, at most DIFF_ROWS of each table; None if they are not two databases that can be
     compared."""
-    if not (_is_database(objects, old) and _is_database(objects, new)):
+    if not (is_database(objects, old) and is_database(objects, new)):
         return None
     try:
         with (
@@ -32,7 +32,8 @@ def row_changes(objects: Objects, path: str, old: Entry, new: Entry) -> str | No
         return None
 
 
-def _is_database(objects: Objects, entry: Entry) -> bool:
+def is_database(objects: Objects, entry: Entry) -> bool:
+    """Whether a file is an SQLite database, by how it begins."""
     head = chunks.DATABASE_HEAD
     return entry.size >= 512 and chunks.ChunkTree(objects, entry).chunk(0).startswith(head)
 

@@ -1,0 +1,164 @@
+"""MCP servers in the files of clients: found, and led through a door of ours.
+
+Each client has a form of its own; all are tables of entries by name.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+import tomlkit
+from tomlkit.exceptions import TOMLKitError
+
+from holdfast.engine.described import journal_name
+from holdfast.proxy.config import server_of
+from holdfast.proxy.upstream import Server
+from holdfast.values.errors import Misuse
+
+Offer = Callable[[str, Server], tuple[list[str], dict[str, str]] | None]
+"""Given a server's name and what it is: the command to say instead, and its environment; None
+leaves the entry out."""
+
+_EXTRA = [
+    re.compile(rf'"(?:\\.|[^"\\])*"|{extra}', re.DOTALL)
+    for extra in (r"//[^\n]*|/\*.*?\*/", r",(?=\s*[}\]])")
+]
+"""What editors allow in JSON beside it, comments and then commas at an end; and texts, which may
+hold the like."""
+
+
+class Rewritten:
+    """A file with its servers led elsewhere. ``before``: its bytes, ``content``: what stands there
+    instead; ``names``: the servers; ``troubles``: entries that could not be read."""
+
+    def __init__(self, path: str, before: bytes) -> None:
+        self.path = path
+        self.before = before
+        self.content = before
+        self.names: list[str] = []
+        self.troubles: list[str] = []
+        self._known: dict[str, tuple[Any, Any]] = {}
+        self._dropped: dict[str, Any] = {}
+
+    def lead(self, offer: Offer, *, same_as: Mapping[str, str] | None = None) -> bool:
+        """Lead every server through ``offer``; whether anything differs. ``same_as``: a directory
+        that stands for another (in files that know directories)."""
+        document = _read(self.path, self.before)
+        if document is None:
+            self.troubles.append(f"{self.path}: cannot be read")
+            return False
+        for table in _tables(self.path, document):
+            for name in list(table):
+                self._lead(table, name, offer)
+        projects = document.get("projects")
+        for new, old in (same_as or {}).items():
+            if isinstance(projects, dict) and old in projects:
+                projects[new] = projects[old]
+        if self.names or self._dropped:
+            self.content = _written(self.path, document)
+        return self.content != self.before
+
+    def _lead(self, table: Any, name: str, offer: Offer) -> None:
+        entry = table[name]
+        if not isinstance(entry, dict) or entry.get("disabled") is True:
+            return
+        if entry.get("enabled") is False:
+            return
+        plain = json.loads(json.dumps(entry))
+        try:
+            server = server_of(f"{self.path}: {name}", journal_name(name), _usual(plain))
+            found = offer(name, server)
+        except Misuse as error:
+            # INVARIANT D82: a server that cannot be led through the door is left out, and said so
+            self.troubles.append(str(error))
+            found = None
+        if found is None:
+            del table[name]
+            self._dropped[name] = plain
+            return
+        made = _entry(self.path, plain, *found)
+        table[name] = made
+        self.names.append(name)
+        self._known[name] = (made, plain)
+
+    def back(self, content: bytes) -> bytes:
+        """What the command left of ``content``, with the servers as they were: byte for byte the
+        file as it was, if it was not changed."""
+        if content == self.content:
+            return self.before
+        document = _read(self.path, content)
+        if document is None:
+            return content
+        for table in _tables(self.path, document):
+            for name in list(table):
+                made, plain = self._known.get(name, (None, None))
+                if made is not None and json.dumps(table[name]) == json.dumps(made):
+                    table[name] = plain
+            for name, plain in self._dropped.items():
+                table.setdefault(name, plain)
+        return _written(self.path, document)
+
+
+def _read(path: str, content: bytes) -> Any:
+    try:
+        text = content.decode()
+        if path.endswith(".toml"):
+            return tomlkit.parse(text)
+        for extra in _EXTRA:
+            text = extra.sub(lambda one: one[0] if one[0][0] == '"' else "", text)
+        found = json.loads(text or "{}")
+    except (ValueError, TOMLKitError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _written(path: str, document: Any) -> bytes:
+    if path.endswith(".toml"):
+        return tomlkit.dumps(document).encode()
+    return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _tables(path: str, document: Any) -> Iterator[Any]:
+    """The tables of servers in a file."""
+    name = PurePosixPath(path).name
+    if path.endswith(".toml"):
+        key = "mcp_servers"
+    elif name.startswith("opencode."):
+        key = "mcp"
+    elif "/.vscode/" in f"/{path}" or "/Code/" in path:
+        key = "servers"
+    else:
+        key = "mcpServers"
+    projects = document.get("projects") if name == ".claude.json" else None
+    for place in (document, *(projects.values() if isinstance(projects, dict) else ())):
+        table = place.get(key) if isinstance(place, dict) else None
+        if isinstance(table, dict):
+            yield table
+
+
+def _usual(entry: dict[str, Any]) -> dict[str, Any]:
+    """An entry in the words that most clients use."""
+    found = dict(entry)
+    command = entry.get("command")
+    if isinstance(command, list) and command:
+        found["command"], found["args"] = command[0], command[1:]
+    for theirs, ours in (("environment", "env"), ("httpUrl", "url"), ("http_headers", "headers")):
+        if theirs in found:
+            found[ours] = found.pop(theirs)
+    return found
+
+
+def _entry(path: str, before: dict[str, Any], words: list[str], env: dict[str, str]) -> Any:
+    """An entry of the form of its file, which keeps what it says besides."""
+    ours = ("command", "args", "env", "environment", "url", "serverUrl", "httpUrl", "headers",
+            "http_headers", "bearer_token_env_var", "env_http_headers", "oauth", "type", "cwd",
+            "envFile")  # fmt: skip
+    kept = {name: value for name, value in before.items() if name not in ours}
+    if PurePosixPath(path).name.startswith("opencode."):
+        return {"type": "local", "command": words, "environment": env, **kept}
+    kind = {} if path.endswith(".toml") else {"type": "stdio"}
+    return {**kind, "command": words[0], "args": words[1:], "env": env, **kept}
