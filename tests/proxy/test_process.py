@@ -43,6 +43,10 @@ def holdfast(place: Path, *args: str) -> str:
     ).stdout  # fmt: skip
 
 
+def newest(place: Path) -> dict[str, Any]:
+    return json.loads(holdfast(place, "ps", "--json"))[0]
+
+
 def test_a_proxy_that_dies_during_a_call_does_not_repeat_it(place: Path):
     """INVARIANTS D12, D13, D25: killed between effect and outcome; the same call asks a person."""
     first = connect(place)
@@ -54,7 +58,7 @@ def test_a_proxy_that_dies_during_a_call_does_not_repeat_it(place: Path):
     assert said["result"]["isError"]
     assert "holdfast" in text_of(said)
     assert lines_of(place / "ledger") == ["slow ann"]
-    run = json.loads(holdfast(place, "ps", "--json").splitlines()[0])["run"]
+    run = newest(place)["run"]
     holdfast(place, "answer", run, '{"content": [{"type": "text", "text": "it was paid"}]}')
     assert text_of(second.call("slow", to="ann")) == "it was paid"
     assert second.close() == 0
@@ -76,7 +80,23 @@ def test_a_client_that_dies_is_answered_from_the_journal(place: Path):
     assert text_of(second.call("slow", to="bob")) == "slow bob"
     assert lines_of(place / "ledger") == ["slow bob"] * 2
     assert second.close() == 0
-    assert json.loads(holdfast(place, "ps", "--json").splitlines()[0])["status"] == "done"
+    assert newest(place)["status"] == "done"
+
+
+def test_an_error_that_nobody_heard_is_told_again(place: Path):
+    """INVARIANT D15: what is not known to have happened is not tried again unasked."""
+    client = connect(place, "--patience", "30")
+    client.begin("tools/call", {"name": "die", "arguments": {"to": "x"}})
+    until(lambda: holdfast(place, "inbox", "--json").strip() not in ("", "[]"), "the question")
+    run = newest(place)["run"]
+    client.kill()
+    holdfast(place, "deny", run, "--note", "nobody knows")
+    client = connect(place)
+    again = client.call("die", to="x")
+    assert again["result"]["isError"]
+    assert "not known" in text_of(again)
+    assert lines_of(place / "ledger") == ["die x"]
+    client.close()
 
 
 def test_a_server_that_dies_and_a_person_who_approves(place: Path):
@@ -129,7 +149,7 @@ def test_bad_input_is_answered_and_the_rest_goes_on(place: Path):
     assert big["structuredContent"]["number"] == 123456789012345678901234567890
     assert client.greeted["result"]["serverInfo"]["name"] == "liar"
     assert client.close() == 0
-    run = json.loads(holdfast(place, "ps", "--json").splitlines()[0])
+    run = newest(place)
     assert run["agent"] == "mcp"
     assert "ledger.big" in holdfast(place, "show", run["run"])  # not liar.big
 
@@ -140,7 +160,7 @@ def test_a_call_that_a_server_goes_on_with_is_one_step(place: Path):
     asked = {"name": "slow", "arguments": {"to": "ann"}, "task": {"ttl": 60_000}}
     assert client.ask("tools/call", asked)["result"]["task"]["taskId"] == "t1"
     assert client.ask("tasks/get", {"taskId": "t1"})["result"]["status"] == "working"
-    run = json.loads(holdfast(place, "ps", "--json").splitlines()[0])["run"]
+    run = newest(place)["run"]
     assert "at last" not in holdfast(place, "show", run)
     (place / "ledger.go").touch()
     until(lambda: "at last" in holdfast(place, "show", run), "the outcome")
@@ -160,7 +180,7 @@ def test_servers_get_no_secrets_and_do_not_outlive_their_door(place: Path):
     assert "A_SECRET" not in found
     assert not [name for name in found if name.startswith("HOLDFAST_")]
     assert client.close() == 0
-    row = json.loads(holdfast(place, "ps", "--json").splitlines()[0])
+    row = newest(place)
     assert row["agent"] == "clerk"  # whatever the client calls itself
     mine = str(place / "ledger").encode()
     commands = list(Path("/proc").glob("[0-9]*/cmdline"))

@@ -242,8 +242,9 @@ class Guest:
             assert isinstance(pending.future, asyncio.Future)
             await asyncio.wait([pending.future])
             return Taken(self._outcome(tool, pending.future.result()), place, key, replayed=False)
-        except HoldfastError:
-            raise  # told as any outcome: whoever tells it says `delivered`
+        except HoldfastError as error:
+            error.key = key
+            raise  # told as any outcome: whoever tells it says `delivered`, or `lost`
         except BaseException:
             self._run.attended.discard(key)
             self._unattended(pending)

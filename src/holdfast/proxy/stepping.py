@@ -110,7 +110,7 @@ class Stepping:
         except (HoldfastError, Suspended) as error:
             if isinstance(error, Suspended):
                 self.owed.add(str(error))
-            text, key = _said(error), getattr(error, "key", "")
+            text, key = _said(error), error.key if isinstance(error, HoldfastError) else ""
             if step and not isinstance(error, Misuse):
                 say = lambda one: one.result(_refusal(one, text))  # noqa: E731
             else:
@@ -231,7 +231,7 @@ class Stepping:
                 if error.error_type == "RpcError" and said:
                     # as the server said it, if it said it just now: the journal keeps no more
                     found = call.error or frames.RpcError(int(said[1]), said[2])
-                    found.key = getattr(error, "key", "")
+                    found.key = error.key
                     raise found from None
                 raise
             except Suspended as error:
