@@ -10,9 +10,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
-from tests.proxy.support import ALLOW, LEDGER, Client, environment, lines_of, text_of, until
+from tests.proxy.support import (
+    ALLOW,
+    INITIALIZE,
+    LEDGER,
+    WAIT,
+    Client,
+    environment,
+    lines_of,
+    text_of,
+    until,
+)
 
 
 @pytest.fixture
@@ -154,6 +165,18 @@ def test_bad_input_is_answered_and_the_rest_goes_on(place: Path):
     assert "ledger.big" in holdfast(place, "show", run["run"])  # not liar.big
 
 
+def test_a_client_that_only_closes_its_half_is_answered(place: Path):
+    """And what it is answered does not count as delivered: it may not have listened."""
+    for _ in range(2):
+        client = connect(place)
+        about = client.begin("tools/call", {"name": "pay", "arguments": {"to": "ann"}})
+        assert client.process.stdin is not None
+        client.process.stdin.close()
+        assert text_of(client.answer(about)) == "pay ann"
+        assert client.process.wait(WAIT) == 0
+        assert lines_of(place / "ledger") == ["pay ann"]
+
+
 def test_a_call_that_a_server_goes_on_with_is_one_step(place: Path):
     """INVARIANT D14: the handle is the answer; the outcome is recorded when there is one."""
     client = connect(place)
@@ -192,6 +215,42 @@ def _read(file: Path) -> bytes:
         return file.read_bytes()
     except OSError:
         return b""
+
+
+def test_over_http_the_token_says_who_calls(place: Path):
+    """INVARIANT D8; a file of tokens that others may read is refused."""
+    tokens = place / "tokens"
+    tokens.write_text("ann: 0123456789abcdef-ann\nbob: 0123456789abcdef-bob\n")
+    command = [sys.executable, "-m", "holdfast.cli", "mcp", "--policy", str(place / "policy.yaml"),
+               "--listen", "127.0.0.1:0", "--token-file", str(tokens),
+               "--", sys.executable, LEDGER, str(place / "ledger")]  # fmt: skip
+    refused = subprocess.run(command, cwd=place, env=environment(place), capture_output=True,
+                             text=True, stdin=subprocess.DEVNULL, check=False)  # fmt: skip
+    assert (refused.returncode, "chmod 600" in refused.stderr) == (2, True)
+    tokens.chmod(0o600)
+    with subprocess.Popen(
+        command, cwd=place, env=environment(place), text=True, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        try:
+            url = process.stdout.readline().removeprefix("listening: ").strip()
+            for name in ("ann", "bob"):
+                headers = {"Authorization": f"Bearer 0123456789abcdef-{name}",
+                           "Accept": "application/json, text/event-stream"}  # fmt: skip
+                with httpx2.Client(headers=headers, timeout=WAIT) as http:
+                    said = {"jsonrpc": "2.0", "id": 1, "method": "initialize",
+                            "params": {**INITIALIZE, "clientInfo": {"name": "root"}}}  # fmt: skip
+                    mark = http.post(url, json=said).headers["mcp-session-id"]
+                    said = {"jsonrpc": "2.0", "id": 2, "method": "tools/call",
+                            "params": {"name": "pay", "arguments": {"to": name}}}  # fmt: skip
+                    answer = http.post(url, json=said, headers={"Mcp-Session-Id": mark}).json()
+                    assert text_of(answer) == f"pay {name}"
+        finally:
+            process.terminate()
+            process.wait(WAIT)
+    rows = json.loads(holdfast(place, "ps", "--json"))
+    assert {(row["agent"], row["status"]) for row in rows} == {("ann", "done"), ("bob", "done")}
 
 
 def test_a_tool_that_changes_is_seen_by_the_policy(place: Path):

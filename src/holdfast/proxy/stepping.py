@@ -305,10 +305,12 @@ class Stepping:
             hint = eras.effect_of(definition.get("annotations"))
             before = self._hints.get(name, hint)
             effect = self._hints[name] = max(before, hint, key=EFFECTS.index)
-        mark = (digest(said), effect)
-        found = self._tools.get((name, mark[0] + effect))
+        mark = (name, digest(said) + effect)
+        found = self._tools.get(mark)
         if found is None:
-            found = self._tools[name, mark[0] + effect] = Described(
+            if len(self._tools) >= limits.TOOLS_ITEMS:
+                self._tools.clear()  # a server that never says the same twice
+            found = self._tools[mark] = Described(
                 name, _nowhere, effect=effect, description=str(definition.get("description") or ""),
                 schema=_object(definition.get("inputSchema")),
                 output=_object(definition.get("outputSchema")),
