@@ -319,6 +319,9 @@ INPUT_ATTEMPTS = 100
 CANCEL_SECONDS = 3.0
 """A cancelled call's outcome is waited for this long, before it is recorded that nobody knows it.
 """
+TOOLS_ITEMS = 10_000
+"""Entries of one list of a server, and definitions of tools and handles of long calls that one
+process remembers: a hundred times what a model can be shown."""
 LIST_PAGES = 100
 """Pages of one list of a server; more is a loop without an end."""
 RESUME_EVENTS = 1_000
