@@ -39,6 +39,8 @@ REVIEWED = "reviewed"
 """Type of the finding that says what a person thinks of it."""
 BRANCH = "world"
 """Agent name of a run without a program: a world that is only forked, merged into and looked at."""
+THREAD = "thread"
+"""Agent name of a run without a program: what a framework saves of a conversation, as findings."""
 
 
 class Wait(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -148,7 +150,7 @@ def _started(row: RunRow | None, event: Event) -> RunRow:
         run=event.run,
         agent=body.agent,
         ref=body.ref,
-        status="branch" if body.agent == BRANCH and not body.ref else "running",
+        status="branch" if body.agent in (BRANCH, THREAD) and not body.ref else "running",
         started=event.at,
         changed=event.at,
         parent=body.parent,
