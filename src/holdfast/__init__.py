@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from holdfast.engine.branch import Branch, Merge, fork
     from holdfast.engine.choices import MergeConflict
     from holdfast.engine.declare import NOT_DONE, Agent, Tool, agent, tool
+    from holdfast.engine.described import Described
+    from holdfast.engine.guest import Guest, Taken
     from holdfast.engine.host import Handle
     from holdfast.engine.meaning import tool_facts
     from holdfast.engine.publish import Effect, Published, publish
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
         sleep,
         spawn,
         spent,
+        step,
         uuid,
         wait_for,
     )
@@ -63,14 +66,16 @@ _HOMES = {
     "holdfast.engine.branch": ("Branch", "Merge", "fork"),
     "holdfast.engine.choices": ("MergeConflict",),
     "holdfast.engine.declare": ("NOT_DONE", "Agent", "Tool", "agent", "tool"),
+    "holdfast.engine.described": ("Described",),
+    "holdfast.engine.guest": ("Guest", "Taken"),
     "holdfast.engine.host": ("Handle",),
     "holdfast.engine.meaning": ("tool_facts",),
     "holdfast.engine.publish": ("Effect", "Published", "publish"),
     "holdfast.engine.transaction": ("transaction",),
     "holdfast.engine.verbs": (
         "Child", "ask", "attempt", "call", "continue_as", "gather", "idempotency_key",
-        "merge", "now", "race", "random", "run_id", "sleep", "spawn", "spent", "uuid",
-        "wait_for",
+        "merge", "now", "race", "random", "run_id", "sleep", "spawn", "spent", "step",
+        "uuid", "wait_for",
     ),
     "holdfast.runtime": ("Runtime", "Settings", "run"),
     "holdfast.tools.sql": ("sql",),
@@ -91,10 +96,12 @@ __all__ = [
     "Child",
     "Conflict",
     "Corrupt",
+    "Described",
     "Diverged",
     "Effect",
     "Exceeded",
     "Expired",
+    "Guest",
     "Handle",
     "HoldfastError",
     "LeaseLost",
@@ -111,6 +118,7 @@ __all__ = [
     "Runtime",
     "Settings",
     "Suspended",
+    "Taken",
     "TooLarge",
     "Tool",
     "ToolError",
@@ -134,6 +142,7 @@ __all__ = [
     "spawn",
     "spent",
     "sql",
+    "step",
     "tool",
     "tool_facts",
     "transaction",

@@ -22,6 +22,7 @@ PRINTED = [
     "announce: it declares no undo; the train is full []\n",
     "250\n",
     "went\n",
+    "['taxes', 'again', '2 files'] 2 files\n",
     "RuntimeError\n",
 ]
 

@@ -152,7 +152,7 @@ def test_what_a_person_changed_is_undone_as_they_changed_it(crash: bool):
             life.kill()
             life = await site.live()
             await life.host.resume("a")
-        await life.host.signal("a", "go")
+        await life.signal("a", "go")
         return await life.host.result("a")
 
     assert drive(site, work, main, check=False) == "rolled back"
@@ -233,7 +233,7 @@ def test_an_edit_into_or_out_of_the_world_is_rolled_back_rightly(real: bool):
         await waits(site, kind="person")
         await say(life, "ann", "edit", {"real": real})
         await waits(site, kind="signal")
-        await life.host.signal("a", "go")
+        await life.signal("a", "go")
 
     assert play(site, main, work) == "rolled back"
     assert log == ([True, ("undo", True)] if real else [False])

@@ -129,14 +129,14 @@ async def test_a_running_process_hears_of_it(tmp_path: Path):
         await throw(desk(tmp_path / "s"), other, "tool", "pa*", "odd", False)
         while not runtime.host.settings.switches.thrown:  # noqa: ASYNC110
             await asyncio.sleep(0.001)
-        await runtime.host.signal(handle.id, "go")
+        await runtime.signal(handle.id, "go")
         with pytest.raises(RunFailed, match="refused by killed: tool 'pa\\*' was stopped"):
             await handle.result()
         await throw(desk(tmp_path / "s"), other, "tool", "pa*", "", True)
         while runtime.host.settings.switches.thrown:  # noqa: ASYNC110
             await asyncio.sleep(0.001)
         handle = await runtime.start(payer)
-        await runtime.host.signal(handle.id, "go")
+        await runtime.signal(handle.id, "go")
         assert await handle.result() == 3
         await other.close()
 

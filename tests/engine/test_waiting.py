@@ -97,7 +97,7 @@ def test_a_waiting_run_leaves_memory(undisturbed: None):
 
     async def work(life: Life) -> Any:
         handle = await life.start(listens, "x", 1, name="a")
-        inside = weakref.ref(vars(life.host)["_residents"]["a"].run)
+        inside = weakref.ref(life.host.residents["a"].run)
         await until(lambda: life.host.resident_count() == 0)
         await asyncio.sleep(0.01)
         gc.collect()

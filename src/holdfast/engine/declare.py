@@ -319,9 +319,12 @@ class Tool(Declared, Generic[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         run = scope.current_run()
-        if run is None:
-            return self.fn(*args, **kwargs)
-        return run.call(self, args, kwargs)
+        if run is not None:
+            return run.call(self, args, kwargs)
+        guest = scope.guest.get()
+        if guest is not None and scope.call.get() is None:
+            return guest.call(self, args, kwargs)
+        return self.fn(*args, **kwargs)
 
     def __repr__(self) -> str:
         return f"<tool {self.name} effect={self.effect}>"

@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from holdfast.engine.answers import ending, send
+from holdfast.engine.answers import ending
 from holdfast.engine.commands import Terms
 from holdfast.engine.declare import Agent, Tool
+from holdfast.engine.guest import DOOR, GuestRun
 from holdfast.engine.history import History, Step
 from holdfast.engine.home import Consulted, Nobody
 from holdfast.engine.places import Places
@@ -70,7 +71,7 @@ class Host:
     programs for resuming; ``policy``: one, or where the current one comes from; ``serve``: also
     adopt runs that others started and left; ``caches``: directory for checkouts; ``ended`` is told
     of runs that ended here. Set before it is opened: ``tools``, what checks may call besides what
-    programs name; ``outside``, which asks policy engines outside."""
+    programs name; ``outside``, which asks policy engines outside. ``residents``: runs in memory."""
 
     def __init__(
         self,
@@ -100,8 +101,8 @@ class Host:
         policies = (lambda: policy) if isinstance(policy, Policy) else policy
         self.settings = Terms(policies, clock.now_ms)
         self.find = _with_own(find)
-        self._residents: dict[str, Resident] = {}
-        self.check_edit = partial(_check_edit, self._residents)
+        self.residents: dict[str, Resident] = {}
+        self.check_edit = partial(_check_edit, self.residents)
         self._loading: set[str] = set()
         self._mine: set[str] = set()
         self._waiters: dict[str, list[asyncio.Future[History | None]]] = {}
@@ -141,12 +142,18 @@ class Host:
         bound = program.bind(args, kwargs or {})
         blobs: Blobs = {}
         skeleton = program.pack_args(bound, blobs)
-        run = check_name(name, "run") if name else new_id(self.dice)
         body = RunStarted(
             program.name, ref=self.ref_of(program), role=program.role,
             policy=self.settings.policy.hash, code=program.code, by=by,
         )  # fmt: skip
         draft = Draft(body, self.clock.now_ms(), world=world, args=skeleton)
+        return Handle(self, await self.begin(program, draft, blobs, name))
+
+    async def begin(
+        self, program: Agent[..., Any], draft: Draft, blobs: Blobs, name: str = ""
+    ) -> str:
+        """Begin a run of ``program`` with its first event; its id."""
+        run = check_name(name, "run") if name else new_id(self.dice)
         batch = Batch(run, (draft,), expect=-1, lease=self.owner)
         commit = self.store.append((batch,), blobs)
         if name:  # it may exist already: nothing is begun before that is known
@@ -155,31 +162,35 @@ class Host:
         # a new id cannot: the program begins while its start is written, and what it does is
         # appended after that
         first = Event(
-            0, run, 0, "", "", "run.started", draft.at, world, encode_body(body), skeleton, None
-        )
+            0, run, 0, "", "", "run.started", draft.at, draft.world, encode_body(draft.body),
+            draft.args, None,
+        )  # fmt: skip
         await self._admit(run, program, [first], 1)
         try:
             self.committed(await commit)
         except HoldfastError as error:
             self._give_up(run, error)
             raise
-        return Handle(self, run)
+        return run
 
     async def resume(self, run: str) -> Handle:
         """Take over a run that nobody alive holds and go on with it; `LeaseLost`, `NotFound`."""
         self._mine.add(run)
         self._broken.pop(run, None)
-        if run not in self._residents and run not in self._loading:
+        if run not in self.residents and run not in self._loading:
             row = await self.store.run(run)
             if not row.ended:
-                await self._load(row)
+                await self.load(row)
         return Handle(self, run)
 
-    async def _load(self, row: RunRow) -> None:
+    async def load(self, row: RunRow, program: Agent[..., Any] | None = None) -> None:
+        """Put a run into memory that was begun earlier; `LeaseLost` if somebody alive has it."""
+        self._broken.pop(row.run, None)
         run = row.run
         self._loading.add(run)
         try:
-            program = self.find(row.agent, row.ref)
+            if program is None:
+                program = self.find(row.agent, row.ref)
             await _same_terms(self.store, row, self.settings.policy)
             epoch = await self.store.claim(run, self.owner)
             row = await self.store.run(run)  # its last owner may have gone on since
@@ -201,7 +212,8 @@ class Host:
         self, run: str, program: Agent[..., Any], events: Sequence[Event], epoch: int
     ) -> None:
         """Put a run into memory, when its agent's limit allows."""
-        resident_run = Run(run, program, self, events)
+        guest = events[0].kind == "run.started" and body_of(events[0]).ref.startswith(DOOR)
+        resident_run = (GuestRun if guest else Run)(run, program, self, events)
         resident_run.epoch = epoch
         started = resident_run.history.started
         if started is not None and started.parent:
@@ -211,12 +223,12 @@ class Host:
             resident_run.donor = donor if started.reuse else None
             if started.holds:
                 resident_run.record, resident_run.record_of = donor, started.fork_of
-        resident = self._residents[run] = Resident(self, resident_run)
+        resident = self.residents[run] = Resident(self, resident_run)
         self._places.enter(resident)
 
     def take_now(self, run: Run, pending: Pending) -> Step:
         """Carry out a step at once, blocking."""
-        return self._residents[run.id].take_now(pending)
+        return self.residents[run.id].take_now(pending)
 
     # What a resident needs of its host ---
 
@@ -244,7 +256,7 @@ class Host:
     def left(self, resident: Resident, error: BaseException | None, again: bool) -> None:
         """A run left memory."""
         run = resident.run.id
-        self._residents.pop(run, None)
+        self.residents.pop(run, None)
         self._places.leave(resident, next_may=not self._closing)
         if error is not None:
             self._give_up(run, error)
@@ -279,7 +291,7 @@ class Host:
             self._waiters.setdefault(run, []).append(future)
             if run in self._broken:
                 raise self._broken[run]
-            if run not in self._residents:
+            if run not in self.residents:
                 row = await self.store.run(run)
                 if row.ended:
                     event = await ending(self.store, run)
@@ -293,19 +305,10 @@ class Host:
 
     # News from outside ---
 
-    async def signal(
-        self, run: str, name: str, value: Any = None, *, by: str = "", token: str = ""
-    ) -> None:
-        """Send a signal that a run may wait for; it is kept until then. The same ``token`` twice is
-        one signal (default: a new token)."""
-        now, token = self.clock.now_ms(), token or new_id(self.dice)
-        await send(self.store, run, name, value, by=by, now_ms=now, token=token)
-        self.watch.ring()
-
     def _tell(self, event: Event) -> None:
         if event.run == SWITCHES:
             hear_switch(self.store, self.settings.switches, event)
-        resident = self._residents.get(event.run)
+        resident = self.residents.get(event.run)
         if resident is not None and event.kind in ("approval.given", "signal.received"):
             resident.hear((event,))
         elif event.kind == "run.ended" and resident is None:
@@ -314,7 +317,7 @@ class Host:
     def _wake(self, ready: Sequence[str]) -> None:
         """Take over runs that can go on, if they are this process's business."""
         for run in ready:
-            known = run in self._residents or run in self._loading or run in self._broken
+            known = run in self.residents or run in self._loading or run in self._broken
             if not known and (self.serve or run in self._mine):
                 self._loading.add(run)
                 self.watch.spawn(self._adopt(run))
@@ -329,7 +332,7 @@ class Host:
         try:
             row = await self.store.run(run)
             if not row.ended:
-                await self._load(row)
+                await self.load(row)
                 self._mine.add(run)
         except LeaseLost:
             self._loading.discard(run)  # somebody else was faster
@@ -341,7 +344,7 @@ class Host:
         """Suspend every run cleanly; they go on wherever they are resumed. Idempotent."""
         self._closing = True
         self.watch.stop()
-        leaving = [resident.leave() for resident in self._residents.values()]
+        leaving = [resident.leave() for resident in self.residents.values()]
         await asyncio.gather(*leaving)
         await self.watch.close()
         for run in list(self._waiters):
@@ -349,7 +352,7 @@ class Host:
 
     def resident_count(self) -> int:
         """How many runs are in memory."""
-        return len(self._residents)
+        return len(self.residents)
 
 
 def _check_edit(

@@ -90,7 +90,7 @@ def walk(run: Run, pending: Pending, settings: Terms) -> Path:
         yield from hold(run, pending, settings, step, verdict)
         return
     match pending.plan.kind:
-        case "tool" | "merge":
+        case "tool" | "model" | "merge":
             yield from _tool(run, pending, settings, step, verdict)
         case "ask":
             yield from question(run, pending, settings, step)

@@ -226,10 +226,12 @@ class Resident:
             return False
         future: asyncio.Future[None] = self._loop.create_future()
         self.awaits[pending.key] = (command, future, pending)
-        timer = None
+        timer = rest = None
         if command.due:
             delay = max(0.0, (command.due - self.home.clock.now_ms()) / 1000)
             timer = self._loop.call_later(delay, _resolve, future)
+        if command.kind == "person" and pending.patience is not None:
+            rest = self._loop.call_later(pending.patience, self.run.let_go, pending)
         self.busy -= 1
         pending.waiting = True
         self._check_idle()
@@ -243,8 +245,9 @@ class Resident:
             pending.waiting = False
             self.busy += 1
             self.awaits.pop(pending.key, None)
-            if timer is not None:
-                timer.cancel()
+            for one in (timer, rest):
+                if one is not None:
+                    one.cancel()
         return True
 
     def _batch(
@@ -360,7 +363,7 @@ class Resident:
         if self._parking is not None:
             self._parking.cancel()
             self._parking = None
-        if self.busy or self.closing is not None or not self.run.loop.quiet:
+        if self.busy or self.closing is not None or self.run.stays or not self.run.loop.quiet:
             return
         if self.run.main is None or self.run.main.done() or self.run.outbox:
             return

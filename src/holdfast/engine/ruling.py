@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
+import msgspec
+
 from holdfast.engine.asking import approved, plan_again, refused_before, unknown
 from holdfast.engine.checking import verify
 from holdfast.engine.commands import Command, Consult, Done, Path, Terms, plain_args, settle
@@ -124,6 +126,10 @@ def _judge(run: Run, pending: Pending, settings: Terms) -> Judged:
             policy.engine, outside.question(proposal, facts, plain_args(run, pending))
         )
         verdict = outside.stricter(verdict, outside.ruling(answer), policy)
+    mine = run.history.started
+    if mine is not None and mine.observes and verdict.decision != "allow":
+        # INVARIANT E121: observing lets happen what rules forbid, never what a person stopped
+        verdict = msgspec.structs.replace(verdict, decision="allow", observed=verdict.decision)
     if settings.switches.thrown:  # also rules that only the engine outside names can be stopped
         verdict = settings.switches.overrule(proposal, verdict)
     return verdict

@@ -46,7 +46,7 @@ class Run(Steps):
         super().__init__(name, outer, events)
         self.program = program
         self.lane = scope.Lane(self, "")
-        self.main: asyncio.Task[Any] | None = None
+        self.main: asyncio.Future[Any] | None = None
 
     def begin(self) -> None:
         """Start the program with its recorded input (checked against today's hints)."""
@@ -120,6 +120,10 @@ class Run(Steps):
             pending.future.set_result(step)
         return True
 
+    def let_go(self, pending: Pending) -> None:
+        """Nobody waits for a step any more; only guests lose patience."""
+        raise AssertionError(f"{self.id}: step {pending.key} is not a guest's")
+
     def leave(self) -> None:
         """Leave memory: raise `Suspended` wherever the program waits, then drop it."""
         self.leaving = True
@@ -134,7 +138,10 @@ class Run(Steps):
         # what the program still does in ``finally`` is inside the run: no step is taken any more
         inside = Context()
         inside.run(scope.lane.set, scope.Lane(self, ""))
-        for task in [*self.loop.tasks, *([self.main] if self.main else [])]:
+        for task in [
+            *self.loop.tasks,
+            *([self.main] if isinstance(self.main, asyncio.Task) else []),
+        ]:
             if not task.done():
                 task._log_destroy_pending = False  # type: ignore[attr-defined] # dropped on purpose
                 inside.run(_drop, task.get_coro())

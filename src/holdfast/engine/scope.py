@@ -141,6 +141,10 @@ call: ContextVar[Call | None] = ContextVar("holdfast_call", default=None)
 """The tool call that is being performed, None outside one."""
 
 
+guest: ContextVar[Any] = ContextVar("holdfast_guest", default=None)
+"""The guest (`holdfast.engine.guest`) that the code that is running belongs to, or None."""
+
+
 def current_run() -> Any:
     """The run whose agent code is executing, or None."""
     here = lane.get()

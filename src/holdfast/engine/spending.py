@@ -106,7 +106,7 @@ def _amount(
 
 def priced(run: Run, pending: Pending, settings: Terms, path: Path, read: Read) -> Path:
     """The path of a step, as budgets make it; ``read`` reads meters."""
-    if pending.plan.kind not in ("tool", "spawn"):
+    if pending.plan.kind not in ("tool", "model", "spawn"):
         return path
     step = run.history.steps.get(pending.key)
     if not settings.policy.budgets and (step is None or not step.charges):

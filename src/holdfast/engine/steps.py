@@ -73,13 +73,13 @@ class Pending:
     who gave it its arguments, if not the program; ``lender``: the run that asked for what it
     publishes, read, if that is another; ``around``: the transaction that it would have to be in if
     a person's edit made it leave the world; ``usage``: what its performances told that
-    they used, by unit.
+    they used, by unit; ``patience``: seconds that a guest waits for a person, None for ever.
     """
 
     __slots__ = (
         "about", "args", "around", "blobs", "bound", "branch", "carrier", "check", "child", "due",
-        "edited", "future", "hold", "inline", "key", "lender", "of", "plan", "tool", "usage",
-        "waiting",
+        "edited", "future", "hold", "inline", "key", "lender", "of", "patience", "plan", "tool",
+        "usage", "waiting",
     )  # fmt: skip
 
     def __init__(self, key: str, plan: Plan, args: bytes, blobs: Blobs) -> None:
@@ -104,6 +104,7 @@ class Pending:
         self.about = ""
         self.lender: Any = None
         self.around: Any = None
+        self.patience: float | None = None
 
     @property
     def changes(self) -> bool:
@@ -138,6 +139,9 @@ class Steps:
     (`holdfast.engine.seeing`), None until somebody looks; ``depth``: runs above it, -1 until then;
     ``family``: the topmost of the runs that spawned it, or itself.
     """
+
+    stays = False
+    """Whether it stays in memory while it only waits."""
 
     def __init__(self, name: str, outer: Outer, events: Iterable[Event]) -> None:
         self.id = name
@@ -257,7 +261,7 @@ class Steps:
             return step
         future: asyncio.Future[Step] = self.loop.create_future()
         pending.future = future
-        self._enlist(pending, step)
+        self.enlist(pending, step)
         try:
             return await future
         except asyncio.CancelledError:
@@ -271,7 +275,8 @@ class Steps:
         history = self.history
         return history.replaying and history.order[history.cursor] is step and self.loop.quiet
 
-    def _enlist(self, pending: Pending, step: Step | None) -> None:
+    def enlist(self, pending: Pending, step: Step | None = None) -> None:
+        """Put a step where the host finds it, unless its outcome is known; `TooLarge`."""
         if self.leaving:
             return  # nothing will bring its outcome: the program stands still until it is dropped
         if len(self.pending) >= limits.FANOUT_MAX:
@@ -352,7 +357,7 @@ class Steps:
         pending.due, pending.future = due, handle
         step = self._look(pending)
         if not self.leaving:
-            self._enlist(pending, step)
+            self.enlist(pending, step)
 
     def _timer_dropped(self, handle: asyncio.TimerHandle) -> None:
         for pending in self.pending.values():

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from typing import Any, NoReturn, TypeVar
 
 from holdfast.engine import scope
 from holdfast.engine.branch import Check, Merge, fork, merge_child
 from holdfast.engine.choices import Resolve
 from holdfast.engine.declare import Agent, Shape, Tool
+from holdfast.engine.described import Described, Perform
 from holdfast.engine.history import Step
 from holdfast.engine.publish import publish_held
 from holdfast.engine.run import ContinueAs, Run
@@ -88,7 +89,7 @@ async def wait_for(signal: str, *, type: Any = Any) -> Any:  # noqa: A002 - as i
 
 async def call(tool: Tool[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     """Call a tool without blocking the loop, whether its function is asynchronous or not."""
-    run = scope.current_run()
+    run = _inside()
     if run is not None:
         return await run.call_async(tool, args, kwargs)
     return (
@@ -96,6 +97,37 @@ async def call(tool: Tool[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         if tool.is_async
         else await asyncio.to_thread(tool.fn, *args, **kwargs)
     )
+
+
+async def step(
+    tool: Tool[..., Any],
+    args: Mapping[str, Any],
+    *,
+    key: str = "",
+    perform: Perform | None = None,
+) -> Any:
+    """The core call, which adapters of frameworks are written on: take a step that calls ``tool``
+    with arguments by name, and return its result.
+
+    Inside an agent's run it is a step of that; inside a guest (`Runtime.guest`) one of the guest's,
+    under ``key`` if that is given; outside of both the tool is simply performed. ``perform``: what
+    is called instead of the tool's own function, for `Described` tools. Raises what the step ended
+    with: `Refused`, `Expired`, `OutcomeUnknown`, `ToolError`.
+    """
+    guest = scope.guest.get()
+    if scope.current_run() is None and guest is not None and scope.call.get() is None:
+        return (await guest.step(tool, args, key=key, perform=perform)).value
+    if isinstance(tool, Described):
+        tool = tool.with_(perform)
+    return await call(tool, **args)
+
+
+def _inside() -> Any:
+    """What takes the steps of the code that is running: a run, a guest, or None."""
+    run = scope.current_run()
+    if run is not None:
+        return run
+    return scope.guest.get() if scope.call.get() is None else None
 
 
 class Child:

@@ -78,7 +78,9 @@ def names(texts: tuple[str, ...], name: str) -> bool:
 
 def counts(budget: Budget, who: Who) -> bool:
     """Whether a budget counts an action: calls of tools, or started runs for the unit of these."""
-    if (budget.unit == "runs") != (who.kind == "spawn") or who.kind not in ("tool", "spawn"):
+    if who.kind not in ("tool", "model", "spawn"):
+        return False
+    if (budget.unit == "runs") != (who.kind == "spawn"):
         return False
     return all(names(texts, getattr(who, field)) for field, texts in budget.when.items())
 

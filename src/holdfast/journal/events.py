@@ -56,7 +56,8 @@ class Verdict(_Body, frozen=True):
     what the policy could look at, by name, those that differ from their defaults
     (`holdfast.gate.facts`); never payloads. ``risk``: the probability that a careful reviewer would
     refuse, 0 to 1 (0: not computed), and ``parts``: what each fact added to its logit. ``checks``:
-    names of checks to run first, ``checked``: how they ended.
+    names of checks to run first, ``checked``: how they ended. ``observed``: what was decided, where
+    that is recorded only and ``decision`` lets it happen.
     """
 
     decision: Decision
@@ -70,6 +71,7 @@ class Verdict(_Body, frozen=True):
     parts: dict[str, float] = {}
     checks: tuple[str, ...] = ()
     checked: tuple[Checked, ...] = ()
+    observed: str = ""
 
 
 class Failure(_Body, frozen=True):
@@ -104,7 +106,8 @@ class RunStarted(_Body, frozen=True):
     name the step that spawned it; ``fork_of``/``fork_pos`` the event it forks from; ``code`` is a
     hash of the program's source; ``carry``: positions of signals that earlier segments left
     unconsumed; ``holds``: effects that leave the world are held until they are published;
-    ``label``: of its input, if it was not a person who gave it.
+    ``label``: of its input, if it was not a person who gave it; ``observes``: verdicts are recorded
+    but not enforced.
     """
 
     agent: str
@@ -123,6 +126,7 @@ class RunStarted(_Body, frozen=True):
     carry: tuple[int, ...] = ()
     holds: bool = False
     label: str = ""
+    observes: bool = False
 
 
 class StepPlanned(_Body, frozen=True):

@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from holdfast.engine.declare import Agent
+from holdfast.engine.guest import behind
 from holdfast.journal.views import BRANCH
 from holdfast.values.errors import Misuse, NotFound
 
@@ -60,6 +61,9 @@ class Programs:
         known = self._known.get(ref) or (None if ref else self._known.get(name))
         if known is not None:
             return known
+        away = behind(ref, name)
+        if away is not None:
+            raise away
         if name == BRANCH and not ref:
             raise Misuse("a branch has no program to run: `holdfast world` works on it")
         if ":" not in ref:

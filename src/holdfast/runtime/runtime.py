@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from holdfast.adapters.opa import Opa
-from holdfast.engine.answers import answer
+from holdfast.engine.answers import answer, send
 from holdfast.engine.declare import Agent
 from holdfast.engine.fork import root_at
+from holdfast.engine.guest import Guest
 from holdfast.engine.held import discard
 from holdfast.engine.host import Handle, Host
 from holdfast.engine.publish import Published
 from holdfast.engine.publisher import publish_run
+from holdfast.engine.receiving import receive
 from holdfast.gate import Policy, default_policy
 from holdfast.journal.store import Store
 from holdfast.runtime.policies import Policies
@@ -188,6 +190,38 @@ class Runtime:
             program, args, kwargs, name=name, world=root, by=self.settings.user
         )
 
+    async def guest(
+        self,
+        agent: str,
+        *,
+        name: str = "",
+        role: str = "",
+        door: str = "python",
+        given: Mapping[str, Any] | None = None,
+        world: Path | str | None = None,
+        observes: bool = False,
+        rerun: bool | None = None,
+        by: str | None = None,
+    ) -> Guest:
+        """A run for code that is not an `agent` of ours: of a framework, or a client behind a proxy
+        (``door``). A context: inside it, calls of tools and `holdfast.step` are steps of the run::
+
+            async with await runtime.guest("support", name="case-7", given={"ask": text}) as guest:
+                guest.result = await somebody_elses_agent(text)
+
+        ``name``: the run's id; if it is open already, it is gone on with: what was recorded is
+        answered from the journal. ``given``: what person ``by`` (default: the settings' user) gave
+        it to do. ``observes``: verdicts are recorded but not enforced. ``rerun``: the code starts
+        again from the top after a crash, so its calls are counted by name (default: for door
+        "python"). Raises as `holdfast.engine.receiving.receive`.
+        """
+        root = "" if world is None else await self.take_in(Path(world))
+        return await receive(
+            self.host, agent, door=door, name=name, role=role, given=given, world=root,
+            observes=observes, by=self.settings.user if by is None else by,
+            rerun=door == "python" if rerun is None else rerun,
+        )  # fmt: skip
+
     async def take_in(self, directory: Path, ignore: tuple[str, ...] = ()) -> str:
         """Store the content of a directory and return its root. ``ignore``: globs to leave out."""
         return await take_in(self.store, directory, ignore)
@@ -229,7 +263,9 @@ class Runtime:
     async def signal(self, run: str, name: str, value: Any = None, *, token: str = "") -> None:
         """Send a signal that a run may wait for; it is kept until then. The same ``token`` twice is
         one signal (default: a new token)."""
-        await self.host.signal(run, name, value, by=self.settings.user, token=token)
+        now, token = self._clock.now_ms(), token or new_id(self._dice)
+        await send(self.store, run, name, value, by=self.settings.user, now_ms=now, token=token)
+        self.host.ring()
 
 
 def run(program: Agent[..., Any], /, *args: Any, **kwargs: Any) -> Any:

@@ -200,7 +200,7 @@ def _drop(host: Host) -> None:
     inside["_closing"] = True
     watch = inside["watch"]
     watch.stop()
-    for resident in list(inside["_residents"].values()):
+    for resident in list(inside["residents"].values()):
         _forget(resident)
     for task in list(vars(watch)["_tasks"]):
         task.cancel()

@@ -22,10 +22,16 @@ MASKED_CHARS = 4_000
 that no cut falls into one that is seen, and few enough for a text made to be slow."""
 
 # Runs -----------------------------------------------------------------------------------------
+NAME_MAX_CHARS = 80
+"""Of the name of a run, agent or tool: it stands in file names and on screens."""
 FANOUT_MAX = 10_000
 """Steps outstanding at once in one run; more is a loop without an end."""
 LINGER_SECONDS = 1.0
 """A waiting run stays in memory this long before it is evicted."""
+GUEST_MAX_STEPS = 1_000
+"""Calls of one guest performed at once; a client behind a door paces itself."""
+GUEST_FLUSH_SECONDS = 1.0
+"""That a client has an outcome is durable with its next call, or after this long without one."""
 LEAVE_SECONDS = 10.0
 """A process that is asked to stop waits this long for effects in progress, to record how they end.
 """
