@@ -109,6 +109,8 @@ LIST_WHOLE_ITEMS = 16
 SAVED_DEPTH_MAX = 16
 """Lists and dicts inside each other in a saved state that are taken apart; what is deeper is
 stored in one piece."""
+REPLAYED_PIECE_CHARS = 40
+"""Text of a recorded answer that a replay streams at once: about what providers send."""
 READ_PAGE_EVENTS = 2_000
 """Events fetched from a store at once while reading a run."""
 
