@@ -14,39 +14,49 @@ from holdfast.gate.labels import Label
 from holdfast.gate.tools import ToolFacts
 
 MAIL = ToolFacts(("*",), output=Label("untrusted", "internal"))
-ARGS: dict[str, Any] = {
-    "recipients": ["anna.berg@corp.example", "j17@corp.example"],
-    "subject": "Invoices of last month",
-    "amount": 1250.5,
-    "body": "Dear Anna, the invoices INV-2026-17 and INV-2026-23 are paid, see below. Regards",
-}
 
 
 async def measure(ground: Ground) -> list[Figure]:
-    texts = _texts(random.Random(4))
-    values = [*ARGS["recipients"], ARGS["subject"], "1250.5", *ARGS["body"].split()]
     added: list[float] = []
     judged: list[float] = []
     scanned: list[float] = []
-    for _ in rounds(ground.size(9, 5)):
+    for number in rounds(ground.size(9, 5)):
+        # each round reads other texts and each call has other arguments: nothing is known by heart
+        dice = random.Random(number)
+        texts = _texts(dice)
         context = Context()
         context.person("run@0", "Pay what is due to anna.berg@corp.example and write to her")
         added += [_took(context.result, "run@1", MAIL, {}, text, "read") for text in texts]
-        for _ in range(ground.size(300, 50)):
-            judged.append(_took(flow, context, ARGS, MAIL, "send_mail", "once", "tool"))
-            scanned.append(_took(_scan, texts, values))
+        calls = [_args(dice) for _ in range(ground.size(300, 50))]
+        judged += [_took(flow, context, args, MAIL, "send_mail", "once", "tool") for args in calls]
+        args = calls[0]
+        values = [*args["recipients"], args["subject"], str(args["amount"]), *args["body"].split()]
+        scanned += [_took(_scan, texts, values) for _ in range(10)]
     add, judge = median(added), median(judged)
+    p99 = sorted(judged)[int(len(judged) * 0.99)]
     return [
-        Figure("a result of 2 kB, added to what was seen", add, "us", "<= 500 us", add <= 500),
-        Figure("flow facts of one call over 30 results of 2 kB", judge, "us", "<= 50 us",
-               judge <= 50, {"substring scan": median(scanned)}),
+        Figure("a result of 2 kB, added to what was seen, CPU", add, "us", "<= 400 us", add <= 400),
+        Figure("flow facts of one call over 30 results of 2 kB, CPU", judge, "us", "<= 50 us",
+               judge <= 50, {"substring scan": median(scanned)}, note=f"p99 {p99:.0f} us"),
     ]  # fmt: skip
 
 
 def _took(call: Callable[..., Any], *args: Any) -> float:
-    start = time.perf_counter()
+    """Processor time of one call, in microseconds."""
+    start = time.thread_time_ns()
     call(*args)
-    return (time.perf_counter() - start) * 1e6
+    return (time.thread_time_ns() - start) / 1e3
+
+
+def _args(dice: random.Random) -> dict[str, Any]:
+    first, second = dice.sample(range(1, 29), 2)
+    return {
+        "recipients": ["anna.berg@corp.example", f"j{first}@corp.example"],
+        "subject": "Invoices of last month",
+        "amount": first * 100 + 50.5,
+        "body": f"Dear Anna, the invoices INV-2026-{first} and INV-2026-{second} are paid, see "
+        "below. Regards",
+    }
 
 
 def _scan(texts: list[str], values: list[str]) -> list[list[int]]:

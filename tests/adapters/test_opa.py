@@ -27,6 +27,7 @@ from holdfast.gate.outside import OUTSIDE, question, ruling, stricter
 from holdfast.gate.policy import Engine
 from holdfast.testing.decider import Decider
 from holdfast.testing.lives import Site
+from holdfast.values import limits
 from tests.engine import support
 
 PACK = Path(__file__).parents[2] / "policies" / "opa"
@@ -221,6 +222,66 @@ def test_too_late_denies_and_the_next_is_asked_anew(opa: Opa):
         answer = opa.ask_now(patient, {"input": {}})
     assert isinstance(answer, bytes)
     assert isinstance(ruling(answer), Output)
+
+
+def test_many_ask_at_once_on_so_many_connections(opa: Opa):
+    most = limits.OPA_CONNECTIONS
+    together = threading.Barrier(most, timeout=60)
+
+    def decide(document: dict[str, Any]) -> Any:
+        if document["n"] < most:
+            together.wait()  # no answer until all of these are being asked
+        return allow(document)
+
+    async def all_of(numbers: range) -> list[bytes | str]:
+        return await asyncio.gather(*(opa.ask(engine, {"input": {"n": n}}) for n in numbers))
+
+    with Decider(decide) as decider:
+        engine = Engine(decider.address, seconds=60.0)
+        first = asyncio.run(all_of(range(most)))
+        then = asyncio.run(all_of(range(most, 5 * most)))
+        assert decider.connections == most
+    assert all(isinstance(ruling(answer), Output) for answer in first + then)
+    assert sorted(one["n"] for one in decider.asked) == list(range(5 * most))
+
+
+class Stepping:
+    """A clock that stands still until it is moved."""
+
+    ticks = 0
+
+    def now_ms(self) -> int:
+        return self.ticks // 1_000_000
+
+    def ticks_ns(self) -> int:
+        return self.ticks
+
+
+def test_waiting_for_a_turn_counts_and_denies():
+    clock, most = Stepping(), limits.OPA_CONNECTIONS
+    opa, full, go = Opa(clock), threading.Semaphore(0), threading.Event()
+
+    def decide(document: dict[str, Any]) -> Any:
+        full.release()
+        go.wait(60)
+        return allow(document)
+
+    async def asks() -> tuple[bytes | str, list[bytes | str]]:
+        first = [asyncio.ensure_future(opa.ask(engine, {"input": {"n": n}})) for n in range(most)]
+        for _ in first:
+            assert await asyncio.to_thread(full.acquire, timeout=60)
+        last = asyncio.ensure_future(opa.ask(engine, {"input": {"n": most}}))
+        await asyncio.sleep(0)  # it has been asked for, and every connection is taken
+        clock.ticks += 31 * 10**9
+        go.set()
+        return await last, await asyncio.gather(*first)
+
+    with Decider(decide) as decider:
+        engine = Engine(decider.address, seconds=30.0)
+        said, _ = asyncio.run(asks())
+        opa.close()
+    assert said == "no answer within 30000 ms"
+    assert sorted(one["n"] for one in decider.asked) == list(range(most))
 
 
 def test_it_hangs_up_when_the_runtime_ends(opa: Opa):

@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 import holdfast
 from holdfast.engine.answers import cancel, send
 from holdfast.engine.loop import RunLoop
-from holdfast.engine.replay import Reader
+from holdfast.engine.replay import Reader, replay
 from holdfast.engine.run import Run
 from holdfast.journal.store import RunQuery
 from holdfast.testing import oracles, sim
+from holdfast.testing.faults import at
 from holdfast.testing.lives import Life, Site
 from holdfast.testing.programs import Cast, generate
 from holdfast.values.errors import Diverged, RunFailed
@@ -296,6 +297,33 @@ async def people(life: Life, cast: Cast) -> None:
 def test_random_programs_replay_to_the_same_bytes(random: Random, seed: int):
     """E1, E3, J5: gathers, races, time limits, cancellation, errors: the oracles replay."""
     play(generate(random, size=10), seed, random.choice([0.0, 0.05, 1.0]))
+
+
+def test_a_run_in_flight_replays_up_to_a_blocking_step_that_was_not_taken():
+    """As up to one that is awaited: what comes next is no divergence."""
+    site = Site()
+
+    @holdfast.tool(effect="read")
+    async def awaited() -> int:
+        return 1
+
+    @holdfast.tool(effect="read")
+    def blocking() -> int:
+        return 2
+
+    @holdfast.agent(name="both")
+    async def both() -> int:
+        return await awaited() + blocking()
+
+    async def main() -> None:
+        life = await site.live(at(3, "before"))
+        await life.start(both, name="a")
+        await life.crashed.wait()
+
+    site.programs["both"] = both
+    site.run(main)
+    found = asyncio.run(replay(site.inner, "a", both))
+    assert (found.steps, found.in_flight) == (1, True)
 
 
 class _Nobody(Reader):

@@ -12,6 +12,7 @@ from holdfast.gate.context import Context, flow
 from holdfast.gate.facts import GROUPS, Facts
 from holdfast.gate.labels import CONFIDENTIALITY, INTEGRITY, Label
 from holdfast.gate.tools import UNKNOWN_TOOL, ToolFacts
+from holdfast.values import limits
 from tests.gate.test_origins import TOOL, TRUSTED, origin, seen
 
 MODEL = ToolFacts(("*",), derives=True, output=Label("trusted"))
@@ -259,3 +260,34 @@ def test_small_constants_of_a_program_ground_nothing() -> None:
         "nowhere",
         "program",
     ]
+
+
+def test_a_host_that_is_no_host_raises_nothing() -> None:
+    context = Context()
+    context.result("r@1", UNKNOWN_TOOL, {}, "see ftp://a.b@ and https://www. now", "read")
+    facts = flow(context, {"to": "http://@/"}, UNKNOWN_TOOL, "x", "once", "tool")
+    assert facts["worst"] in ("nowhere", "untrusted")
+
+
+def test_what_was_given_is_remembered_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """INVARIANT G27: beyond it nothing that comes back is believed, and no address is new."""
+    reads = ToolFacts(("*",), output=Label("trusted", "internal"))
+    mail = {"to": "new@evil.example"}
+
+    def read() -> tuple[Context, str]:
+        context = Context()
+        context.result("r@1", UNKNOWN_TOOL, {}, "anything", "read")
+        for number in range(4):
+            context.result(f"r@{number + 2}", UNKNOWN_TOOL, {"id": f"n-{number}"}, "", "once")
+        context.result("r@7", UNKNOWN_TOOL, mail, "", "read")
+        context.result("r@8", reads, {}, "it is kept under f-1093 there", "read")
+        return context, flow(context, mail, UNKNOWN_TOOL, "x", "once", "tool")["worst"]
+
+    context, address = read()
+    kept = flow(context, {"id": "f-1093"}, UNKNOWN_TOOL, "x", "once", "tool")
+    assert (kept["worst"], address) == ("trusted", "nowhere")
+    monkeypatch.setattr(limits, "FLOW_GIVEN_ENTRIES", 3)
+    context, address = read()
+    kept = flow(context, {"id": "f-1093"}, UNKNOWN_TOOL, "x", "once", "tool")
+    assert kept["worst"] not in ("person", "program", "trusted")
+    assert address == "untrusted"

@@ -1,13 +1,15 @@
-"""Open Policy Agent as the policy engine: one question, one answer, one kept connection.
+"""Open Policy Agent as the policy engine: one question, one answer, some kept connections.
 
 A question that is not answered in time, or at all, is answered with a text that says why; the gate
-denies then. The connection is one, in a thread of its own, so that an event loop never waits for a
-socket; it is opened again when it failed.
+denies then. Connections are used in threads of their own, so that an event loop never waits for a
+socket; one that failed is opened again. No question waits behind another until there are as many
+as there may be connections.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import http.client
 import socket
 import threading
@@ -56,68 +58,78 @@ class Opa:
 
 
 class _Line:
-    """One connection to one engine, used by one thread."""
+    """Kept connections to one engine, each used by one question at a time."""
 
     def __init__(self, engine: Engine, clock: Clock) -> None:
         self._engine = engine
         self._clock = clock
         path = engine.path if engine.path.startswith("/") else f"/v1/data/{engine.path}"
         self._path = path
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="holdfast-opa")
-        self._connection: http.client.HTTPConnection | None = None
+        self._threads = ThreadPoolExecutor(
+            limits.OPA_CONNECTIONS, thread_name_prefix="holdfast-opa"
+        )
+        self._idle: list[http.client.HTTPConnection] = []
 
     def submit(self, document: dict[str, Any]) -> Future[bytes | str]:
-        """Ask, in the line's own thread."""
-        return self._thread.submit(self._ask, document)
+        """Ask, in a thread of the line's own. The time of the question begins here."""
+        until = self._clock.ticks_ns() + int(self._engine.seconds * 1e9)
+        return self._threads.submit(self._ask, document, until)
 
     def close(self) -> None:
         """Hang up when what was asked is answered."""
-        self._thread.submit(self._hang_up)
-        self._thread.shutdown(wait=True)
+        self._threads.shutdown(wait=True)
+        while self._idle:
+            self._idle.pop().close()
 
-    def _ask(self, document: dict[str, Any]) -> bytes | str:
+    def _ask(self, document: dict[str, Any], until: int) -> bytes | str:
         # INVARIANT E59: whatever goes wrong while asking, there is a text and no exception
         try:
+            self._left(until)  # it may have waited for its turn
             body = encode(document)
-            until = self._clock.ticks_ns() + int(self._engine.seconds * 1e9)
-            kept = self._connection is not None
-            try:
-                return self._exchange(body, until)
-            except (http.client.HTTPException, ConnectionError):
-                if not kept:
-                    raise
-                self._hang_up()  # it was kept open, and the other side has closed it: once more
-                return self._exchange(body, until)
+            kept = self._kept()
+            if kept is not None:
+                with contextlib.suppress(http.client.HTTPException, ConnectionError):
+                    return self._exchange(kept, body, until)
+            # none was kept, or the other side has closed it meanwhile
+            return self._exchange(_connection(self._engine), body, until)
         except TimeoutError:
-            self._hang_up()
             return f"no answer within {self._engine.seconds * 1000:g} ms"
         except Exception as error:  # noqa: BLE001 - E59
-            self._hang_up()
             return f"it cannot be asked: {type(error).__name__}: {str(error)[:200]}"
 
-    def _exchange(self, body: bytes, until: int) -> bytes | str:
-        connection = self._connection
-        if connection is None:
-            connection = self._connection = _connection(self._engine)
-        connection.timeout = self._left(until)
-        if connection.sock is None:
-            connection.connect()
-        sock: socket.socket | None = connection.sock
-        if isinstance(sock, _Timed):
-            sock.left = lambda: self._left(until)
-        elif sock is not None:
-            sock.settimeout(self._left(until))
-        connection.request("POST", self._path, body, _HEADERS)
-        response = connection.getresponse()
-        answer = response.read(limits.OPA_ANSWER_BYTES + 1)
-        if len(answer) > limits.OPA_ANSWER_BYTES:
-            self._hang_up()
-            return f"its answer is longer than {limits.OPA_ANSWER_BYTES:,} bytes"
-        if response.status != 200 or response.will_close:
-            self._hang_up()
-        if response.status != 200:
-            return f"it answered with status {response.status}"
-        return answer
+    def _kept(self) -> http.client.HTTPConnection | None:
+        with contextlib.suppress(IndexError):
+            return self._idle.pop()
+        return None
+
+    def _exchange(
+        self, connection: http.client.HTTPConnection, body: bytes, until: int
+    ) -> bytes | str:
+        """One question and its answer. The connection is kept if it can be used again."""
+        keeps = False
+        try:
+            connection.timeout = self._left(until)
+            if connection.sock is None:
+                connection.connect()
+            sock: socket.socket | None = connection.sock
+            if isinstance(sock, _Timed):
+                sock.left = lambda: self._left(until)
+            elif sock is not None:
+                sock.settimeout(self._left(until))
+            connection.request("POST", self._path, body, _HEADERS)
+            response = connection.getresponse()
+            answer = response.read(limits.OPA_ANSWER_BYTES + 1)
+            if len(answer) > limits.OPA_ANSWER_BYTES:
+                return f"its answer is longer than {limits.OPA_ANSWER_BYTES:,} bytes"
+            if response.status != 200:
+                return f"it answered with status {response.status}"
+            keeps = not response.will_close and response.isclosed()
+            return answer
+        finally:
+            if keeps:
+                self._idle.append(connection)
+            else:
+                connection.close()
 
     def _left(self, until: int) -> float:
         """Seconds left; `TimeoutError` if none are."""
@@ -125,11 +137,6 @@ class _Line:
         if left <= 0:
             raise TimeoutError
         return left
-
-    def _hang_up(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
 
 
 class _Timed(socket.socket):
@@ -155,6 +162,17 @@ class _Plain(http.client.HTTPConnection):
     def __init__(self, host: str, port: int | None, place: str = "") -> None:
         super().__init__(host, port)
         self._place = place
+        self._parts: list[Any] = []
+
+    def request(self, *args: Any, **more: Any) -> None:
+        """Head and body in one piece: the other side is woken once."""
+        self._parts = []
+        super().request(*args, **more)
+        self.sock.sendall(b"".join(self._parts))
+
+    def send(self, data: Any) -> None:
+        """See `request`."""
+        self._parts.append(data)
 
     def connect(self) -> None:
         """Open a `_Timed` socket."""
@@ -166,7 +184,7 @@ class _Plain(http.client.HTTPConnection):
                 self.host, self.port, type=socket.SOCK_STREAM
             )[0]
             sock = _Timed(family, socket.SOCK_STREAM)
-            # head and body are two sends: without this the second waits for the first's receipt
+            # what is sent in two pieces must not wait for the receipt of the first
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.settimeout(self.timeout)
         try:

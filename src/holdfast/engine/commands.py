@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from typing import Any
+from collections.abc import Callable, Generator, Mapping
+from typing import Any, Final
 
 import msgspec
 
@@ -15,7 +15,7 @@ from holdfast.engine.seeing import groups, is_run, known_tool, label_of, looks, 
 from holdfast.gate import Policy, Verdict
 from holdfast.gate.labels import Label, parse_label
 from holdfast.gate.policy import Engine
-from holdfast.gate.risk import sampled
+from holdfast.gate.risk import RiskTable, sampled
 from holdfast.gate.switches import Switchboard
 from holdfast.journal.events import (
     ApprovalAsked,
@@ -28,7 +28,7 @@ from holdfast.journal.events import (
     StepSettled,
 )
 from holdfast.journal.like import shorten
-from holdfast.journal.store import Batch
+from holdfast.journal.store import NO_CAPS, Batch
 from holdfast.journal.views import REVIEW, place_of
 from holdfast.values import limits
 from holdfast.values.canon import Blobs, digest, pack, unpack
@@ -41,7 +41,7 @@ class Append(msgspec.Struct, gc=False):
     drafts: list[Draft]
     blobs: Blobs
     others: tuple[Batch, ...] = ()
-    caps: dict[str, int] = {}
+    caps: Mapping[str, int] = NO_CAPS
 
 
 class Perform(msgspec.Struct, gc=False):
@@ -124,6 +124,10 @@ class Consult(msgspec.Struct, gc=False):
     document: dict[str, Any]
 
 
+_NOTHING: Final[dict[str, Any]] = {}
+"""Charged and used by most outcomes. One for all: nobody changes what is recorded, and each of its
+own would be one more thing that Python's collector counts for as long as the run is in memory."""
+
 Command = Append | Perform | Await | Look | Sums | Above | Labels | Find | Consult
 Path = Generator[Command, Any, None]
 
@@ -143,7 +147,8 @@ class Terms(msgspec.Struct, frozen=True):
 
     def effect_of(self, tool: str) -> str:
         """What the policy in force says that a tool does at least."""
-        return self.policy.tool(tool).effect or "read"
+        policy = self.policies()
+        return (policy.tool(tool).effect or "read") if policy.tools else "read"
 
 
 def action_digest(
@@ -178,28 +183,17 @@ def settle(
     told, branch, policy = step.args is not None, pending.branch, settings.policy
     differs = pending.of is not None and pending.of.differs(done.value)
     blobs = done.blobs if told else {**pending.blobs, **done.blobs}
-    adds = yield from _charges(run, pending, policy, step, done, status)
-    body = StepSettled(
-        pending.key,
-        plan=None if told else pending.plan,
-        verdict=verdict,
-        status=status or ("error" if done.error else "value"),
-        error=done.error,
-        took=done.took,
-        attempt=attempt,
-        origin=origin,
-        cause=cause,
-        inline=pending.inline,
-        looked=done.looked,
-        saw=done.saw if done.looked and done.saw != run.root_of(branch) else "",
-        branch=branch,
-        root=done.world if branch else "",
-        of=of or pending.about,
-        differs=differs and not done.error,
-        drops=done.drops,
-        charges=adds,
-        usage=dict(pending.usage) if pending.usage else {},
-    )
+    adds = _NOTHING
+    if pending.plan.effect in LEAVES:
+        adds = yield from _charges(run, pending, policy, step, done, status)
+    saw = done.saw if done.looked and done.saw != run.root_of(branch) else ""
+    body = StepSettled(  # by place: by name takes three times as long, and every step comes by
+        pending.key, None if told else pending.plan, verdict,
+        status or ("error" if done.error else "value"), done.error, done.took, attempt, origin,
+        cause, pending.inline, done.looked, saw, branch, done.world if branch else "",
+        of or pending.about, differs and not done.error, done.drops, "", adds,
+        dict(pending.usage) if pending.usage else _NOTHING,
+    )  # fmt: skip
     if looks(policy):
         yield from merged_from(run, pending, policy)
         label = label_of(run, policy, pending, body, done.value, blobs)
@@ -209,7 +203,7 @@ def settle(
     drafts = [made]
     if done.merged is not None:
         drafts.insert(0, Draft(done.merged, made.at, world=world))
-    if _sampled(run, pending, policy, step):
+    if policy.risk is not None and _sampled(run, pending, policy.risk, step):
         look = FindingAdded(step.planned_pos, REVIEW, by="sample")
         drafts.append(Draft(look, made.at, value=pack({"why": "sample"}, blobs)))
     if pending.of is not None:
@@ -219,11 +213,11 @@ def settle(
     yield Append(drafts, blobs, others)
 
 
-def _sampled(run: Run, pending: Pending, policy: Policy, step: Step) -> bool:
+def _sampled(run: Run, pending: Pending, risk: RiskTable, step: Step) -> bool:
     """Whether somebody is to look afterwards at this call, which was allowed without asking: a
     share of those that leave the world, as the policy says. Only such calls show what it misses."""
-    risk, verdict = policy.risk, step.verdict
-    if risk is None or step.planned is None or verdict is None:
+    verdict = step.verdict
+    if step.planned is None or verdict is None:
         return False
     return verdict.decision == "allow" and sampled(f"{run.id} {pending.key}", risk)
 
@@ -232,8 +226,8 @@ def _charges(
     run: Run, pending: Pending, policy: Policy, step: Step, done: Done, status: Status | None
 ) -> Generator[Command, Any, dict[str, int]]:
     """What the end of a step that leaves the world adds to the past, if anybody looks at that."""
-    if pending.plan.effect not in LEAVES or not groups(policy):
-        return {}
+    if not groups(policy):
+        return _NOTHING
     answered = step.asked is not None and step.asked.about == "action" and step.given is not None
     decision = step.given.decision if answered and step.given is not None else ""
     well = done.error is None and status in (None, "value")
@@ -293,7 +287,7 @@ def draft(
     """A draft; with ``args``, the step's arguments, as a continuation of earlier ones if
     shorter."""
     if not args:
-        return Draft(body, settings.now_ms(), world=world, value=value)
+        return Draft(body, settings.now_ms(), world, None, value)
     skeleton = pending.args
     stored: bytes | None = None
     if len(skeleton) >= limits.LIKE_MIN_BYTES:
@@ -302,10 +296,7 @@ def draft(
             stored = shorten(skeleton, *latest)
         run.latest[pending.plan.name] = (pending.key, skeleton)
     hashed = digest(skeleton) if stored is not None else ""
-    return Draft(
-        body, settings.now_ms(), world=world, args=stored or skeleton, value=value,
-        args_hash=hashed,
-    )  # fmt: skip
+    return Draft(body, settings.now_ms(), world, stored or skeleton, value, hashed)
 
 
 def text_of(error: BaseException) -> str:

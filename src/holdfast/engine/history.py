@@ -6,7 +6,8 @@ Built once from the events of a run's current segment; then kept current as new 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -45,7 +46,7 @@ class Step(msgspec.Struct, eq=False, gc=False):
     decided, with ``given_value``; ``planned_pos``: position of the plan that it was allowed by,
     with its ``verdict`` (None: a person allowed it), not of retries; ``cleared``: digest of the
     action that people had allowed when they were asked about its cost; ``charges``: what its plans
-    reserved, by meter."""
+    reserved, by meter; ``judged_at``: when it was first judged."""
 
     key: str
     plan: Plan | None = None
@@ -59,7 +60,8 @@ class Step(msgspec.Struct, eq=False, gc=False):
     approved: tuple[str, ...] = ()
     edited: bytes | None = None
     cleared: str = ""
-    charges: dict[str, int] = {}
+    charges: Mapping[str, int] = MappingProxyType({})
+    judged_at: int = 0
     settled: StepSettled | None = None
     settled_at: int = 0
     value: bytes | None = None
@@ -86,7 +88,7 @@ class History:
     last merged; ``shared_steps``: keys settled in the past that the newest fork shares;
     ``refusals``: actions that a person refused;
     ``begun``: the start of the run that this one forked from, else its own; ``outcomes``: all steps
-    that settled, in order; ``judged``: what was judged (time and tool, in order of first verdicts);
+    that settled, in order; ``judged``: steps that were judged, in order of first verdicts;
     ``of_tool``: how many of these by tool; ``used``: sums of what outcomes used, by unit;
     ``own_at``: the time of the newest event that the run itself recorded.
     """
@@ -115,7 +117,7 @@ class History:
         self.refusals: list[Step] = []
         self.begun: RunStarted | None = None
         self.outcomes: list[Step] = []
-        self.judged: dict[str, tuple[int, str]] = {}
+        self.judged: dict[str, Step] = {}
         self.of_tool: dict[str, int] = {}
         self.used: dict[str, float] = {}
         self.own_at = 0
@@ -224,7 +226,7 @@ class History:
         self._keep_args(step, event)
         self.outcomes.append(step)
         self.own_at = event.at
-        if body.verdict is not None:
+        if body.verdict is not None and body.key not in self.judged:
             self._judge(step, event.at)
         if body.usage:
             for unit, much in body.usage.items():
@@ -295,13 +297,14 @@ class History:
     def _judge(self, step: Step, at: int) -> None:
         """Count a verdict, once for each step."""
         if step.key not in self.judged and step.plan is not None:
-            self.judged[step.key] = (at, step.plan.name)
+            # nothing that Python's collector counts: else every step kept makes the next one dearer
+            self.judged[step.key], step.judged_at = step, at
             self.of_tool[step.plan.name] = self.of_tool.get(step.plan.name, 0) + 1
 
     def _unjudge(self, key: str) -> None:
         found = self.judged.pop(key, None)
-        if found is not None:
-            self.of_tool[found[1]] -= 1
+        if found is not None and found.plan is not None:
+            self.of_tool[found.plan.name] -= 1
 
     def _keep_args(self, step: Step, event: Event) -> None:
         if event.args is not None:

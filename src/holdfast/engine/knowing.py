@@ -83,14 +83,15 @@ def _in_a_persons_words(
 def of_run(history: History, key: str, name: str) -> dict[str, Any]:
     """The facts of the group ``run`` for step ``key``, but ``depth``: those of the segment."""
     mine = history.judged.get(key)
+    same = mine is not None and mine.plan is not None and mine.plan.name == name
     recent = 0
-    for one, (at, _) in reversed(history.judged.items()):
-        if at <= history.own_at - limits.RATE_WINDOW_MS:
+    for one, step in reversed(history.judged.items()):
+        if step.judged_at <= history.own_at - limits.RATE_WINDOW_MS:
             break
         recent += one != key
     return {
         "calls": len(history.judged) - (mine is not None),
-        "calls_of_tool": history.of_tool.get(name, 0) - (mine is not None and mine[1] == name),
+        "calls_of_tool": history.of_tool.get(name, 0) - same,
         "calls_last_minute": recent,
         "denials": _denials(history),
         "spent": float(history.used.get("money", 0.0)),

@@ -30,6 +30,7 @@ from holdfast.engine.ruling import (
     once_more,
     refuse,
     ruled,
+    stands,
 )
 from holdfast.engine.run import Pending, Run
 from holdfast.engine.seeing import handed
@@ -144,10 +145,11 @@ def _tool(run: Run, pending: Pending, settings: Terms, step: Step, verdict: Verd
         yield Append([draft(run, pending, settings, body, args=step.args is None)], pending.blobs)
         verdict = None
     while True:
-        stopped = yield from denied_by_now(run, pending, settings, known)
-        if stopped is not None:
-            yield from refuse(run, pending, settings, step, stopped, may_have=may_have)
-            return
+        if not stands(known, settings):
+            stopped = yield from denied_by_now(run, pending, settings, known)
+            if stopped is not None:
+                yield from refuse(run, pending, settings, step, stopped, may_have=may_have)
+                return
         done: Done = yield Perform(attempt)
         if done.open:
             text = done.error.text if done.error else "the call was interrupted"

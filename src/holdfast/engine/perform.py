@@ -152,7 +152,7 @@ def finish(tool: Tool[..., Any], call: scope.Call, result: Any, took: int) -> Do
     if tool.effect == "world":
         world = call.root
         blobs.update(call.stage.take())
-    return Done(value=value, took=took, world=world, blobs=blobs, looked=looked, saw=saw)
+    return Done(value, None, False, False, took, world, blobs, None, looked, saw)
 
 
 async def merge_worlds(run: Run, pending: Pending, clock: Clock) -> Done:

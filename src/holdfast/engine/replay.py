@@ -12,7 +12,7 @@ from holdfast.engine.history import Step, compare, title
 from holdfast.engine.run import ContinueAs, Pending, Run
 from holdfast.journal.events import Event, Plan, body_of, is_erased
 from holdfast.journal.store import Store
-from holdfast.values.errors import Diverged, NotFound
+from holdfast.values.errors import Diverged, NotFound, Suspended
 from holdfast.values.ports import Dice, SystemDice
 
 
@@ -27,14 +27,16 @@ class Replayed(msgspec.Struct, frozen=True):
 
 
 class Reader:
-    """The outside of a run that is only read: it has the store's blobs and nothing else."""
+    """The outside of a run that is only read: it has the store's blobs and nothing else. ``last``:
+    nothing follows the segment that is read."""
 
     owner = ""
     caches = ""
     dice: Dice = SystemDice()
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, last: bool = False) -> None:
         self._store = store
+        self._last = last
 
     def ref_of(self, program: Agent[..., Any], /) -> str:
         """Not needed for reading."""
@@ -54,6 +56,9 @@ class Reader:
 
     def take_now(self, run: Run, pending: Pending) -> NoReturn:
         """Nothing new is taken: the program asks for something that was not recorded."""
+        if self._last and run.history.ended is None and not run.history.replaying:
+            run.leaving = True  # in flight: this is what comes next
+            raise Suspended(f"{run.id}: the record ends here")
         run.broken = _new_step(run, pending)
         raise run.broken
 
@@ -82,7 +87,7 @@ async def replay(store: Store, run: str, program: Agent[..., Any]) -> Replayed:
 def _replay_segment(
     store: Store, name: str, program: Agent[..., Any], events: list[Event], after: Event | None
 ) -> int:
-    run = Run(name, program, Reader(store), events)
+    run = Run(name, program, Reader(store, last=after is None), events)
     try:
         run.begin()
         run.advance()

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from holdfast.engine import ending
@@ -36,7 +36,7 @@ from holdfast.engine.run import Pending, Run
 from holdfast.engine.spending import priced
 from holdfast.engine.transaction import roll_back, settled_steps
 from holdfast.journal.events import Draft, Event, Failure, Plan, StepSettled
-from holdfast.journal.store import Batch
+from holdfast.journal.store import NO_CAPS, Batch
 from holdfast.journal.views import CANCEL
 from holdfast.values.canon import Blobs
 from holdfast.values.errors import Conflict, Diverged, Exceeded, HoldfastError, Misuse, Suspended
@@ -143,27 +143,22 @@ class Resident:
     # Carrying out steps ---
 
     async def _carry(self, first: Pending) -> None:
-        carrier = first.carrier
+        carrier, run = first.carrier, self.run
         pending: Pending | None = first
         while pending is not None:
-            pending = self.pump(carrier) if await self._carry_one(pending) else None
+            try:
+                await self._walk(pending)
+            except asyncio.CancelledError:
+                if self.closing is not None or run.leaving:
+                    break
+            except BaseException as error:  # noqa: BLE001 - our own failure: the run stands still
+                run.broken = run.broken or error
+            finally:
+                self.busy -= 1
+                self._carried.set()
+            pending = self.pump(carrier)
         if carrier is not None:
             self.carriers.discard(carrier)
-
-    async def _carry_one(self, pending: Pending) -> bool:
-        """Carry out one step; False if the run is leaving meanwhile."""
-        run = self.run
-        try:
-            await self._walk(pending)
-        except asyncio.CancelledError:
-            if self.closing is not None or run.leaving:
-                return False
-        except BaseException as error:  # noqa: BLE001 - our own failure: the run stands still
-            run.broken = run.broken or error
-        finally:
-            self.busy -= 1
-            self._carried.set()
-        return True
 
     async def _walk(self, pending: Pending) -> None:
         if pending.of is not None and pending.tool is None:
@@ -251,14 +246,11 @@ class Resident:
         return True
 
     def _batch(
-        self, drafts: list[Draft], expect: int | None = None, caps: dict[str, int] | None = None
+        self, drafts: list[Draft], expect: int | None = None, caps: Mapping[str, int] = NO_CAPS
     ) -> Batch:
         run = self.run
         self._serial += 1
-        return Batch(
-            run.id, tuple(drafts), expect=expect, epoch=run.epoch, serial=self._serial,
-            caps=caps or {},
-        )  # fmt: skip
+        return Batch(run.id, tuple(drafts), expect, run.epoch, "", self._serial, caps)
 
     async def append(
         self,
@@ -266,14 +258,16 @@ class Resident:
         blobs: Blobs,
         others: tuple[Batch, ...] = (),
         expect: int | None = None,
-        caps: dict[str, int] | None = None,
+        caps: Mapping[str, int] = NO_CAPS,
     ) -> list[Event]:
         """Commit drafts (after those that were waiting for company) and take note of them."""
         run = self.run
         while caps and run.buffer:  # what waits for company must not share a refusal
             await self.append([], {})
-        waiting, more = run.take_buffer()
-        if waiting:
+        waiting: list[Draft] = []
+        more: Blobs = {}
+        if run.buffer:
+            waiting, more = run.take_buffer()
             drafts, blobs = waiting + drafts, {**more, **blobs}
         batch = self._batch(drafts, expect, caps)
         try:

@@ -48,6 +48,11 @@ def known_verdict(step: Step) -> Verdict | None:
     return asked.verdict if asked is not None and asked.about == "action" else None
 
 
+def stands(known: Verdict | None, settings: Terms) -> bool:
+    """Whether nothing has come about since a verdict that could change it."""
+    return known is not None and not settings.switches.thrown and judged_by(known, settings)
+
+
 def denied_by_now(run: Run, pending: Pending, settings: Terms, known: Verdict | None) -> Maybe:
     """The denial of a step that was allowed, by ``known``, if by now it is denied.
 
@@ -55,8 +60,6 @@ def denied_by_now(run: Run, pending: Pending, settings: Terms, known: Verdict | 
     the policy denies by now.
     """
     if known is not None and judged_by(known, settings):
-        if not settings.switches.thrown:
-            return None
         now = settings.switches.overrule(_proposal(run, pending), known)
         return None if now is known else now
     verdict = yield from _judge(run, pending, settings)

@@ -65,13 +65,15 @@ class Run(Steps):
 
         Raises `Diverged` if recorded outcomes remain that it does not ask for.
         """
-        history = self.history
+        history, order = self.history, self.history.order
         self.loop.drain()
-        while self.broken is None and history.replaying and not self._over():
-            if not self._give(history.order[history.cursor]):
+        while self.broken is None and history.cursor < len(order) and not self._over():
+            if not self._give(order[history.cursor]):
                 break
             self.loop.drain()
-        step = self._unasked() if self.broken is None and not self.leaving else None
+        if self.broken is not None or self.leaving:
+            return
+        step = self._unasked() if history.cursor < len(order) or self._over() else None
         if step is not None:
             self.broken = Diverged(
                 f"{self.id}: step {step.key} ({past.title(step.plan)}) is recorded, but the "

@@ -108,9 +108,10 @@ def priced(run: Run, pending: Pending, settings: Terms, path: Path, read: Read) 
     """The path of a step, as budgets make it; ``read`` reads meters."""
     if pending.plan.kind not in ("tool", "model", "spawn"):
         return path
-    step = run.history.steps.get(pending.key)
-    if not settings.policy.budgets and (step is None or not step.charges):
-        return path
+    if not settings.policy.budgets:
+        step = run.history.steps.get(pending.key)
+        if step is None or not step.charges:
+            return path
     return _Pricing(run, pending, settings, read).walk(path)
 
 

@@ -386,8 +386,9 @@ def plan_of(run: Steps, tool: Tool[..., Any], bound: Mapping[str, Any], key: str
         effect = known.plan.effect if known.plan.name == plan.name else plan.effect
     else:
         effect = run.outer.effect_of(plan.name)
-    stricter = EFFECTS.index(effect) > EFFECTS.index(plan.effect)
-    return Plan(plan.name, plan.kind, effect) if stricter else plan
+    if effect == plan.effect or EFFECTS.index(effect) < EFFECTS.index(plan.effect):
+        return plan
+    return Plan(plan.name, plan.kind, effect)
 
 
 def placed(run: Steps, pending: Pending) -> Pending:

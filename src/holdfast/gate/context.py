@@ -28,9 +28,10 @@ from holdfast.gate.origins import (
     UNTRUSTED,
     Origin,
     Origins,
+    Stored,
 )
 from holdfast.gate.tools import UNKNOWN_TOOL, ToolFacts
-from holdfast.gate.values_in import Forms, Seen, atoms, host_of, link_of
+from holdfast.gate.values_in import Forms, Seen, atoms, host_of, link_of, may_link
 from holdfast.gate.words import LABELS, STOP
 from holdfast.values import limits
 
@@ -50,6 +51,7 @@ _MOMENT: Final = re.compile(
 _FROM: Final = re.compile(r"\b(?:from|by|of|von|vom|de|del|da|par|per) +[^\s,;]+")
 """Whom something comes from, which is not where it shall go."""
 _NUMBER: Final = re.compile(r"[+-]?[0-9]{1,30}(?:\.[0-9]{0,30})?(?:[eE][+-]?[0-9]{1,3})?")
+_SEVERAL: Final = (list, tuple, Mapping)
 _NARROW: Final = re.compile(r"[\w .:+-]{0,40}")
 
 
@@ -67,9 +69,8 @@ class Context:
         "_origins",
         "_read",
         "_spoke",
-        "_tried",
+        "_stored",
         "_used",
-        "_written",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -81,9 +82,8 @@ class Context:
         self._given = Given()
         self._keys: set[str] = set()
         self._kinds: set[str] = set()
-        self._tried: set[str] = set()
+        self._stored = Stored()
         self._used: set[str] = set()
-        self._written: set[str] = set()
         self._read: Label | None = None
         self._spoke = False
 
@@ -154,15 +154,9 @@ class Context:
         # this result or, if the step could store it, from a later one
         found.atoms -= given.atoms
         found.alike -= given.atoms
-        self._tried |= given.atoms
-        if effect != "read":
-            self._written.update(
-                atom
-                for atom in given.atoms
-                if atom not in STOP and self._origins.find(atom)[0] > TRUSTED
-            )
+        self._stored.add(given.atoms, effect, self._origins)
         if rank <= TRUSTED:
-            found.atoms -= self._written
+            found.atoms = self._stored.without(found.atoms)
         self._add(where, found, rank, label)
         if rank > TRUSTED:
             self._read_fields(where, value, given, rank == UNTRUSTED and reads and not pointers)
@@ -202,7 +196,7 @@ class Context:
             return UNTRUSTED, where
         if rank == NOWHERE and self.label.integrity == "untrusted":
             folded = plain(leaf.text).strip()
-            if kind_of(folded) and folded not in self._tried:
+            if kind_of(folded) and folded not in self._stored.tried:
                 # an address is not thought up: who read what anybody wrote may have put it together
                 return UNTRUSTED, where
         return rank, where
@@ -238,7 +232,7 @@ class Context:
         if content or linked:
             forms = Forms([*content, *(_data_of(link, self._origins) for link in linked)])
             if content:
-                new = new_links(forms.texts, self._origins.find)
+                new = new_links(filter(may_link, forms.texts), self._origins.find)
             secrets = secrets_in(forms.raw)
             if not forms.whole:
                 # INVARIANT G29: content that was not looked at to its end carries all that was read
@@ -335,14 +329,14 @@ class Context:
             self._origins.add(Seen(fields, small=True).atoms - given.atoms, REFERRED, where)
         ids = named_ids(value, lambda word: self._origins.find(word)[0] == PERSON)
         # what an argument brought in does not get better here either (G27)
-        self._origins.add(ids - given.atoms - self._written, TRUSTED, where)
+        self._origins.add(self._stored.without(ids - given.atoms), TRUSTED, where)
 
     def _add(self, where: str, found: Seen, rank: int, label: Label) -> None:
         self._origins.add(found.atoms, rank, where)
         if found.alike:
             # letters that only look alike ground words, never addresses (G22)
             good = rank < NOWHERE
-            alike = filter(str.isalpha, found.alike) if good else found.alike
+            alike = set(filter(str.isalpha, found.alike)) if good else found.alike
             self._origins.add(alike, rank, where)
         if not found.whole and rank > TRUSTED:
             self._origins.cut = self._origins.cut or where
@@ -422,19 +416,23 @@ def flow(
 ) -> dict[str, Any]:
     """The facts of the group ``flow`` (`gate.facts.GROUPS`), all twelve, by name: for
     ``Facts(**flow(...))``. ``name``, ``effect`` and ``kind`` are the proposal's."""
-    every = leaves(args, tool)
     worst: dict[str, Origin] = {}
-    for leaf in every:
+    content: list[str] = []
+    linked: list[str] = []
+    for leaf in leaves(args, tool):
+        if leaf.carries and leaf.text:
+            content.append(leaf.text)
         if leaf.decides:
             origin = context.origin(leaf)
             if effect != "read":
-                single = not isinstance(args.get(leaf.arg), list | tuple | Mapping)
+                given = args.get(leaf.arg)
+                single = given is leaf.value or not isinstance(given, _SEVERAL)
                 origin = context.meant(leaf, origin, single=single)
             if leaf.arg not in worst or origin[0] > worst[leaf.arg][0]:
                 worst[leaf.arg] = origin
+            if "://" in leaf.text:
+                linked.append(leaf.text)
     ranks = [rank for rank, _ in worst.values()]
-    content = [leaf.text for leaf in every if leaf.carries and leaf.text]
-    linked = [leaf.text for leaf in every if leaf.decides and "://" in leaf.text]
     told = context.leaving(content, linked, tool.clearance, effect)
     return {
         "integrity": context.label.integrity,

@@ -10,6 +10,7 @@ address.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from typing import Final
 
@@ -38,16 +39,19 @@ _ALIKE: Final[dict[int, str | None]] = {
     ord(_LIKE[at]): _LIKE[at + 1] for at in range(0, len(_LIKE), 2)
 } | dict.fromkeys(range(0x0300, 0x0370))
 
-_SQUEEZE: Final[dict[int, None]] = {
-    code: None for code in range(128) if not chr(code).isalnum() and chr(code) != "\n"
-}
+_BEYOND: Final = re.compile(r"[^\x00-\x7f]")
+_SQUEEZED: Final = bytes(
+    code for code in range(128) if not chr(code).isalnum() and chr(code) != "\n"
+)
 
 
 def seen(text: str) -> str:
     """``text`` without what nobody sees and with compatibility forms replaced; case is kept."""
     if text.isascii():
         return text
-    return unicodedata.normalize("NFKC", text.translate(_UNSEEN))
+    if not _UNSEEN.keys().isdisjoint(map(ord, _BEYOND.findall(text))):
+        text = text.translate(_UNSEEN)
+    return unicodedata.normalize("NFKC", text)
 
 
 def plain(text: str) -> str:
@@ -67,4 +71,6 @@ def bare(text: str) -> str:
 
 def squeezed(text: str) -> str:
     """``text`` (already plain) without spaces and punctuation; ends of lines stay."""
-    return text.translate(_SQUEEZE)
+    # no byte of another character is one of these
+    raw = text.encode("utf-8", "surrogatepass").translate(None, _SQUEEZED)
+    return raw.decode("utf-8", "surrogatepass")

@@ -31,39 +31,42 @@ Origin = tuple[int, str]
 """Place in `ORIGINS`, and where it was found ("" for nowhere)."""
 
 _NOT_FOUND: Final[Origin] = (NOWHERE, "")
+_NOT_SEEN: Final[Origin] = (len(ORIGINS), "")
 
 
 class Origins:
     """The atoms that one run has seen, by how far their source is to be believed."""
 
-    __slots__ = ("_count", "_found", "cut")
+    __slots__ = ("_found", "cut")
 
     def __init__(self) -> None:
-        self._found: tuple[dict[str, str], ...] = tuple({} for _ in ORIGINS)
-        self._count = 0
+        self._found: dict[str, Origin] = {}
         self.cut = ""
         """Where something untrusted was seen of which a part was not looked at."""
 
-    def add(self, atoms: Iterable[str], rank: int, where: str) -> None:
-        """These were seen at ``where``; the first place is kept."""
-        found = self._found[rank]
-        if self._count > limits.FLOW_CONTEXT_ENTRIES:
+    def add(self, atoms: set[str], rank: int, where: str) -> None:
+        """These were seen at ``where``; the first of the best places is kept."""
+        found = self._found
+        if len(found) > limits.FLOW_CONTEXT_ENTRIES:
             if rank > TRUSTED:
                 self.cut = self.cut or where
             return
-        before = len(found)
-        for atom in atoms:
-            if atom not in found:
-                found[atom] = where
-        self._count += len(found) - before
+        origin = (rank, where)
+        fresh = atoms.difference(found)
+        if rank < UNTRUSTED and len(fresh) < len(atoms):
+            for atom in atoms:
+                if atom in found and found[atom][0] > rank:
+                    found[atom] = origin
+        found.update(dict.fromkeys(fresh, origin))
 
     def find(self, *atoms: str) -> Origin:
         """The best origin of several spellings of one value."""
-        for rank, found in enumerate(self._found):
-            for atom in atoms:
-                if atom in found:
-                    return rank, found[atom]
-        return _NOT_FOUND
+        best = _NOT_SEEN
+        for atom in atoms:
+            origin = self._found.get(atom, _NOT_SEEN)
+            if origin[0] < best[0]:
+                best = origin
+        return best if best is not _NOT_SEEN else _NOT_FOUND
 
     def of(self, text: str) -> Origin:
         """The origin of a text that decides something."""
@@ -189,6 +192,32 @@ class Origins:
                 if origin[0] == UNTRUSTED:
                     return origin
         return _NOT_FOUND
+
+
+class Stored:
+    """Values that steps were given, up to a limit: ``tried``, and what could have been stored by
+    one, to come back in the result of another."""
+
+    __slots__ = ("_written", "tried")
+
+    def __init__(self) -> None:
+        self.tried: set[str] = set()
+        self._written: set[str] = set()
+
+    def add(self, atoms: set[str], effect: str, origins: Origins) -> None:
+        """A step of this effect was given these."""
+        # beyond the limit an address counts as not tried, and so as put together
+        if len(self.tried) <= limits.FLOW_GIVEN_ENTRIES:
+            self.tried.update([atom for atom in atoms if not atom.isalpha()])
+        if effect != "read" and len(self._written) <= limits.FLOW_GIVEN_ENTRIES:
+            strange = [atom for atom in atoms if origins.find(atom)[0] > TRUSTED]
+            self._written.update([atom for atom in strange if atom not in STOP])
+
+    def without(self, atoms: set[str]) -> set[str]:
+        """Those that no step could have stored; none once not all is known that could be."""
+        if len(self._written) > limits.FLOW_GIVEN_ENTRIES:
+            return set()
+        return atoms - self._written
 
 
 _EDGES: Final = ".,:;!?*()[]{}<>\"'`"

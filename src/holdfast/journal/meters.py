@@ -22,7 +22,7 @@ CHARGING = ("step.planned", "step.settled")
 
 def charges_of(body: Any) -> dict[str, int]:
     """What the body of an event adds to meters, checked; `Misuse` for what no meter can hold."""
-    if not isinstance(body, StepPlanned | StepSettled) or not body.charges:
+    if not isinstance(body, (StepPlanned, StepSettled)) or not body.charges:
         return {}
     charges = body.charges
     if len(charges) > limits.CHARGES_MAX_ITEMS:

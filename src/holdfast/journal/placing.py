@@ -42,6 +42,8 @@ _OUTSIDERS = frozenset({"approval.given", "signal.received", "finding.added"})
 _AFTER_END = _OUTSIDERS | {"branch.merged", "checkpoint.signed"}
 """What may be appended to a run that is over."""
 
+_CHARGING = (StepPlanned, StepSettled)
+
 _ROOT = re.compile(r"[0-9a-f]{64}")
 """It stands unquoted in what is hashed, so it may hold nothing else."""
 
@@ -80,6 +82,7 @@ def place(
     """
     placed = Placed([], {}, set())
     charges: dict[str, int] = {}
+    capped = False
 
     def slot_now(run: str) -> Slot | None:
         return placed.slots.get(run) or slot_of(run)
@@ -87,6 +90,7 @@ def place(
     for batch in batches:
         slot = slot_now(batch.run)
         _check(batch, slot)
+        capped = capped or bool(batch.caps)
         head, row = (slot.head, slot.row) if slot else _first(batch, placed, slot_now, head_at)
         for draft in batch.drafts:
             if draft.world and not _ROOT.fullmatch(draft.world):
@@ -94,9 +98,9 @@ def place(
             if not 0 <= draft.at < 1 << 53:
                 raise Misuse(f"run {batch.run}: {draft.at} is not a time in ms since 1970")
             body = draft.body
-            if isinstance(body, StepPlanned | StepSettled) and body.charges:
+            if isinstance(body, _CHARGING) and body.charges:
                 # INVARIANT J40: what an event charges is added once, in the append that commits it
-                add_up(charges, charges_of(draft.body))
+                add_up(charges, charges_of(body))
             event = seal(draft, batch.run, head, seq)
             if len(event.body) > limits.BODY_MAX_BYTES:
                 raise TooLarge(
@@ -112,8 +116,8 @@ def place(
             raise Misuse(f"run {batch.run}: its first event must be run.started")
         serial = batch.serial or (slot.serial if slot else 0)
         placed.slots[batch.run] = Slot(head, row, serial)
-    caps = _caps(batches) if any(batch.caps for batch in batches) else {}
-    if charges or caps:
+    if charges or capped:
+        caps = _caps(batches) if capped else {}
         placed.meters = raised(charges, caps, value_of)
     return placed
 

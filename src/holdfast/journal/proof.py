@@ -40,6 +40,10 @@ _FOLDED = frozenset(
     if kind not in ("step.settled", "branch.merged", "checkpoint.signed")
 )
 _DECODE = tuple(body_decoder(kind).decode for kind in KINDS)
+_KINDS = len(KINDS)
+_BEGIN = f'[{FORMAT},"'
+_MIDDLE = tuple(f'","{kind}",' for kind in KINDS)
+"""What stands before and after an event's parent in what is hashed: see `seal`."""
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -162,8 +166,8 @@ class Chain:
     """
 
     __slots__ = (
-        "_hex", "_segments", "_world", "fork_of", "fork_pos", "hashes", "head_id", "pos", "roots",
-        "row", "run", "whole",
+        "_hex", "_segments", "_settled", "_world", "fork_of", "fork_pos", "hashes", "head_id",
+        "pos", "roots", "row", "run", "whole",
     )  # fmt: skip
 
     def __init__(self, run: str) -> None:
@@ -177,6 +181,7 @@ class Chain:
         self.hashes = ("", "")
         self.roots: set[bytes] = set()
         self._segments: list[_Segment] = []
+        self._settled: dict[str, int] | None = None  # of a segment that shares none
         self._world: bytes | None = None
         self._hex = ""
 
@@ -191,8 +196,10 @@ class Chain:
         for segment in reversed(base._segments):
             if segment.start <= pos:
                 self._segments = [_Segment(segment.start, segment, pos)]
+                self._settled = None
                 return
         self._segments = [_Segment(pos + 1)]
+        self._settled = self._segments[-1].settled
 
     def take(self, event: Raw) -> tuple[str, str] | None:
         """Prove the next event and move on to it; what is wrong as (kind, text), or None."""
@@ -200,7 +207,7 @@ class Chain:
         wrong: tuple[str, str] | None = None
         if pos != self.pos + 1:
             wrong = "position", f"follows #{self.pos}: events in between are missing"
-        if not 0 <= code < len(KINDS):
+        if not 0 <= code < _KINDS:
             return self._move(event, ("body", f"is of an unknown kind ({code})"))
         if world != self._world:
             self._world = world
@@ -218,7 +225,7 @@ class Chain:
             value_hash = sha256(value).hexdigest() if value[:3] != b'{"$' else payload_hash(value)
         self.hashes = args_hash, value_hash
         text = (
-            f'[{FORMAT},"{self.run}",{pos},"{self.head_id}","{KINDS[code]}",{at},'
+            f'{_BEGIN}{self.run}",{pos},"{self.head_id}{_MIDDLE[code]}{at},'
             f'"{self._hex}","{args_hash}","{value_hash}",'
         )
         if sha256(text.encode() + body + b"]").digest() != name:
@@ -227,10 +234,19 @@ class Chain:
             decoded = _DECODE[code](body)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             return self._move(event, wrong or ("body", f"cannot be read: {error}"))
-        problem = self._note(code, pos, decoded) if code in _NOTED else None
+        problem, settled = None, self._settled
+        if code == _SETTLED and settled is not None and self.whole is args:
+            # nearly every event: an outcome that no fork shares, with arguments of its own
+            if decoded.key in settled or (args is not None and len(args) >= limits.LIKE_MIN_BYTES):
+                problem = self._note(code, pos, decoded)
+            else:
+                settled[decoded.key] = pos
+        elif code in _NOTED:
+            problem = self._note(code, pos, decoded)
         self.pos, self.head_id = pos, name.hex()
-        if code in _FOLDED or (self.row is not None and self.row.waits):
-            self.row = fold_run(self.row, self._event(event))
+        row = self.row
+        if code in _FOLDED or (row is not None and row.waits):
+            self.row = fold_run(row, self._event(event))
         return wrong or problem
 
     def _move(self, event: Raw, wrong: tuple[str, str] | None) -> tuple[str, str] | None:
@@ -256,6 +272,7 @@ class Chain:
         if code == _STARTED:
             if not self._segments or not body.fork_of:
                 self._segments.append(_Segment(pos))
+                self._settled = self._segments[-1].settled
             if self.row is None or self.row.run != self.run:
                 self.fork_of, self.fork_pos = body.fork_of, body.fork_pos
             return None

@@ -6,7 +6,8 @@ commit. An append either happens whole (all its batches, across runs) or not at 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Protocol
 
 import msgspec
@@ -14,6 +15,9 @@ import msgspec
 from holdfast.journal.events import Draft, Event, Head
 from holdfast.journal.views import RunRow
 from holdfast.values.canon import Blobs
+
+NO_CAPS: Mapping[str, int] = MappingProxyType({})
+"""No meter has a cap."""
 
 
 class Batch(msgspec.Struct, frozen=True, gc=False):
@@ -34,7 +38,7 @@ class Batch(msgspec.Struct, frozen=True, gc=False):
     epoch: int = 0
     lease: str = ""
     serial: int = 0
-    caps: dict[str, int] = {}
+    caps: Mapping[str, int] = NO_CAPS
 
 
 class RunQuery(msgspec.Struct, frozen=True):

@@ -27,14 +27,14 @@ class Policies:
 
     def __init__(self, path: str | os.PathLike[str], clock: Clock) -> None:
         self._path = path
-        self._clock = clock
+        self._now_ms = clock.now_ms
         self._marks = _marks(path)
         self._current = load_policy_file(path)
         self._looked_ms = clock.now_ms()
 
     def __call__(self) -> Policy:
         """The newest version that could be loaded."""
-        now = self._clock.now_ms()
+        now = self._now_ms()
         # a clock that was put back must not stop the looking
         if not 0 <= now - self._looked_ms < limits.POLICY_LOOK_MS:
             self._looked_ms = now

@@ -7,9 +7,9 @@ forgotten as soon as another process has written.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -31,6 +31,15 @@ _REMEMBERED = 100_000
 _encoder = msgspec.json.Encoder()
 
 
+class Look(NamedTuple):
+    """How what `place` must know is looked up through one connection."""
+
+    conn: sqlite3.Connection
+    slot_of: Callable[[str], Slot | None]
+    head_at: Callable[[str, int], Head]
+    value_of: Callable[[str], int]
+
+
 class Ledger:
     """Heads, rows and leases of one SQLite store, as its writer sees them."""
 
@@ -42,6 +51,7 @@ class Ledger:
         self._number = 0
         self._slots: dict[str, Slot] = {}
         self._meters = Metering()
+        self._look: Look | None = None
         self._inserts: list[tuple[Any, ...]] = []
         self._news = False
         self._renew_at = 0
@@ -95,19 +105,18 @@ class Ledger:
         """Place batches; the events are written by `flush`. Raises before anything is changed."""
         if not self.leased and any(batch.lease == self._bell.name for batch in batches):
             self.hold(conn)
-        slot_of = partial(self.slot_of, conn)
+        look = self._look_in(conn)
         try:
-            placed = place(
-                batches, slot_of, partial(self._head_at, conn), self._seq + 1,
-                partial(self._meters.value_of, conn),
-            )  # fmt: skip
+            placed = place(batches, look.slot_of, look.head_at, self._seq + 1, look.value_of)
         except Exceeded:
-            self._slots.update(refused(batches, slot_of))
+            self._slots.update(refused(batches, look.slot_of))
             raise
-        for run, slot in placed.slots.items():
-            changed = run in placed.changed
-            row = self._write_row(conn, slot.row) if changed else slot.row
-            self._slots[run] = Slot(slot.head, row, slot.serial) if changed else slot
+        self._slots.update(placed.slots)
+        if placed.changed:
+            for run, slot in placed.slots.items():
+                if run in placed.changed:
+                    row = self._write_row(conn, slot.row)
+                    self._slots[run] = Slot(slot.head, row, slot.serial)
         self._insert(placed.events)
         if placed.meters:
             self._meters.take(placed.meters)
@@ -118,10 +127,8 @@ class Ledger:
 
         See `graft`; `LeaseLost` if the run would grow while a process is running it.
         """
-        placed = graft(
-            events, partial(self.slot_of, conn), partial(self._head_at, conn), self._seq + 1,
-            partial(self._meters.value_of, conn),
-        )  # fmt: skip
+        look = self._look_in(conn)
+        placed = graft(events, look.slot_of, look.head_at, self._seq + 1, look.value_of)
         for run, slot in placed.slots.items():
             owner = slot.row.owner
             if owner and self.alive(conn, owner):
@@ -131,6 +138,14 @@ class Ledger:
         self._insert(placed.events)
         self._meters.take(placed.meters)
         return len(placed.events)
+
+    def _look_in(self, conn: sqlite3.Connection) -> Look:
+        if self._look is None or self._look.conn is not conn:
+            self._look = Look(
+                conn, partial(self.slot_of, conn), partial(self._head_at, conn),
+                partial(self._meters.value_of, conn),
+            )  # fmt: skip
+        return self._look
 
     def _insert(self, events: Sequence[Event]) -> None:
         self._inserts += [_columns(event, self._slots[event.run].row.number) for event in events]

@@ -95,7 +95,7 @@ class SqliteStore(Reads):
         work = self._append_work(batches, prepared)
         loop = asyncio.get_running_loop()
         # a run that begins takes its first step at once
-        more = any(batch.lease for batch in batches)
+        more = _begins(batches)
         return self._writer.submit(work, loop, _size(prepared), more=more)
 
     def append_now(self, batches: Sequence[Batch], blobs: Blobs) -> list[Event]:
@@ -197,6 +197,14 @@ class SqliteStore(Reads):
         self.close_readers()
         self._writer.close()  # last: who closes last moves the log into the database
         self._bell.remove()
+
+
+def _begins(batches: Sequence[Batch]) -> bool:
+    """Whether a run begins with these. (A loop, for every append comes by.)"""
+    for batch in batches:  # noqa: SIM110
+        if batch.lease:
+            return True
+    return False
 
 
 def _size(prepared: Prepared | None) -> int:

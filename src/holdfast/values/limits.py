@@ -320,6 +320,9 @@ CHECKED_TEXT_CHARS = 300
 """What is kept of why a check did not pass: it stands in the verdict, inside the event's body."""
 CHANGED_MAX_ITEMS = 10_000
 """Paths that a ``fork`` check hands to its condition; a check of more than that fails."""
+OPA_CONNECTIONS = 8
+"""Questions that are asked of one Open Policy Agent at once, each on a connection that is kept; the
+next one waits for its turn, on its own time. An agent asks for one after another."""
 OPA_ANSWER_BYTES = 256 * 1024
 """An answer of a policy engine outside; a verdict of hundreds of rules takes a tenth of that."""
 
@@ -333,6 +336,9 @@ FLOW_DECODE_LEVELS = 4
 """Encodings inside encodings that are undone: people use one, hiding uses two or three."""
 FLOW_CONTEXT_ENTRIES = 2_000_000
 """Values remembered for one run, about 200 MB at most; beyond, as above."""
+FLOW_GIVEN_ENTRIES = 200_000
+"""Values of arguments remembered for one run, to know what steps were given and could have stored,
+about 20 MB at most; beyond, an address is never thought up, and no later result is trusted."""
 FLOW_NARROW_CHARS = 7
 """Digits before the point of a number that a child may bring down from what it read: sums of money
 and counts have no more; accounts, telephone numbers and ids mostly do."""
