@@ -17,6 +17,7 @@ from holdfast import Runtime, Settings
 from holdfast.adapters.taking import effect
 from holdfast.gate import parse_policy
 from holdfast.stores.memory import MemoryStore
+from holdfast.testing.standin import StandIn
 
 FRAMEWORKS = {"langgraph": "langchain", "openai_agents": "agents"}
 ALLOW = parse_policy("version: 1\nname: allow\notherwise: allow\nrules: []\n", "allow.yaml")
@@ -469,3 +470,101 @@ async def test_d60_a_tool_that_no_hook_sees_does_not_run():
     )
     with pytest.raises(holdfast.Misuse, match="past every hook"):
         await Runner.run(govern(one), "x")
+
+
+# ---- with the providers' own clients, over HTTP --------------------------------------------------
+
+KEY: Any = "any"
+SCRIPT: list[Any] = [
+    {"calls": [{"name": "look", "arguments": {"path": "a"}},
+               {"name": "send", "arguments": {"to": "bob"}}]},
+    "all done, and all is well with what was sent to bob",
+]  # fmt: skip
+
+
+@langgraph
+@pytest.mark.parametrize("streams", [False, True])
+async def test_a_real_client_of_langchains_asks_once(streams: bool):
+    from langchain.agents import create_agent
+    from langchain_core.tools import tool
+    from langchain_openai import ChatOpenAI
+
+    from holdfast.adapters.langchain import Governed
+
+    store, said = MemoryStore(), []
+    begin: Any = {"messages": [("user", "begin")]}
+    async with StandIn(SCRIPT) as server, runtime(store) as here:
+        for _ in range(2):
+            model = ChatOpenAI(
+                model="gpt-x", base_url=f"{server.url}/v1", api_key=KEY, stream_usage=True
+            )
+            graph = create_agent(model, [tool(look), tool(send)], middleware=[Governed()])
+            async with await here.guest("helper", name="g") as guest:
+                if streams:
+                    stream: Any = graph.astream(begin, stream_mode="messages")
+                    came = [one[0] async for one in stream]
+                    texts = [one.text for one in came if type(one).__name__ == "AIMessageChunk"]
+                    assert len([text for text in texts if text]) > 1
+                    said.append("".join(texts))
+                else:
+                    said.append((await graph.ainvoke(begin))["messages"][-1].text)
+                await guest.leave()
+    assert said == [SCRIPT[1]] * 2
+    assert (len(server.requests), sent) == (2, ["bob"])
+    _tells_what_it_asked(store, "openai.gpt-x")
+
+
+@openai
+@pytest.mark.parametrize("streams", [False, True])
+@pytest.mark.parametrize("responses", [False, True])
+async def test_a_real_client_of_openais_asks_once(streams: bool, responses: bool):
+    from agents import (
+        Agent,
+        ModelSettings,
+        OpenAIProvider,
+        RunConfig,
+        Runner,
+        function_tool,
+        set_tracing_disabled,
+    )  # fmt: skip
+    from openai import AsyncOpenAI
+
+    from holdfast.adapters.openai_agents import Provider, govern
+
+    set_tracing_disabled(disabled=True)
+    store, said = MemoryStore(), []
+    async with StandIn(SCRIPT) as server, runtime(store) as here:
+        for _ in range(2):
+            client = AsyncOpenAI(base_url=f"{server.url}/v1", api_key="any")
+            inner = OpenAIProvider(openai_client=client, use_responses=responses)
+            config = RunConfig(model_provider=Provider(inner))
+            told = ModelSettings(include_usage=True)
+            one = govern(
+                Agent(
+                    name="one",
+                    model="gpt-x",
+                    model_settings=told,
+                    tools=[function_tool(look), function_tool(send)],
+                )
+            )
+            async with await here.guest("helper", name="g") as guest:
+                if streams:
+                    found: Any = Runner.run_streamed(one, "begin", run_config=config)
+                    kinds = [each.type async for each in found.stream_events()]
+                    assert kinds.count("raw_response_event") > 2
+                else:
+                    found = await Runner.run(one, "begin", run_config=config)
+                said.append(found.final_output)
+                await guest.leave()
+            await client.close()
+    assert said == [SCRIPT[1]] * 2
+    assert (len(server.requests), sent) == (2, ["bob"])
+    _tells_what_it_asked(store, "openai.gpt-x")
+
+
+def _tells_what_it_asked(store: MemoryStore, name: str) -> None:
+    """Each call of the model is in the journal with its tokens, under the provider's name."""
+    bodies = [json.loads(one.body) for one in store.chains["g"] if one.kind == "step.settled"]
+    models = [body for body in bodies if body.get("plan", {}).get("kind") == "model"]
+    assert [body["plan"]["name"] for body in models] == [name, name]
+    assert all(body["usage"]["tokens"] > 0 for body in models)

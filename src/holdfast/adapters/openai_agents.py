@@ -321,7 +321,9 @@ def _of_stream(event: ResponseCompletedEvent) -> ModelResponse:
 
 
 def _tokens(usage: Usage) -> dict[str, int]:
-    """Tokens, as every step of a model has them."""
+    """Tokens, as every step of a model has them; nothing if the provider did not tell."""
+    if not usage.total_tokens:
+        return {}
     return {
         "input": usage.input_tokens,
         "output": usage.output_tokens,
