@@ -77,9 +77,7 @@ class Recorded(BaseChatModel):
         **kwargs: Any,
     ) -> Runnable[Any, AIMessage]:
         """Bind tools in the form that the provider takes them in."""
-        bound = self.inner.bind_tools(tools, **kwargs)
-        assert isinstance(bound, RunnableBinding)
-        return cast("Runnable[Any, AIMessage]", self.bind(**bound.kwargs))
+        return recorded(self.inner.bind_tools(tools, **kwargs), patience=self.patience)
 
     async def _agenerate(
         self,
