@@ -20,13 +20,10 @@ from holdfast.engine.resident import Resident
 from holdfast.engine.run import Pending, Run
 from holdfast.engine.steps import Outer, holds, outcome, plan_of
 from holdfast.journal.events import Draft, Event, FindingAdded, Plan, StepSettled
-from holdfast.journal.views import place_of
+from holdfast.journal.views import DOOR, place_of
 from holdfast.values import limits
 from holdfast.values.canon import Blobs, decode, digest, pack, unpack
 from holdfast.values.errors import Diverged, HoldfastError, Misuse, NotFound, Suspended
-
-DOOR = "door:"
-"""References of programs that begin so name a door: the program is behind it."""
 
 _DELIVERED = Plan("delivered", "dice")
 _SAID = Plan("said", "ask")

@@ -313,6 +313,8 @@ TOKEN_MIN_BYTES = 3
 fewer on average, with the JSON around them."""
 
 # Command line ---------------------------------------------------------------------------------
+NAMES_SEEN_EVENTS = 50_000
+"""Newest events in which `kill` looks for a name, to warn of a misspelled one: half a second."""
 LIST_ROWS = 50
 """Rows of a listing unless ``--limit`` says otherwise."""
 
@@ -329,6 +331,9 @@ POLICY_TEXT_CHARS = 500
 """A reason or way in a policy: one or two sentences, shown in a terminal and to a model."""
 POLICY_FILES = 100
 """Files of one policy folder: a person reads them all before it changes."""
+SEEDED_PERCENT = 50
+"""Of questions, behind which a policy may put a seeded case at most: more would take more of
+people's time than the questions do."""
 POLICY_ENTRIES = 2_000
 """Entries of any other section of a policy: tools, agents, routes, budgets, checks."""
 ROUTE_DEPTH = 20
