@@ -118,7 +118,9 @@ class Relay:
 
     async def perform(self, args: dict[str, Any]) -> dict[str, Any]:
         """Ask, pass on, read. Raises `Outside` if nothing could be had."""
-        self._amend(args)
+        # INVARIANT D45: what was judged is what is sent
+        if args.get("request") is not self.order.body and args.get("request") != self.order.body:
+            raise Misuse("this would send another request than was judged")
         client = self.client
         client.asking = task = asyncio.current_task()
         assert task is not None
@@ -139,18 +141,6 @@ class Relay:
             client.asking = None
         self.value = self._value()
         return self.value
-
-    def _amend(self, args: dict[str, Any]) -> None:
-        """INVARIANT D45: what a person changed before they approved it is what is sent."""
-        order, request = self.order, args.get("request")
-        if request is order.body or request == order.body:
-            return
-        asked = order.dialect.request(mapping(request))
-        if order.dialect.name != "gemini" and asked.model != order.asked.model:
-            raise Misuse("an approval may not change the model: deny, and let it be asked for")
-        self.order = msgspec.structs.replace(
-            order, body=mapping(request), content=msgspec.json.encode(request)
-        )
 
     async def forward(self) -> None:
         """Ask and pass on, without a step."""
