@@ -71,9 +71,12 @@ async def main() -> None:
         )  # fmt: skip
         thread: Any = {"configurable": {"thread_id": "invoices"}}
         begun = (await agent.aget_state(thread)).values
-        asked: Any = None if begun else {"messages": [("user", "Settle invoice A-7.")]}
+        text = "Settle invoice A-7."
+        asked: Any = None if begun else {"messages": [("user", text)]}
         try:
-            async with await runtime.guest("accountant", name="invoice-A-7") as guest:
+            async with await runtime.guest(
+                "accountant", name="invoice-A-7", given={"ask": text}
+            ) as guest:
                 found = await agent.ainvoke(asked, thread, durability="sync")
                 guest.result = found["messages"][-1].text
                 print(guest.result)

@@ -72,11 +72,12 @@ async def main() -> None:
     async with holdfast.Runtime() as runtime:
         desk = govern(agents(), patience=0)
         config = RunConfig(model_provider=Provider(patience=0))
+        text = "Order B-3 came broken: 12.50 EUR."
         try:
-            async with await runtime.guest("desk", name="complaint-B-3") as guest:
-                said = await Runner.run(
-                    desk, "Order B-3 came broken: 12.50 EUR.", run_config=config
-                )
+            async with await runtime.guest(
+                "desk", name="complaint-B-3", given={"ask": text}
+            ) as guest:
+                said = await Runner.run(desk, text, run_config=config)
                 guest.result = said.final_output
                 print(guest.result)
         except holdfast.Suspended as waits:

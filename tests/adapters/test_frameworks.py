@@ -92,6 +92,10 @@ def model_of(turns: Turns, asked: list[int]) -> Any:
 
         def _stream(self, messages: Any, *args: Any, **more: Any) -> Any:
             said = self._generate(messages).generations[0].message
+            for number, one in enumerate(said.tool_calls):
+                piece: Any = {**one, "args": json.dumps(one["args"]), "index": number}
+                piece["type"] = "tool_call_chunk"
+                yield ChatGenerationChunk(message=AIMessageChunk("", tool_call_chunks=[piece]))
             for word in said.text.split(" "):
                 yield ChatGenerationChunk(message=AIMessageChunk(content=f"{word} "))
 
@@ -363,6 +367,26 @@ async def test_a_graph_of_ones_own_blocking_code_and_a_checkpointer():
             found = await asyncio.to_thread(built.invoke, None, config)
         assert found["messages"][-1].text == "content of a | sent to bob"
     assert (asked, sent) == ([0, 1, 2], ["bob"])
+
+
+@langgraph
+async def test_blocking_code_outside_of_a_guest_goes_its_way():
+    from langchain.agents import create_agent
+    from langchain_core.tools import tool
+
+    from holdfast.adapters.langchain import Governed
+
+    @tool
+    def send(to: str) -> str:
+        """Send a letter."""
+        return f"sent to {to}"
+
+    model = model_of([[("1", "send", {"to": "bob"})]], [])
+    graph = create_agent(model, [send], middleware=[Governed()])
+    begin: Any = {"messages": [("user", "x")]}
+    assert graph.invoke(begin)["messages"][-1].text == "sent to bob"
+    stream: Any = graph.stream(begin, stream_mode="messages")
+    assert len([one for one, _ in stream if type(one).__name__ == "AIMessageChunk"]) > 3
 
 
 @langgraph
