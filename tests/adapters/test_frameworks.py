@@ -95,7 +95,9 @@ def model_of(turns: Turns, asked: list[int]) -> Any:
             for number, one in enumerate(said.tool_calls):
                 piece: Any = {**one, "args": json.dumps(one["args"]), "index": number}
                 piece["type"] = "tool_call_chunk"
-                yield ChatGenerationChunk(message=AIMessageChunk("", tool_call_chunks=[piece]))
+                yield ChatGenerationChunk(
+                    message=AIMessageChunk(content="", tool_call_chunks=[piece])
+                )
             for word in said.text.split(" "):
                 yield ChatGenerationChunk(message=AIMessageChunk(content=f"{word} "))
 
