@@ -207,6 +207,13 @@ class Guest:
         self._flushing: asyncio.Task[Any] | None = None
 
     @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop that its steps are taken on."""
+        main = self._run.main
+        assert isinstance(main, asyncio.Future)
+        return main.get_loop()
+
+    @property
     def observes(self) -> bool:
         """Whether verdicts are recorded but not enforced."""
         started = self._run.history.started

@@ -98,6 +98,19 @@ METER_MAX_UNITS = 2**62
 """A meter's value, up or down: half of what SQLite's integers hold."""
 USAGE_MAX_ITEMS = 16
 """Units of which one call may tell what it used: they stand in its outcome."""
+KNOWN_THREAD_RUNS = 256
+"""Threads of a framework's saved state whose places a process remembers, some 200 bytes for each
+state; another thread is read once through before it is used."""
+LIST_GROUP_ITEMS = 8
+"""Items of a long saved list that stand together on average: a state that differs from another in
+one item writes about so many references again, on each of two or three levels."""
+LIST_WHOLE_ITEMS = 16
+"""Saved lists of no more items are not grouped. References in an event's row take 33 bytes."""
+SAVED_DEPTH_MAX = 16
+"""Lists and dicts inside each other in a saved state that are taken apart; what is deeper is
+stored in one piece."""
+REPLAYED_PIECE_CHARS = 40
+"""Text of a recorded answer that a replay streams at once: about what providers send."""
 READ_PAGE_EVENTS = 2_000
 """Events fetched from a store at once while reading a run."""
 
