@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from holdfast.models import chat, messages, responses
 from holdfast.models.menu import Entry, Wanted
@@ -45,7 +45,7 @@ def conversation(asked: str | Sequence[Message], system: str = "") -> list[dict[
     if isinstance(asked, str):
         return [*found, {"role": "user", "content": asked}]
     for place, one in enumerate(asked):
-        role = one.get("role") if isinstance(one, Mapping) else None
+        role = one.get("role") if isinstance(cast("Any", one), Mapping) else None
         if role not in ROLES:
             raise Misuse(f"message {place}: its role must be one of {', '.join(ROLES)}")
         if not isinstance(one.get("content", ""), str | list):
@@ -83,14 +83,10 @@ def _chat(asking: Asking) -> dict[str, Any]:
     ]:  # fmt: skip
         found["tools"] = tools
     if asking.output is not None:
-        found["response_format"] = {"type": "json_schema", "json_schema": _format(asking.output)}
+        found["response_format"] = {"type": "json_schema", "json_schema": asking.output.told()}
     if asking.stream:
         found["stream_options"] = {"include_usage": True}
     return {**found, **asking.parameters}
-
-
-def _format(output: Wanted) -> dict[str, Any]:
-    return {"name": output.name, "schema": output.schema, "strict": output.strict}
 
 
 def _chat_message(one: Message) -> dict[str, Any]:
@@ -131,7 +127,7 @@ def _responses(asking: Asking) -> dict[str, Any]:
     ]:  # fmt: skip
         found["tools"] = tools
     if asking.output is not None:
-        found["text"] = {"format": {"type": "json_schema", **_format(asking.output)}}
+        found["text"] = {"format": {"type": "json_schema", **asking.output.told()}}
     parameters = dict(asking.parameters)
     if "max_tokens" in parameters:
         found["max_output_tokens"] = parameters.pop("max_tokens")

@@ -13,6 +13,7 @@ import msgspec
 from holdfast.engine import scope
 from holdfast.engine.verbs import attempt
 from holdfast.models import chat, messages, responses, sse
+from holdfast.models.bodies import Asking, body
 from holdfast.models.dialects import named
 from holdfast.models.exchange import Answered, Usage
 from holdfast.models.plain import dicts, mapping, string
@@ -35,6 +36,10 @@ class Source(Protocol):
     """Where answers come from: an endpoint, a library, a script, a recording."""
 
     dialect: str
+
+    def request(self, asking: Asking) -> dict[str, Any]:
+        """What is recorded of a request: its body."""
+        ...
 
     async def ask(self, args: Mapping[str, Any], heard: Heard | None) -> dict[str, Any]:
         """The value of a step with these arguments (decision 0012); `Outside` if there is none."""
@@ -122,6 +127,10 @@ class Endpoint:
         if self.dialect == messages.NAME and not base.endswith("/v1"):
             base += "/v1"
         return base + _AFTER[self.dialect]
+
+    def request(self, asking: Asking) -> dict[str, Any]:
+        """The JSON body."""
+        return body(self.dialect, asking)
 
     async def ask(self, args: Mapping[str, Any], heard: Heard | None) -> dict[str, Any]:
         """Ask once. `Outside` (retryable where it helps) for whatever is no whole answer."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import json
 import re
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
@@ -36,7 +37,7 @@ def menu(tools: Iterable[Tool[..., Any]]) -> dict[str, Entry]:
     two of one name, and for what is no tool."""
     found: dict[str, Entry] = {}
     for tool in tools:
-        if not isinstance(tool, Tool):
+        if not isinstance(cast("Any", tool), Tool):
             raise Misuse(f"{tool!r} is no tool: declare it with @holdfast.tool, or as Described")
         name = _FOREIGN.sub("_", tool.name)
         if len(name) > _NAME_LENGTH:
@@ -47,6 +48,7 @@ def menu(tools: Iterable[Tool[..., Any]]) -> dict[str, Entry]:
     return found
 
 
+@functools.lru_cache(maxsize=512)  # a loop offers the same tools at every turn
 def _described(tool: Tool[..., Any]) -> tuple[str, dict[str, Any]]:
     if isinstance(tool, Described):
         schema = tool.schema
@@ -56,7 +58,7 @@ def _described(tool: Tool[..., Any]) -> tuple[str, dict[str, Any]]:
     if not kinds <= by_name:
         raise Misuse(f"tool {tool.name}: models give arguments by name; it takes others (*args)")
     try:
-        schema = TypeAdapter(tool.fn).json_schema()
+        schema = TypeAdapter[Any](cast("Any", tool.fn)).json_schema()
     except PydanticUserError as error:
         text = str(error).partition("\n")[0]
         raise Misuse(f"tool {tool.name}: its arguments have no JSON Schema: {text}") from None
@@ -102,6 +104,10 @@ class Wanted:
         closed = _closed(schema)
         self.schema: dict[str, Any] = schema if closed is None else closed
         self.strict: bool = closed is not None
+
+    def told(self) -> dict[str, Any]:
+        """As providers are told it."""
+        return {"name": self.name, "schema": self.schema, "strict": self.strict}
 
     def read(self, text: str) -> Any:
         """The answer that ``text`` is; `Outside` says in one line why it is none."""

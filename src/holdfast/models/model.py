@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator, Coroutine, Generator, Iterable, Mapping, Sequence
 from typing import Any, Literal, overload
 
@@ -133,7 +134,7 @@ class Model:
             self.name, messages, menu(tools).values(), wanted, self._said(parameters),
             stream=stream or on_text is not None,
         )  # fmt: skip
-        request = self._request(asking)
+        request = self.source.request(asking)
         if stream:
             return Stream(self, request, len(messages), wanted)
         return self.take(request, len(messages), wanted, on_text)
@@ -143,11 +144,6 @@ class Model:
         if self.provider == "openai" and self.source.dialect == chat.NAME and "max_tokens" in said:
             said["max_completion_tokens"] = said.pop("max_tokens")  # its own word since 2024
         return said
-
-    def _request(self, asking: Asking) -> dict[str, Any]:
-        if isinstance(self.source, Library):
-            return self.source.request(asking)
-        return bodies.body(self.source.dialect, asking)
 
     async def take(
         self, request: dict[str, Any], turn: int, wanted: Wanted | None, heard: Heard | None
@@ -172,7 +168,7 @@ class Model:
             output = wanted.read(found.text)
         except Outside as error:
             raise Unfit(f"model {self.provider}:{self.name}: {error}", found) from None
-        return msgspec.structs.replace(found, output=output)
+        return dataclasses.replace(found, output=output)
 
     def _worst(self, request: dict[str, Any], **_: Any) -> dict[str, float]:
         """What a request can use at most, for budgets."""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
-
-import msgspec
 
 from holdfast.models import chat, messages, responses
 from holdfast.models.dialects import DIALECTS
-from holdfast.models.exchange import Answered, Call, Usage
+from holdfast.models.exchange import Answered, Call
 from holdfast.models.plain import dicts, mapping, string
 from holdfast.values.canon import digest, encode
 
@@ -18,7 +17,8 @@ THROUGH = "pydantic-ai"
 """The dialect of models that are asked through pydantic-ai."""
 
 
-class ToolCall(msgspec.Struct, frozen=True):
+@dataclass(frozen=True)
+class ToolCall:
     """A tool that the model calls. ``broken``: the arguments as it wrote them, if they are no JSON
     object; then ``arguments`` is empty."""
 
@@ -28,7 +28,8 @@ class ToolCall(msgspec.Struct, frozen=True):
     broken: str = ""
 
 
-class Reply(msgspec.Struct, frozen=True):
+@dataclass(frozen=True)
+class Reply:
     """An answer. ``stop``: why the model stopped: done, calls, length, filter or refused;
     ``message``: the answer as a message, to go on from; ``output``: the structured answer that was
     asked for; ``usage``, ``price``: as recorded, None if unknown."""
@@ -39,7 +40,7 @@ class Reply(msgspec.Struct, frozen=True):
     message: dict[str, Any]
     output: Any = None
     model: str = ""
-    usage: Usage | None = None
+    usage: dict[str, int] | None = None
     price: dict[str, Any] | None = None
 
 
@@ -65,14 +66,13 @@ def reply(dialect: str, value: Mapping[str, Any], turn: int) -> Reply:
     native = _native(dialect, response)
     if native:
         message |= {"dialect": dialect, "native": native}
-    usage = value.get("usage")
     return Reply(
         text=answered.text,
         calls=tuple(map(_read, calls)),
         stop=_stop(dialect, response, answered),
         message=message,
         model=answered.model,
-        usage=None if usage is None else msgspec.convert(usage, Usage),
+        usage=value.get("usage"),
         price=value.get("price"),
     )
 
@@ -114,7 +114,9 @@ def _stop(dialect: str, response: dict[str, Any], answered: Answered) -> str:
         if any(mapping(one.get("message")).get("refusal") for one in choices):
             return "refused"
     if dialect == responses.NAME:
-        parts = [part for one in dicts(response.get("output")) for part in dicts(one.get("content"))]
+        parts = [
+            part for one in dicts(response.get("output")) for part in dicts(one.get("content"))
+        ]
         if any(one.get("type") == "refusal" for one in parts):
             return "refused"
     if answered.calls and stop == "done":

@@ -41,7 +41,11 @@ class Library:
         }
         if asking.output is not None:
             wanted = asking.output
-            found["output"] = {"name": wanted.name, "schema": wanted.schema, "strict": wanted.strict}
+            found["output"] = {
+                "name": wanted.name,
+                "schema": wanted.schema,
+                "strict": wanted.strict,
+            }
         if asking.parameters:
             found["parameters"] = dict(asking.parameters)
         return found
@@ -99,7 +103,9 @@ def _parameters(request: Mapping[str, Any]) -> dict[str, Any]:
 
     tools = [
         ToolDefinition(
-            name=one["name"], description=one["description"], parameters_json_schema=one["parameters"]
+            name=one["name"],
+            description=one["description"],
+            parameters_json_schema=one["parameters"],
         )
         for one in dicts(request.get("tools"))
     ]
@@ -130,7 +136,11 @@ def _messages(request: Mapping[str, Any]) -> list[Any]:
 
 
 def _part(one: Message) -> Any:
-    from pydantic_ai.messages import RetryPromptPart, SystemPromptPart, ToolReturnPart, UserPromptPart
+    from pydantic_ai.messages import (
+        SystemPromptPart,
+        ToolReturnPart,
+        UserPromptPart,
+    )
 
     content = one.get("content", "")
     if one["role"] == "system":
@@ -138,9 +148,8 @@ def _part(one: Message) -> Any:
     if one["role"] == "user":
         return UserPromptPart(content)
     name, call = string(one.get("name")), one["id"]
-    if one.get("error"):
-        return RetryPromptPart(content, tool_name=name, tool_call_id=call)
-    return ToolReturnPart(name, content, tool_call_id=call)
+    outcome = "failed" if one.get("error") else "success"
+    return ToolReturnPart(name, content, tool_call_id=call, outcome=outcome)
 
 
 def _said(one: Message) -> Any:

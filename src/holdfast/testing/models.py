@@ -19,11 +19,13 @@ from typing import Any
 import msgspec
 
 from holdfast.models import chat
+from holdfast.models.bodies import Asking, body
 from holdfast.models.dialects import named
 from holdfast.models.endpoint import Heard, Source, answered, failed, tell
 from holdfast.models.exchange import pieces
 from holdfast.models.model import Model
 from holdfast.models.plain import dicts, string
+from holdfast.models.replies import reply
 from holdfast.testing.scripted import Answer, Request, Says, Script, read, whole
 from holdfast.values.canon import digest, encode
 from holdfast.values.errors import Corrupt, Misuse
@@ -63,18 +65,19 @@ class _Scripted:
 
     def __init__(self, script: Script, dialect: str) -> None:
         self.dialect = named(dialect).name
-        self._asked = 0
         self._script: Callable[[Request], Any] = (
             script if callable(script) else _by_turn(script, dialect)
         )
 
+    def request(self, asking: Asking) -> dict[str, Any]:
+        """The JSON body."""
+        return body(self.dialect, asking)
+
     async def ask(self, args: Mapping[str, Any], heard: Heard | None) -> dict[str, Any]:
         """The next answer."""
-        self._asked += 1
-        dialect, body = named(self.dialect), dict(args["request"])
-        request = Request(
-            "POST", dialect.path, {}, encode(body), body, self.dialect, _turn(body, self.dialect) + 1
-        )
+        dialect, asked = named(self.dialect), dict(args["request"])
+        number = _turn(asked, self.dialect) + 1
+        request = Request("POST", dialect.path, {}, encode(asked), asked, self.dialect, number)
         said = self._script(request)
         answer = read(await said if inspect.isawaitable(said) else said)
         if answer.error:
@@ -129,9 +132,9 @@ class _Recorded:
         for one in self._kept:
             self._answers.setdefault(_key(one), deque()).append(one["value"])
 
-    def __getattr__(self, name: str) -> Any:
-        """What else the source can, such as writing its requests."""
-        return getattr(self._source, name)
+    def request(self, asking: Asking) -> dict[str, Any]:
+        """As the source asks."""
+        return self._source.request(asking)
 
     def _load(self) -> list[dict[str, Any]]:
         try:
@@ -147,9 +150,8 @@ class _Recorded:
         found = self._answers.get(_key(args))
         if found:
             value = found.popleft() if len(found) > 1 else found[0]
-            read = named(self.dialect).answer(value["response"])
             if heard is not None:
-                heard(read.text)
+                heard(reply(self.dialect, value, 0).text)
             tell(value)
             return value
         if not self._asks:
@@ -161,7 +163,6 @@ class _Recorded:
             )
         value = {**await self._source.ask(args, heard), "first_ms": None}
         self._kept.append({**args, "value": value})
-        self._answers.setdefault(_key(args), deque()).append(value)
         self._write()
         return value
 
