@@ -155,11 +155,12 @@ class _Recorded:
             tell(value)
             return value
         if not self._asks:
-            last = encode(args["request"]).decode("utf-8", "replace")[-300:]
+            said = args["request"].get("messages", args["request"].get("input"))
+            last = encode(said[-1] if isinstance(said, list) and said else said).decode()[:300]
             raise Misuse(
                 f"{self._path}: no answer is recorded to this request of {args['provider']}:"
-                f"{args['model']}, which ends ...{last}; delete the file, or say record=True, to "
-                "ask the model"
+                f"{args['model']}, whose last message is {last}; delete the file, or say "
+                "record=True, to ask the model"
             )
         value = {**await self._source.ask(args, heard), "first_ms": None}
         self._kept.append({**args, "value": value})
