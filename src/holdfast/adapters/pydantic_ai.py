@@ -1,0 +1,466 @@
+"""pydantic-ai agents on Holdfast: every model request, tool call, MCP call and capability operation
+is a step, judged and recorded.
+
+    agent = Agent("openai:gpt-5", name="clerk", tools=[...], capabilities=[HoldfastDurability()])
+
+    async with await runtime.guest("clerk", name="case-7") as guest:
+        guest.result = (await agent.run("...")).output
+
+Outside of a guest (and of an agent's run) the capability does nothing. See docs/adapters.md.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import datetime as dt
+import functools
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+from weakref import WeakKeyDictionary
+
+from pydantic_ai.capabilities.abstract import WrapRunHandler
+from pydantic_ai.durable_exec import (
+    JSON_CODEC,
+    BaseDurabilityCapability,
+    DurabilityEngineSpec,
+    DurableOperationBackend,
+    DurableOperationId,
+    EventStreamHandlerId,
+    JournalCallableOperationBackend,
+    ModelCompactMessagesId,
+    ModelRequestId,
+    RoleBasedOperationConfig,
+    ToolsetCallToolId,
+    conversation_id_from_run_id,
+    record_durable_unit,
+    replay_scope,
+)
+from pydantic_ai.durable_exec import CapabilityOperationId as CapabilityId
+from pydantic_ai.exceptions import ModelAPIError, ModelHTTPError, ToolFailed
+from pydantic_ai.messages import ModelMessagesTypeAdapter, ModelResponse
+from pydantic_ai.models import Model
+from pydantic_ai.run import AgentRunResult
+from pydantic_ai.tools import AgentDepsT, RunContext
+from pydantic_ai.tools import Tool as PydanticTool
+from pydantic_core import to_jsonable_python
+
+from holdfast.engine import scope
+from holdfast.engine.declare import EFFECTS, Tool
+from holdfast.engine.described import Described, journal_name
+from holdfast.engine.verbs import now, step
+from holdfast.values import limits
+from holdfast.values.canon import encode
+from holdfast.values.errors import Expired, Misuse, OutcomeUnknown, Outside, Refused, ToolError
+from holdfast.values.masking import masked
+from holdfast.values.ports import SystemClock
+
+__all__ = ["HoldfastDurability", "as_tool"]
+
+_CLOCK = SystemClock()
+_BUSY = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
+_ALONE: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+"""How many agent runs began in a run of ours, by that."""
+
+Body = Callable[[], Awaitable[object]]
+
+
+@dataclass(init=False, kw_only=True)
+class HoldfastDurability(BaseDurabilityCapability[AgentDepsT]):
+    """Makes an agent of pydantic-ai durable and governed, in a guest or an agent's run.
+
+    ``effects``: of tools by name (``CAPABILITY.OPERATION`` for operations of capabilities), one of
+    read, world, idempotent, once. A tool's own ``metadata={"holdfast": {"effect": ...}}`` comes
+    first, and a `holdfast.tool` (`as_tool`) says it itself; what nobody described is
+    ``once``: it is never repeated blindly, and the default policy asks a person. ``patience``:
+    seconds that a call in a guest waits for a person, before `Suspended` ends the agent's run; None
+    waits. ``retries``: of model requests. Others: as in pydantic-ai's durability capabilities.
+    """
+
+    engine_spec = DurabilityEngineSpec(
+        engine_name="Holdfast",
+        durable_unit_noun="step",
+        durable_container_noun="run",
+        codec=JSON_CODEC,
+        toolset_lifecycles={
+            "function": "enter-always",
+            "mcp": "enter-in-durable-unit",
+            "dynamic": "enter-never",
+        },
+        # as in the other engines that bind to an agent once: what comes later would not be a step
+        unsupported_runtime_toolset_kinds=frozenset({"function", "mcp", "dynamic"}),
+        tool_config_key="holdfast",
+    )
+
+    def __init__(
+        self,
+        *,
+        effects: Mapping[str, str] | None = None,
+        patience: float | None = None,
+        retries: int = limits.MODEL_RETRY_ATTEMPTS,
+        models: Mapping[str, Model] | None = None,
+        event_stream_handler: Any = None,
+        name: str | None = None,
+    ) -> None:
+        super().__init__(models=models, event_stream_handler=event_stream_handler, name=name)
+        self.effects = {key: _effect(key, value) for key, value in (effects or {}).items()}
+        self.patience = patience
+        self.retries = retries
+
+    @property
+    def in_durable_context(self) -> bool:
+        """Whether steps are taken here: in a guest or an agent's run, and not inside of a step."""
+        return _container() is not None
+
+    def get_default_run_id(self) -> str | None:
+        """The same for the same agent run of the same guest, whenever it is run again."""
+        container = _container()
+        if container is None:
+            return None
+        number = _ALONE[container] = _ALONE.get(container, 0) + 1
+        return f"{container.id}:{number}"
+
+    def get_default_conversation_id(self, run_id: str) -> str | None:
+        """As pydantic-ai's own engines have it."""
+        return conversation_id_from_run_id(run_id) if self.in_durable_context else None
+
+    def get_run_clock(self) -> Callable[[], dt.datetime] | None:
+        """In an agent's run, its own clock."""
+        return now if scope.current_run() is not None else None
+
+    async def wrap_run(
+        self, ctx: RunContext[AgentDepsT], *, handler: WrapRunHandler
+    ) -> AgentRunResult[Any]:
+        """Keeps what is answered from the journal out of traces."""
+        if not self.in_durable_context:
+            return await handler()
+        with replay_scope():
+            return await super().wrap_run(ctx, handler=handler)
+
+    def get_durable_operation_backend(self) -> DurableOperationBackend[Any]:
+        """Where operations become steps."""
+
+        def of_tool(
+            operation_id: DurableOperationId, tool: object | None, tool_name: str
+        ) -> dict[str, Any] | Literal[False]:
+            del operation_id
+            found: Any = self._build_resolve_tool_config({})(tool, tool_name)  # type: ignore[arg-type]
+            return found
+
+        return _Steps(self, of_tool)
+
+
+def as_tool(tool: Tool[..., Any]) -> PydanticTool[Any]:
+    """A `holdfast.tool` as a tool of pydantic-ai's: its effect, retries, timeout, reconcile, facts
+    and estimate count, as in an agent of ours."""
+
+    @functools.wraps(tool.fn)
+    async def waits(*args: Any, **kwargs: Any) -> Any:
+        return await tool(*args, **kwargs)
+
+    @functools.wraps(tool.fn)
+    def blocks(*args: Any, **kwargs: Any) -> Any:
+        return tool(*args, **kwargs)
+
+    function: Any = waits if tool.is_async else blocks
+    function.holdfast_tool = tool
+    return PydanticTool(function, takes_ctx=False, name=tool.name)
+
+
+class _Steps(JournalCallableOperationBackend[Any]):
+    """Each operation as a step.
+
+    INVARIANT D69: the names of steps are kept data: a tool's is its own (``TOOLSET.TOOL`` of an MCP
+    toolset), a model's PROVIDER.MODEL, all others' as pydantic-ai names journal entries.
+    """
+
+    def __init__(self, durability: HoldfastDurability[Any], of_tool: Any) -> None:
+        config = RoleBasedOperationConfig[Any](
+            model={}, event={}, capability={}, tool={}, resolve_tool=of_tool
+        )
+        super().__init__(agent_name=durability.name, config=config)
+        self._durability = durability
+
+    async def execute(
+        self,
+        *,
+        operation_id: DurableOperationId,
+        name: str,
+        body: Body,
+        cache_key: tuple[object, ...],
+        config: Any,
+    ) -> object:
+        """Take the step, and return the payload that it recorded."""
+        match operation_id:
+            case ModelRequestId() | ModelCompactMessagesId():
+                return await self._model(operation_id, body, cache_key)
+            case ToolsetCallToolId():
+                return await self._tool(operation_id, body, cache_key, config or {})
+            case _:
+                return await self._other(operation_id, name, body, cache_key)
+
+    async def _take(self, tool: Described, args: dict[str, Any], unit: _Unit) -> Any:
+        patience, guest = self._durability.patience, scope.guest.get()
+        if patience is not None and guest is not None and scope.current_run() is None:
+            found = (await guest.step(tool, args, patience=patience)).value
+        else:
+            found = await step(tool, args)
+        record_durable_unit(executed=unit.executed)
+        return found
+
+    # Tools ------------------------------------------------------------------------------------
+
+    async def _tool(
+        self, operation: ToolsetCallToolId, body: Body, key: tuple[Any, ...], config: Any
+    ) -> object:
+        name, given, tool = str(key[0]), key[1], key[3]
+        own = _own(tool, name)
+        unit = _Unit(body)
+        args = _plain(given)
+
+        async def perform(asked: dict[str, Any]) -> object:
+            if encode(asked) != encode(args):
+                _amend(name, given, asked, tool)
+            return await unit.run()
+
+        prefix = operation.toolset_id if operation.toolset_kind == "mcp" else ""
+        told = getattr(tool, "tool_def", tool)
+        made = Described(
+            own.name if own is not None else journal_name(prefix, name),
+            perform,
+            effect=self._effect(name, config, own),
+            description=getattr(told, "description", None) or "",
+            schema=getattr(told, "parameters_json_schema", None) or {},
+            timeout=own.timeout if own is not None else None,
+            retries=own.retries if own is not None else 0,
+            facts=own.facts if own is not None else None,
+            estimate=own.estimate if own is not None else None,
+        )
+        if own is not None:
+            made.backoff, made.reconcile = own.backoff, own.reconcile
+        try:
+            return await self._take(made, args, unit)
+        except (Refused, Expired, OutcomeUnknown) as error:
+            # INVARIANT D70: what was not allowed is an answer that the model reads, and can react
+            # to; it counts against none of the agent's retries
+            record_durable_unit(executed=unit.executed)
+            raise ToolFailed(_told(error)) from error
+
+    def _effect(self, name: str, config: Mapping[str, Any], own: Tool[..., Any] | None) -> str:
+        said = config.get("effect", self._durability.effects.get(name))
+        if said is not None:
+            return _effect(name, said)
+        return own.effect if own is not None else "once"
+
+    # Models -----------------------------------------------------------------------------------
+
+    async def _model(
+        self,
+        operation: ModelRequestId | ModelCompactMessagesId,
+        body: Body,
+        key: tuple[Any, ...],
+    ) -> object:
+        context: RunContext[Any] = key[-1]
+        provider = str(getattr(context.model, "system", "") or "model")
+        args = {
+            "provider": provider,
+            "model": operation.model_name,
+            "dialect": "pydantic-ai",
+            "request": _request(operation, key),
+        }
+        unit = _Unit(body)
+        place = f"model {provider}:{operation.model_name}"
+
+        async def perform(asked: dict[str, Any]) -> dict[str, Any]:
+            if encode(asked) != encode(args):
+                raise Misuse(f"{place}: its request cannot be changed; deny it instead")
+            began = _CLOCK.ticks_ns()
+            try:
+                payload: Any = await unit.run()
+            except ModelHTTPError as error:
+                text = masked(f"{place}: status {error.status_code}: {error.message}")
+                retryable = error.status_code in _BUSY
+                raise Outside(text[: limits.ERROR_TEXT_CHARS], retryable=retryable) from None
+            except ModelAPIError as error:
+                raise Outside(f"{place}: {type(error).__name__}", retryable=True) from None
+            return _value(payload, (_CLOCK.ticks_ns() - began) / 1e6)
+
+        made = Described(
+            journal_name(provider, operation.model_name), perform, effect="read", kind="model",
+            retries=self._durability.retries,
+        )  # fmt: skip
+        try:
+            return (await self._take(made, args, unit))["response"]
+        except ToolError as error:
+            if error.error_type != "Outside":
+                raise
+            raise ModelAPIError(operation.model_name, str(error)) from error
+
+    # Others -----------------------------------------------------------------------------------
+
+    async def _other(
+        self, operation: DurableOperationId, name: str, body: Body, key: tuple[Any, ...]
+    ) -> object:
+        unit = _Unit(body)
+        args = {"inputs": [_plain(one) for one in key if not isinstance(one, RunContext)]}
+        effect = "read"
+        if isinstance(operation, CapabilityId):
+            effect = self._effect(f"{operation.capability_id}.{operation.operation}", {}, None)
+        elif isinstance(operation, EventStreamHandlerId):
+            effect = "idempotent"
+
+        async def perform(asked: dict[str, Any]) -> object:
+            if encode(asked) != encode(args):
+                raise Misuse(f"{name}: its inputs cannot be changed; deny it instead")
+            return await unit.run()
+
+        return await self._take(Described(journal_name(name), perform, effect=effect), args, unit)
+
+
+class _Unit:
+    """The body of an operation: performed by the host's loop, in the context of whoever asked for
+    it, so that spans and what else is kept there are its own. ``executed``: it was performed here.
+    """
+
+    def __init__(self, body: Body) -> None:
+        self.executed = False
+        self._body = body
+        self._context = contextvars.copy_context()
+
+    async def run(self) -> object:
+        """Perform it; it may be performed again."""
+        self.executed = True
+        context = self._context.copy()
+        context.run(scope.call.set, scope.call.get())
+        context.run(scope.lane.set, None)
+        loop = asyncio.get_running_loop()
+        return await loop.create_task(_as_coroutine(self._body), context=context)
+
+
+async def _as_coroutine(body: Body) -> object:
+    return await body()
+
+
+def _container() -> Any:
+    """The run or guest whose steps are taken by the code that is running, None inside a step."""
+    run = scope.current_run()
+    if run is not None:
+        return run
+    return scope.guest.get() if scope.call.get() is None else None
+
+
+def _effect(name: str, value: Any) -> str:
+    if value not in EFFECTS:
+        raise Misuse(f"tool {name}: effect {value!r} is none of {', '.join(EFFECTS)}")
+    return str(value)
+
+
+def _own(tool: Any, name: str) -> Tool[..., Any] | None:
+    """The `holdfast.tool` behind a tool of the agent's, if it is one."""
+    held = getattr(getattr(tool, "toolset", None), "tools", None)
+    found = held.get(name) if isinstance(held, dict) else None
+    return getattr(getattr(found, "function", None), "holdfast_tool", None)
+
+
+def _amend(name: str, given: Any, asked: dict[str, Any], tool: Any) -> None:
+    """A person changed the arguments: the tool gets those, checked as a model's are."""
+    validator = getattr(tool, "args_validator", None)
+    if not isinstance(given, dict):
+        raise Misuse(f"tool {name}: its arguments cannot be changed; deny it instead")
+    checked = asked if validator is None else validator.validate_python(asked)
+    given.clear()
+    given.update(checked)
+
+
+def _told(error: Refused | Expired | OutcomeUnknown) -> str:
+    if isinstance(error, Refused):
+        return f"Refused, and not performed: {error}"
+    if isinstance(error, Expired):
+        return f"Not performed: {error} (nobody answered in time; it may be asked for again)"
+    return f"It is not known whether this happened: {error}"
+
+
+# ---- what is recorded ----------------------------------------------------------------------------
+
+
+def _plain(value: Any) -> Any:
+    """A value as plain data, the same for the same: what has no form of its own is its type."""
+    return to_jsonable_python(value, fallback=lambda one: f"<{type(one).__qualname__}>")
+
+
+_TIMES = frozenset({"timestamp", "run_id", "conversation_id"})
+
+
+def _messages(messages: Any) -> Any:
+    """A conversation without the times of its messages, which are other ones every time."""
+    found: list[dict[str, Any]] = ModelMessagesTypeAdapter.dump_python(messages, mode="json")
+    for one in found:
+        for name in _TIMES & one.keys():
+            del one[name]
+        for part in one["parts"]:
+            part.pop("timestamp", None)
+    return found
+
+
+def _request(operation: ModelRequestId | ModelCompactMessagesId, key: tuple[Any, ...]) -> Any:
+    """A request, as much of it as matters to the answer. No header stands in it."""
+    if isinstance(operation, ModelCompactMessagesId):
+        asked = key[1]
+        messages, settings, menu = (
+            asked.messages, asked.model_settings, asked.model_request_parameters,
+        )  # fmt: skip
+        more: dict[str, Any] = {"compact": True, "instructions": key[2]}
+    else:
+        messages, settings, menu = key[1:4]
+        more = {"stream": True} if operation.streaming else {}
+    kept = {name: _plain(one) for name, one in (settings or {}).items() if name != "extra_headers"}
+    tools = [*menu.function_tools, *menu.output_tools]
+    return {
+        "messages": _messages(messages),
+        "tools": [
+            {
+                "name": one.name, "description": one.description or "",
+                "parameters": _plain(one.parameters_json_schema),
+            }
+            for one in tools
+        ],
+        "settings": kept,
+        "output": {"mode": menu.output_mode, "schema": _plain(menu.output_object)},
+        **more,
+    }  # fmt: skip
+
+
+def _value(payload: Any, took_ms: float) -> dict[str, Any]:
+    """The value of a model step (decision 0012); tells budgets what was used."""
+    response: ModelResponse = ModelMessagesTypeAdapter.validate_python([payload])[0]  # type: ignore
+    used = response.usage
+    read, written = used.cache_read_tokens, used.cache_write_tokens
+    usage = {
+        "input": max(0, used.input_tokens - read - written),
+        "output": used.output_tokens,
+        "cache_read": read,
+        "cache_write": written,
+        "reasoning": (used.details or {}).get("reasoning_tokens", 0),
+    }
+    known = bool(used.input_tokens or used.output_tokens)
+    price: dict[str, Any] | None = None
+    if known:
+        try:
+            price = {"money": float(response.cost().total_price), "currency": "USD"}
+        except (LookupError, AssertionError):
+            price = {"unknown": f"the price of {response.model_name} is unknown"}
+        performing = scope.call.get()
+        if performing is not None:
+            total = usage["input"] + usage["output"] + read + written
+            money = price.get("money")
+            performing.spend({"tokens": total} | ({} if money is None else {"money": money}))
+    return {
+        "status": 200,
+        "response": payload,
+        "usage": usage if known else None,
+        "usage_verbatim": payload.get("usage"),
+        "price": price,
+        "first_ms": round(took_ms, 1),
+        "finish": response.finish_reason or "",
+    }
