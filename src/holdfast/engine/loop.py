@@ -151,6 +151,9 @@ class RunLoop(asyncio.AbstractEventLoop):
         task.add_done_callback(self.tasks.discard)
         return task
 
+    def get_task_factory(self) -> None:
+        """Tasks are made by `create_task`; anyio asks."""
+
     def strand(
         self, coro: Coroutine[Any, Any, Any], context: Context, name: str | None = None
     ) -> asyncio.Task[Any]:

@@ -1,0 +1,441 @@
+"""pydantic-ai on Holdfast: each operation a step; crashes, refusals and approvals."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("pydantic_ai")
+
+from pydantic_ai import Agent, FunctionToolset, models
+from pydantic_ai.exceptions import ModelAPIError
+from pydantic_ai.messages import (
+    ModelMessage,
+    ModelResponse,
+    RetryPromptPart,
+    TextPart,
+    ToolCallPart,
+    ToolReturnPart,
+)
+from pydantic_ai.models.function import AgentInfo, FunctionModel
+from pydantic_ai.models.test import TestModel
+from pydantic_ai.toolsets import DynamicToolset
+
+import holdfast
+from holdfast import Misuse, Runtime, Settings, Suspended
+from holdfast.adapters.pydantic_ai import HoldfastDurability, as_tool
+from holdfast.engine.history import History
+from holdfast.gate import Policy, parse_policy
+from holdfast.testing.lives import ALLOW_ALL
+from holdfast.testing.standin import StandIn
+from holdfast.values.canon import unpack
+
+models.ALLOW_MODEL_REQUESTS = True
+ROOT = Path(__file__).parents[2]
+PROGRAM = Path(__file__).with_name("clerk_program.py")
+ASK_ONCE = parse_policy(
+    """
+version: 1
+rules:
+  - {id: rest, when: {effect: [read, world, idempotent]}, then: allow}
+  - {id: ask, when: {effect: once}, then: escalate}
+  - {id: never, when: {tool: forbidden}, then: deny, reason: not on Sundays}
+""",
+    "ASK_ONCE",
+)
+
+
+def calls(*parts: ToolCallPart, last: str = "done") -> Callable[..., ModelResponse]:
+    """A model that calls these tools, and then says what came back."""
+
+    def answer(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
+        del info
+        if len(messages) == 1:
+            return ModelResponse(list(parts))
+        found = [
+            f"{type(part).__name__}: {part.content}"
+            for part in messages[-1].parts
+            if isinstance(part, ToolReturnPart | RetryPromptPart)
+        ]
+        return ModelResponse([TextPart("; ".join([*found, last]))])
+
+    return answer
+
+
+async def recorded(runtime: Runtime, run: str) -> dict[str, tuple[str, Any, Any]]:
+    """By key: kind and effect, arguments, value of each step of a run."""
+    history, get = History(), runtime.store.get
+    history.extend(await runtime.store.read(run))
+    return {
+        key: (
+            f"{one.plan.kind} {one.plan.effect}",
+            one.args and unpack(one.args, get),
+            one.value and unpack(one.value, get),
+        )
+        for key, one in history.steps.items()
+        if one.plan is not None and one.plan.kind in ("tool", "model")
+    }
+
+
+def memory(policy: Policy = ALLOW_ALL) -> Runtime:
+    return Runtime(store="memory", policy=policy)
+
+
+# ---- crashes ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", ["guest", "run"])
+def test_a_process_that_is_killed_at_any_write_goes_on(where: str, tmp_path: Path):
+    """Before and after each write; a real process, by SIGKILL."""
+    with subprocess.Popen(
+        [sys.executable, str(PROGRAM)], cwd=ROOT, text=True, stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as program:  # fmt: skip
+        assert program.stdin is not None
+        assert program.stdout is not None
+
+        def live(place: Path, fault: str = "", number: int = 0) -> Any:
+            asked = {"place": str(place), "where": where, "fault": fault, "number": number}
+            print(json.dumps(asked), file=program.stdin, flush=True)
+            return json.loads(program.stdout.readline())  # type: ignore[union-attr]
+
+        def effects(place: Path) -> list[str]:
+            return (place / "effects").read_text("utf-8").splitlines()
+
+        (tmp_path / "clean").mkdir()
+        clean = live(tmp_path / "clean")
+        assert clean == {"said": "tea is dear; noted; paid 7; noted", "status": 0}
+        whole = effects(tmp_path / "clean")
+        crashes = 0
+        for fault in ("before", "after"):
+            for number in range(1, 40):
+                place = tmp_path / f"{fault}{number}"
+                place.mkdir()
+                died = live(place, fault, number)
+                if died["status"] == 0:
+                    break
+                assert died["status"] == -signal.SIGKILL
+                crashes += 1
+                at = f"{fault} append {number}"
+                assert live(place) == clean, at
+                found = effects(place)
+                assert found.count("pay 7") == 1, at
+                assert {one for one in found if one[:4] == "note"} == {
+                    one for one in whole if one[:4] == "note"
+                }, at
+                assert len([one for one in found if one[:5] == "model"]) <= 4, at
+            else:
+                raise AssertionError("it never came to an end")
+        assert crashes >= 2 * 9
+        program.stdin.close()
+
+
+# ---- what is recorded ------------------------------------------------------------------------
+
+
+async def test_the_names_of_steps_are_pinned():
+    """D69: they are kept data: another name would strand the runs that are open."""
+
+    def look_up(word: str) -> str:
+        return word
+
+    def table(ctx: Any) -> FunctionToolset[None]:
+        return FunctionToolset([fetch], id="inner")
+
+    def fetch(n: int) -> int:
+        return n
+
+    agent = Agent(
+        TestModel(), name="clerk", tools=[look_up], toolsets=[DynamicToolset(table, id="table")],
+        capabilities=[HoldfastDurability(effects={"look_up": "read", "fetch": "idempotent"})],
+    )  # fmt: skip
+    async with memory() as runtime:
+        async with await runtime.guest("clerk", name="g"):
+            await agent.run("hi")
+            await agent.run("again")
+        found = await recorded(runtime, "g")
+    assert {key: kind for key, (kind, _, _) in found.items()} == {
+        "clerk__dynamic_toolset__table.get_tools.1": "tool read",
+        "clerk__dynamic_toolset__table.get_tools.2": "tool read",
+        "clerk__dynamic_toolset__table.get_tools.3": "tool read",
+        "clerk__dynamic_toolset__table.get_tools.4": "tool read",
+        "fetch.1": "tool idempotent",
+        "fetch.2": "tool idempotent",
+        "look_up.1": "tool read",
+        "look_up.2": "tool read",
+        "test.test.1": "model read",
+        "test.test.2": "model read",
+        "test.test.3": "model read",
+        "test.test.4": "model read",
+    }
+    assert found["look_up.1"][1:] == ({"word": "a"}, {"kind": "tool_content", "result": "a"}) or (
+        found["look_up.1"][1] == {"word": "a"}
+    )
+
+
+async def test_outside_of_a_run_the_capability_does_nothing():
+    agent = Agent(TestModel(), name="clerk", capabilities=[HoldfastDurability()])
+    assert (await agent.run("hi")).output == "success (no tool calls)"
+
+
+PROVIDERS = ["openai.chat", "openai.responses", "anthropic.messages"]
+
+
+def provided(dialect: str, url: str) -> Any:
+    if dialect == "anthropic.messages":
+        from pydantic_ai.models.anthropic import AnthropicModel
+        from pydantic_ai.providers.anthropic import AnthropicProvider
+
+        return AnthropicModel("m-1", provider=AnthropicProvider(api_key=KEY, base_url=url))
+    from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
+    from pydantic_ai.providers.openai import OpenAIProvider
+
+    kind = OpenAIChatModel if dialect == "openai.chat" else OpenAIResponsesModel
+    return kind("m-1", provider=OpenAIProvider(api_key=KEY, base_url=url + "/v1"))
+
+
+KEY = "sk-holdfast-very-secret-0123456789"
+
+
+@pytest.mark.parametrize("container", ["guest", "run"])
+@pytest.mark.parametrize("dialect", PROVIDERS)
+async def test_real_providers_are_asked_once_and_their_keys_are_not_recorded(
+    dialect: str, container: str, tmp_path: Path
+):
+    called: list[str] = []
+
+    def look_up(word: str) -> str:
+        called.append(word)
+        return f"{word} is dear"
+
+    script: list[Any] = [
+        {"calls": [{"name": "look_up", "arguments": {"word": "tea"}}], "usage": {"input": 9}},
+        "It is dear.",
+    ]
+    async with StandIn(script, key=KEY) as server:
+        agent = Agent(
+            provided(dialect, server.url), name="clerk", tools=[look_up],
+            capabilities=[HoldfastDurability(effects={"look_up": "read"})],
+        )  # fmt: skip
+
+        @holdfast.agent
+        async def inside() -> str:
+            return (await agent.run("What is tea?")).output
+
+        settings = Settings(store=str(tmp_path))
+        for life in range(2):
+            async with Runtime(settings, policy=ALLOW_ALL) as runtime:
+                if container == "guest":
+                    try:
+                        async with await runtime.guest("clerk", name="g"):
+                            result = await agent.run("What is tea?")
+                            assert result.output == "It is dear."
+                            if life == 0:
+                                raise KeyboardInterrupt
+                    except KeyboardInterrupt:
+                        pass
+                elif life == 0:
+                    assert await (await runtime.launch(inside, name="g")).result() == "It is dear."
+                found = await recorded(runtime, "g")
+                text = repr(await runtime.store.read("g"))
+        assert len([one for one in server.requests if one.method == "POST"]) == 2
+    assert called == ["tea"]
+    assert KEY not in text + repr(found)
+    first = next(one for kind, *one in found.values() if kind == "model read")
+    assert first[0]["model"] == "m-1"
+    assert first[0]["provider"] in ("openai", "anthropic")
+    assert "What is tea?" in json.dumps(first[0]["request"]["messages"])
+    assert (first[1]["status"], first[1]["usage"]["input"]) == (200, 9)
+
+
+async def test_a_busy_provider_is_asked_again_by_the_step():
+    script = [{"error": 503}, {"error": 503}, "ok", {"error": 400, "message": f"no {KEY}"}]
+    async with StandIn(script, key=KEY) as server:
+        from openai import AsyncOpenAI
+        from pydantic_ai.models.openai import OpenAIChatModel
+        from pydantic_ai.providers.openai import OpenAIProvider
+
+        client = AsyncOpenAI(api_key=KEY, base_url=server.url + "/v1", max_retries=0)
+        model = OpenAIChatModel("m-1", provider=OpenAIProvider(openai_client=client))
+        agent = Agent(model, name="clerk", capabilities=[HoldfastDurability(retries=2)])
+        async with memory() as runtime, await runtime.guest("clerk", name="g"):
+            assert (await agent.run("hi")).output == "ok"
+            with pytest.raises(ModelAPIError, match="status 400") as error:
+                await agent.run("hi")
+            assert KEY not in str(error.value) + repr(await runtime.store.read("g"))
+        await client.close()
+
+
+# ---- the gate --------------------------------------------------------------------------------
+
+
+def forbidden() -> str:
+    raise AssertionError("it was performed")
+
+
+async def test_the_model_reads_a_refusal_and_reacts():
+    """D70"""
+    agent = Agent(
+        FunctionModel(calls(ToolCallPart("forbidden"), ToolCallPart("forbidden"), last="sorry")),
+        name="clerk", tools=[forbidden], retries=0,
+        capabilities=[HoldfastDurability(effects={"forbidden": "read"})],
+    )  # fmt: skip
+    async with memory(ASK_ONCE) as runtime, await runtime.guest("clerk", name="g"):
+        output = (await agent.run("go")).output
+    assert output.count("Refused, and not performed: ") == 2
+    assert "not on Sundays" in output
+    assert output.endswith("sorry")
+
+
+@pytest.mark.parametrize("decision", ["approve", "deny"])
+async def test_an_approval_suspends_and_the_same_guest_goes_on(decision: str, tmp_path: Path):
+    sent: list[str] = []
+    asked: list[int] = []
+
+    def send(to: str) -> str:  # nobody says its effect: once
+        sent.append(to)
+        return f"sent to {to}"
+
+    plain = calls(ToolCallPart("send", {"to": "Ada"}))
+
+    def answer(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
+        asked.append(len(messages))
+        return plain(messages, info)
+
+    agent = Agent(
+        FunctionModel(answer), name="clerk", tools=[send],
+        capabilities=[HoldfastDurability(patience=0)],
+    )  # fmt: skip
+    settings = Settings(store=str(tmp_path))
+    with pytest.raises(Suspended, match=r"holdfast approve g@send\.1"):
+        async with Runtime(settings, policy=ASK_ONCE) as runtime:
+            async with await runtime.guest("clerk", name="g"):
+                await agent.run("go")
+    assert sent == []
+    async with Runtime(settings, policy=ASK_ONCE) as runtime:
+        await runtime.answer("g", decision)
+        async with await runtime.guest("clerk", name="g") as guest:
+            guest.result = (await agent.run("go")).output
+    assert sent == (["Ada"] if decision == "approve" else [])
+    assert ("sent to Ada" if decision == "approve" else "Refused") in guest.result
+    assert asked == [1, 3]
+
+
+async def test_in_an_agents_run_it_waits_for_a_person():
+    sent: list[str] = []
+
+    @holdfast.tool(effect="once")
+    async def send(to: str) -> str:
+        sent.append(to)
+        return f"sent to {to}"
+
+    agent = Agent(
+        FunctionModel(calls(ToolCallPart("send", {"to": "Ada"}))), name="clerk",
+        tools=[as_tool(send)], capabilities=[HoldfastDurability()],
+    )  # fmt: skip
+
+    @holdfast.agent
+    async def inside() -> str:
+        return (await agent.run("go")).output
+
+    async with memory(ASK_ONCE) as runtime:
+        run = await runtime.start(inside)
+        while await run.status() != "waiting":
+            await asyncio.sleep(0.01)
+        assert sent == []
+        await runtime.answer(run.id, "approve")
+        assert "sent to Ada" in await run.result()
+    assert sent == ["Ada"]
+
+
+async def test_a_tool_says_its_effect_in_its_metadata_or_is_once():
+    toolset = FunctionToolset[None](id="t")
+    toolset.add_function(lambda: 1, name="one", metadata={"holdfast": {"effect": "read"}})
+    toolset.add_function(lambda: 2, name="two", metadata={"holdfast": False})
+    toolset.add_function(lambda: 3, name="three")
+    agent = Agent(TestModel(), name="clerk", toolsets=[toolset], capabilities=[HoldfastDurability()])
+    async with memory() as runtime, await runtime.guest("clerk", name="g"):
+        await agent.run("go")
+        found = await recorded(runtime, "g")
+    kinds = {key: kind for key, (kind, _, _) in found.items() if kind[:4] == "tool"}
+    assert kinds == {"one.1": "tool read", "three.1": "tool once"}
+    with pytest.raises(Misuse, match="effect 'perhaps'"):
+        HoldfastDurability(effects={"x": "perhaps"})
+
+
+async def test_parallel_calls_keep_their_places_whatever_finishes_first(tmp_path: Path):
+    delays = [0.03, 0.0]
+
+    async def wait(n: int) -> str:
+        await asyncio.sleep(delays[n])
+        return f"waited {n}"
+
+    parts = [ToolCallPart("wait", {"n": n}) for n in (0, 1)]
+    agent = Agent(
+        FunctionModel(calls(*parts)), name="clerk", tools=[wait],
+        capabilities=[HoldfastDurability(effects={"wait": "read"})],
+    )  # fmt: skip
+    settings = Settings(store=str(tmp_path))
+    outputs: list[str] = []
+    for last in (False, True):
+        try:
+            async with Runtime(settings, policy=ALLOW_ALL) as runtime:
+                async with await runtime.guest("clerk", name="g"):
+                    outputs.append((await agent.run("go")).output)
+                    found = await recorded(runtime, "g")
+                    if not last:
+                        raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            delays.reverse()
+    assert outputs[0] == outputs[1]
+    assert [found[f"wait.{n}"][1] for n in (1, 2)] == [{"n": 0}, {"n": 1}]
+
+
+# ---- traces ----------------------------------------------------------------------------------
+
+
+async def test_what_is_answered_from_the_journal_leaves_no_spans(tmp_path: Path):
+    pytest.importorskip("opentelemetry.sdk")
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+    from pydantic_ai.capabilities import Instrumentation
+    from pydantic_ai.models.instrumented import InstrumentationSettings
+
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+
+    def look_up(word: str) -> str:
+        return word
+
+    agent = Agent(
+        TestModel(), name="clerk", tools=[look_up],
+        capabilities=[
+            Instrumentation(InstrumentationSettings(tracer_provider=provider)),
+            HoldfastDurability(effects={"look_up": "read"}),
+        ],
+    )  # fmt: skip
+    settings, seen = Settings(store=str(tmp_path)), []
+    for last in (False, True):
+        try:
+            async with Runtime(settings, policy=ALLOW_ALL) as runtime:
+                async with await runtime.guest("clerk", name="g"):
+                    await agent.run("go")
+                    if not last:
+                        raise KeyboardInterrupt
+        except KeyboardInterrupt:
+            pass
+        seen.append(sorted(one.name for one in exporter.get_finished_spans()))
+        exporter.clear()
+    assert [one.partition(" ")[0] for one in seen[0]].count("chat") == 2
+    assert any("look_up" in one for one in seen[0])
+    assert not [one for one in seen[1] if "chat" in one or "look_up" in one]
