@@ -15,6 +15,7 @@ import asyncio
 import contextvars
 import datetime as dt
 import functools
+import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -47,7 +48,7 @@ from pydantic_ai.tools import Tool as PydanticTool
 from pydantic_core import to_jsonable_python
 
 from holdfast.engine import scope
-from holdfast.engine.declare import EFFECTS, Tool
+from holdfast.engine.declare import EFFECTS, NOT_DONE, Tool
 from holdfast.engine.described import Described, journal_name
 from holdfast.engine.verbs import now, step
 from holdfast.values import limits
@@ -62,6 +63,11 @@ _CLOCK = SystemClock()
 _BUSY = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 _ALONE: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
 """How many agent runs began in a run of ours, by that."""
+
+_KNOWN: contextvars.ContextVar[tuple[Any] | None] = contextvars.ContextVar(
+    "holdfast_known", default=None
+)
+"""The result of the tool that is called here, if it is not to be performed."""
 
 Body = Callable[[], Awaitable[object]]
 
@@ -152,16 +158,18 @@ class HoldfastDurability(BaseDurabilityCapability[AgentDepsT]):
 
 
 def as_tool(tool: Tool[..., Any]) -> PydanticTool[Any]:
-    """A `holdfast.tool` as a tool of pydantic-ai's: its effect, retries, timeout, reconcile, facts
-    and estimate count, as in an agent of ours."""
+    """A `holdfast.tool` as a tool of pydantic-ai's: its effect, retries, timeout, reconcile,
+    preview, facts and estimate count, as in an agent of ours."""
 
     @functools.wraps(tool.fn)
     async def waits(*args: Any, **kwargs: Any) -> Any:
-        return await tool(*args, **kwargs)
+        known = _KNOWN.get()
+        return await tool(*args, **kwargs) if known is None else known[0]
 
     @functools.wraps(tool.fn)
     def blocks(*args: Any, **kwargs: Any) -> Any:
-        return tool(*args, **kwargs)
+        known = _KNOWN.get()
+        return tool(*args, **kwargs) if known is None else known[0]
 
     function: Any = waits if tool.is_async else blocks
     function.holdfast_tool = tool
@@ -238,7 +246,8 @@ class _Steps(JournalCallableOperationBackend[Any]):
             estimate=own.estimate if own is not None else None,
         )
         if own is not None:
-            made.backoff, made.reconcile = own.backoff, own.reconcile
+            made.backoff = own.backoff
+            made.reconcile, made.preview = unit.instead(own.reconcile), unit.instead(own.preview)
         try:
             return await self._take(made, args, unit)
         except (Refused, Expired, OutcomeUnknown) as error:
@@ -328,10 +337,24 @@ class _Unit:
         self._body = body
         self._context = contextvars.copy_context()
 
-    async def run(self) -> object:
-        """Perform it; it may be performed again."""
+    def instead(self, look: Callable[..., Any] | None) -> Callable[..., Awaitable[Any]] | None:
+        """What stands in for a tool (its reconcile, its preview), with a result of the body's form:
+        the body goes through all but the tool itself."""
+        if look is None:
+            return None
+
+        async def found(**args: Any) -> Any:
+            known = look(**args)
+            known = await known if inspect.isawaitable(known) else known
+            return known if known is NOT_DONE else await self.run((known,))
+
+        return found
+
+    async def run(self, known: tuple[Any] | None = None) -> object:
+        """Perform it; it may be performed again. ``known``: what the tool returned, or would."""
         self.executed = True
         context = self._context.copy()
+        context.run(_KNOWN.set, known)
         context.run(scope.call.set, scope.call.get())
         context.run(scope.lane.set, None)
         loop = asyncio.get_running_loop()
