@@ -71,7 +71,8 @@ async def test_a_conversation_with_tools_and_a_structured_answer(dialect: str):
             ("look_up", {"word": "tea"}, "c1")
         ]
         assert first.usage is not None
-        assert (first.usage["input"], first.usage["output"], first.usage["cache_read"]) == (10, 5, 3)
+        used = [first.usage[kind] for kind in ("input", "output", "cache_read")]
+        assert used == [10, 5, 3]
         result = {"role": "tool", "id": "c1", "name": "look_up", "content": "tea 1"}
         messages = [{"role": "user", "content": "Who?"}, first.message, result]
         second = await ask(messages, tools=[look_up], output=Person)
@@ -265,6 +266,52 @@ budgets:
         assert found[0] == "ok"
         assert "50 of 100 tokens" in found[1]
         assert len(server.requests) == 1
+
+
+# ---- other providers -------------------------------------------------------------------------
+
+
+async def test_other_providers_are_asked_through_pydantic_ai(monkeypatch):
+    script = [
+        {"text": "hm", "calls": [{"name": "look_up", "arguments": {"word": "tea"}}]},
+        {"text": '```json\n{"name": "Ada", "age": 36}\n```', "usage": {"input": 5, "output": 4}},
+        {"error": 429, "message": f"slow down {KEY}"},
+    ]
+    async with StandIn(script, key=KEY) as server:
+        monkeypatch.setenv("GOOGLE_API_KEY", KEY)
+        monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", server.url)
+        ask = model("google:gemini-2.5-flash", retries=0)
+
+        @holdfast.agent
+        async def helper() -> list[Any]:
+            ended = await holdfast.loop(ask, [look_up], "who?", system="Be brief.", output=Person)
+            try:
+                await ask("more")
+            except ToolError as error:
+                return [ended.output, ended.used["money"] > 0, str(error), error.retryable]
+            return []
+
+        async with Runtime(store="memory") as runtime:
+            run = await runtime.start(helper)
+            output, priced, error, retryable = await run.result()
+            found = await steps(runtime, run.id)
+            assert KEY not in repr(await runtime.store.read(run.id)) + repr(found)
+    assert output == {"name": "Ada", "age": 36}
+    assert priced
+    assert "status 429" in error
+    assert KEY not in error
+    assert retryable
+    assert found[0][0]["dialect"] == "pydantic-ai"
+    assert found[1][1]["usage"]["input"] == 5
+    asked = DIALECTS["gemini"].request(server.requests[1].body)
+    assert "tea 1" in json.dumps(asked.messages)
+    assert "Be brief." in json.dumps(asked.messages)
+    assert "JSON Schema" in json.dumps(asked.messages)
+
+
+def test_a_provider_that_nobody_knows_is_said_to_be_one():
+    with pytest.raises(Misuse, match="model nobody:x"):
+        asyncio.run(model("nobody:x")("hi"))  # type: ignore[arg-type]
 
 
 # ---- names and keys --------------------------------------------------------------------------

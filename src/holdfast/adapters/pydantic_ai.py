@@ -34,6 +34,7 @@ from pydantic_ai.durable_exec import (
     ModelRequestId,
     RoleBasedOperationConfig,
     ToolsetCallToolId,
+    ToolsetGetInstructionsId,
     conversation_id_from_run_id,
     record_durable_unit,
     replay_scope,
@@ -200,6 +201,14 @@ class _Steps(JournalCallableOperationBackend[Any]):
         config: Any,
     ) -> object:
         """Take the step, and return the payload that it recorded."""
+        kind = getattr(operation_id, "toolset_kind", "")
+        if scope.current_run() is not None and (
+            kind == "mcp" or isinstance(operation_id, ToolsetGetInstructionsId)
+        ):
+            raise Misuse(
+                f"{name}: an agent's run cannot hold the connection of an MCPToolset; run this "
+                "agent in a guest (`runtime.guest`)"
+            )
         match operation_id:
             case ModelRequestId() | ModelCompactMessagesId():
                 return await self._model(operation_id, body, cache_key)
@@ -464,7 +473,7 @@ def _value(payload: Any, took_ms: float) -> dict[str, Any]:
         "output": used.output_tokens,
         "cache_read": read,
         "cache_write": written,
-        "reasoning": (used.details or {}).get("reasoning_tokens", 0),
+        "reasoning": getattr(used, "output_reasoning_tokens", 0),
     }
     known = bool(used.input_tokens or used.output_tokens)
     price: dict[str, Any] | None = None

@@ -19,6 +19,8 @@ from holdfast.values.canon import digest
 from holdfast.values.errors import Misuse, Outside
 
 _FOREIGN = re.compile(r"[^A-Za-z0-9_-]")
+_FENCE = re.compile(r"```(?:json)?\s*\n(.*)\n```", re.DOTALL)
+"""What models put around JSON though they are told not to."""
 _NAME_LENGTH = 64
 """Characters of a tool's name that all providers take."""
 
@@ -111,8 +113,9 @@ class Wanted:
 
     def read(self, text: str) -> Any:
         """The answer that ``text`` is; `Outside` says in one line why it is none."""
+        fenced = _FENCE.fullmatch(text.strip())
         try:
-            found = json.loads(text)
+            found = json.loads(fenced[1] if fenced else text)
         except ValueError as error:
             raise Outside(f"the answer is no JSON: {error}") from None
         if self.wraps:

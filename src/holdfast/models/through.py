@@ -17,10 +17,12 @@ from holdfast.values.errors import Misuse, Outside
 _FINISH = {"stop": "stop", "length": "length", "content_filter": "content_filter",
            "tool_call": "tool_calls", "error": "content_filter"}  # fmt: skip
 
+_WANTED = "Once you are done, answer with JSON alone, without a fence, that fits this JSON Schema:"
+
 
 class Library:
     """A model of pydantic-ai's. Its requests are recorded in a form of ours: the conversation, the
-    tools, the schema of the answer; keys and addresses are the library's affair."""
+    tools, the parameters; keys and addresses are the library's affair."""
 
     dialect = THROUGH
 
@@ -31,9 +33,13 @@ class Library:
 
     def request(self, asking: Asking) -> dict[str, Any]:
         """What is recorded of a request."""
+        messages = [dict(one) for one in asking.messages]
+        if asking.output is not None:  # not every provider has a way of its own, with tools beside
+            schema = json.dumps(asking.output.schema, ensure_ascii=False)
+            messages.insert(0, {"role": "system", "content": f"{_WANTED}\n{schema}"})
         found: dict[str, Any] = {
             "model": asking.model,
-            "messages": [dict(one) for one in asking.messages],
+            "messages": messages,
             "tools": [
                 {"name": one.name, "description": one.description, "parameters": one.schema}
                 for one in asking.menu
@@ -98,7 +104,6 @@ def _text(body: Any) -> str:
 
 
 def _parameters(request: Mapping[str, Any]) -> dict[str, Any]:
-    from pydantic_ai.output import OutputObjectDefinition
     from pydantic_ai.tools import ToolDefinition
 
     tools = [
@@ -109,14 +114,7 @@ def _parameters(request: Mapping[str, Any]) -> dict[str, Any]:
         )
         for one in dicts(request.get("tools"))
     ]
-    found: dict[str, Any] = {"function_tools": tools, "allow_text_output": True}
-    wanted = mapping(request.get("output"))
-    if wanted:
-        found["output_mode"] = "native"
-        found["output_object"] = OutputObjectDefinition(
-            json_schema=wanted["schema"], name=wanted["name"], strict=wanted["strict"]
-        )
-    return found
+    return {"function_tools": tools, "allow_text_output": True}
 
 
 def _messages(request: Mapping[str, Any]) -> list[Any]:
@@ -183,14 +181,13 @@ def _response(got: Any) -> tuple[dict[str, Any], Answered]:
     text = "".join(one.content for one in got.parts if isinstance(one, TextPart))
     finish = _FINISH.get(got.finish_reason or "", "tool_calls" if calls else "stop")
     used = got.usage
-    details = used.details or {}
     read, written = used.cache_read_tokens, used.cache_write_tokens
     usage = Usage(
         input=max(0, used.input_tokens - read - written),
         output=used.output_tokens,
         cache_read=read,
         cache_write=written,
-        reasoning=details.get("reasoning_tokens", 0),
+        reasoning=getattr(used, "output_reasoning_tokens", 0),
     )
     model = got.model_name or ""
     message = {"model": model, "text": text, "calls": calls, "finish": finish, "native": native}
