@@ -136,9 +136,11 @@ async def live(where: str, fault: str, number: int) -> str:
 async def warm_up(place: Path) -> None:
     """Load before forking what is loaded late, and build what is built once."""
     PLACE[0] = place
-    async with Runtime(store="memory", policy=ALLOW_ALL) as runtime:
-        async with await runtime.guest("clerk"):
-            await clerk.run("What is tea?")
+    async with (
+        Runtime(store="memory", policy=ALLOW_ALL) as runtime,
+        await runtime.guest("clerk"),
+    ):
+        await clerk.run("What is tea?")
 
 
 def main() -> None:

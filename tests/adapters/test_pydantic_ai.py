@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import runpy
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from anthropic import AsyncAnthropic
@@ -36,12 +37,15 @@ from pydantic_ai.toolsets import DynamicToolset
 import holdfast
 from holdfast import Misuse, Runtime, Settings, Suspended
 from holdfast.adapters.pydantic_ai import HoldfastDurability, as_tool
+from holdfast.engine.answers import answer
 from holdfast.engine.history import History
 from holdfast.gate import Policy, parse_policy
+from holdfast.stores.sqlite import SqliteStore
 from holdfast.testing.lives import ALLOW_ALL
 from holdfast.testing.standin import StandIn
 from holdfast.values.canon import unpack
 
+T = TypeVar("T")
 ROOT = Path(__file__).parents[2]
 PROGRAM = Path(__file__).with_name("clerk_program.py")
 ASK_ONCE = parse_policy(
@@ -53,6 +57,16 @@ rules:
   - {id: never, when: {tool: forbidden}, then: deny, reason: not on Sundays}
 """,
     "ASK_ONCE",
+)
+
+ASK_ALL = parse_policy(
+    """
+version: 1
+rules:
+  - {id: rest, when: {effect: [read, once]}, then: allow}
+  - {id: never, when: {tool: forbidden}, then: deny, reason: not on Sundays}
+""",
+    "ASK_ALL",
 )
 
 
@@ -86,6 +100,24 @@ async def recorded(runtime: Runtime, run: str) -> dict[str, tuple[str, Any, Any]
         for key, one in history.steps.items()
         if one.plan is not None and one.plan.kind in ("tool", "model")
     }
+
+
+async def life(
+    settings: Settings, work: Callable[[Runtime], Awaitable[T]], *, stops: bool, policy: Any = None
+) -> T:
+    """What ``work`` returns in a guest of one process, which is then stopped, or ends the guest."""
+    found: list[T] = []
+    try:
+        async with (
+            Runtime(settings, policy=policy or ALLOW_ALL) as runtime,
+            await runtime.guest("clerk", name="g"),
+        ):
+            found.append(await work(runtime))
+            if stops:
+                raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        pass
+    return found[0]
 
 
 def memory(policy: Policy = ALLOW_ALL) -> Runtime:
@@ -151,7 +183,7 @@ async def test_the_names_of_steps_are_pinned():
     def look_up(word: str) -> str:
         return word
 
-    def table(ctx: Any) -> FunctionToolset[None]:
+    def table(ctx: Any) -> FunctionToolset[Any]:
         return FunctionToolset([fetch], id="inner")
 
     def fetch(n: int) -> int:
@@ -192,7 +224,7 @@ PROVIDERS = ["openai.chat", "openai.responses", "anthropic.messages"]
 
 
 @contextlib.asynccontextmanager
-async def provided(dialect: str, url: str, **options: Any) -> AsyncIterator[Any]:
+async def provided(dialect: str, url: str, **options: Any) -> AsyncGenerator[Any]:
     if dialect == "anthropic.messages":
         async with AsyncAnthropic(api_key=KEY, base_url=url, **options) as client:
             yield AnthropicModel("m-1", provider=AnthropicProvider(anthropic_client=client))
@@ -230,22 +262,18 @@ async def test_real_providers_are_asked_once_and_their_keys_are_not_recorded(
         async def inside() -> str:
             return (await agent.run("What is tea?")).output
 
+        async def work(runtime: Runtime) -> Any:
+            assert (await agent.run("What is tea?")).output == "It is dear."
+            return await recorded(runtime, "g"), repr(await runtime.store.read("g"))
+
         settings = Settings(store=str(tmp_path))
-        for life in range(2):
+        if container == "guest":
+            await life(settings, work, stops=True)
+            found, text = await life(settings, work, stops=False)
+        else:
             async with Runtime(settings, policy=ALLOW_ALL) as runtime:
-                if container == "guest":
-                    try:
-                        async with await runtime.guest("clerk", name="g"):
-                            result = await agent.run("What is tea?")
-                            assert result.output == "It is dear."
-                            if life == 0:
-                                raise KeyboardInterrupt
-                    except KeyboardInterrupt:
-                        pass
-                elif life == 0:
-                    assert await (await runtime.launch(inside, name="g")).result() == "It is dear."
-                found = await recorded(runtime, "g")
-                text = repr(await runtime.store.read("g"))
+                assert await (await runtime.launch(inside, name="g")).result() == "It is dear."
+                found, text = await recorded(runtime, "g"), repr(await runtime.store.read("g"))
         assert len([one for one in server.requests if one.method == "POST"]) == 2
     assert called == ["tea"]
     assert KEY not in text + repr(found)
@@ -311,17 +339,18 @@ async def test_an_approval_suspends_and_the_same_guest_goes_on(decision: str, tm
         capabilities=[HoldfastDurability(patience=0)],
     )  # fmt: skip
     settings = Settings(store=str(tmp_path))
+
+    async def work(_: Runtime) -> str:
+        return (await agent.run("go")).output
+
     with pytest.raises(Suspended, match=r"holdfast approve g@send\.1"):
-        async with Runtime(settings, policy=ASK_ONCE) as runtime:
-            async with await runtime.guest("clerk", name="g"):
-                await agent.run("go")
+        await life(settings, work, stops=False, policy=ASK_ONCE)
     assert sent == []
     async with Runtime(settings, policy=ASK_ONCE) as runtime:
         await runtime.answer("g", decision)
-        async with await runtime.guest("clerk", name="g") as guest:
-            guest.result = (await agent.run("go")).output
+    output = await life(settings, work, stops=False, policy=ASK_ONCE)
     assert sent == (["Ada"] if decision == "approve" else [])
-    assert ("sent to Ada" if decision == "approve" else "Refused") in guest.result
+    assert ("sent to Ada" if decision == "approve" else "Refused") in output
     assert asked == [1, 3]
 
 
@@ -344,7 +373,7 @@ async def test_in_an_agents_run_it_waits_for_a_person():
 
     async with memory(ASK_ONCE) as runtime:
         run = await runtime.start(inside)
-        while await run.status() != "waiting":
+        while await run.status() != "waiting":  # noqa: ASYNC110 - a row in a store
             await asyncio.sleep(0.01)
         assert sent == []
         await runtime.answer(run.id, "approve")
@@ -353,7 +382,7 @@ async def test_in_an_agents_run_it_waits_for_a_person():
 
 
 async def test_a_tool_says_its_effect_in_its_metadata_or_is_once():
-    toolset = FunctionToolset[None](id="t")
+    toolset = FunctionToolset[Any](id="t")
     toolset.add_function(lambda: 1, name="one", metadata={"holdfast": {"effect": "read"}})
     toolset.add_function(lambda: 2, name="two", metadata={"holdfast": False})
     toolset.add_function(lambda: 3, name="three")
@@ -382,19 +411,63 @@ async def test_parallel_calls_keep_their_places_whatever_finishes_first(tmp_path
         capabilities=[HoldfastDurability(effects={"wait": "read"})],
     )  # fmt: skip
     settings = Settings(store=str(tmp_path))
-    outputs: list[str] = []
-    for last in (False, True):
-        try:
-            async with Runtime(settings, policy=ALLOW_ALL) as runtime:
-                async with await runtime.guest("clerk", name="g"):
-                    outputs.append((await agent.run("go")).output)
-                    found = await recorded(runtime, "g")
-                    if not last:
-                        raise KeyboardInterrupt
-        except KeyboardInterrupt:
-            delays.reverse()
-    assert outputs[0] == outputs[1]
+
+    async def work(runtime: Runtime) -> Any:
+        return (await agent.run("go")).output, await recorded(runtime, "g")
+
+    first = await life(settings, work, stops=True)
+    delays.reverse()
+    again, found = await life(settings, work, stops=False)
+    assert first == (again, found)
     assert [found[f"wait.{n}"][1] for n in (1, 2)] == [{"n": 0}, {"n": 1}]
+
+
+async def test_what_a_person_changes_is_what_happens():
+    sent: list[tuple[str, int]] = []
+
+    def send(to: str, amount: int) -> str:
+        sent.append((to, amount))
+        return f"{amount} to {to}"
+
+    agent = Agent(
+        FunctionModel(calls(ToolCallPart("send", {"to": "Ada", "amount": 100}))), name="clerk",
+        tools=[send], capabilities=[HoldfastDurability()],
+    )  # fmt: skip
+    async with memory(ASK_ONCE) as runtime, await runtime.guest("clerk", name="g"):
+        asked = asyncio.ensure_future(agent.run("go"))
+        while not (await runtime.store.run("g")).waits:  # noqa: ASYNC110 - a row in a store
+            await asyncio.sleep(0.01)
+        changed = {"to": "Ada", "amount": "10"}  # checked as a model's arguments are
+        await runtime.answer("g", "edit", changed, step="send.1")
+        assert "10 to Ada" in (await asked).output
+    assert sent == [("Ada", 10)]
+
+
+@pytest.mark.parametrize("marked", [True, False])
+async def test_an_agent_inside_of_a_tool_takes_steps_or_is_refused(marked: bool):
+    """D71"""
+    inner = Agent(TestModel(), name="inner", tools=[forbidden], capabilities=[HoldfastDurability()])
+
+    async def delegate() -> str:
+        return str((await inner.run("go")).output)
+
+    if marked:
+        delegate.holdfast_effect = "agent"  # type: ignore[attr-defined]
+    outer = Agent(TestModel(), name="outer", tools=[delegate], capabilities=[HoldfastDurability()])
+    async with memory(ASK_ALL) as runtime, await runtime.guest("clerk", name="g"):
+        if not marked:
+            with pytest.raises(holdfast.ToolError, match="run inside of a tool"):
+                await outer.run("go")
+            return
+        assert "not on Sundays" in (await outer.run("go")).output
+        found = await recorded(runtime, "g")
+    assert list(found) == [
+        "test.test.1",
+        "test.test.2",
+        "forbidden.1",
+        "test.test.3",
+        "test.test.4",
+    ]
 
 
 # ---- MCP -------------------------------------------------------------------------------------
@@ -458,18 +531,44 @@ async def test_what_is_answered_from_the_journal_leaves_no_spans(tmp_path: Path)
             HoldfastDurability(effects={"look_up": "read"}),
         ],
     )  # fmt: skip
-    settings, seen = Settings(store=str(tmp_path)), []
-    for last in (False, True):
-        try:
-            async with Runtime(settings, policy=ALLOW_ALL) as runtime:
-                async with await runtime.guest("clerk", name="g"):
-                    await agent.run("go")
-                    if not last:
-                        raise KeyboardInterrupt
-        except KeyboardInterrupt:
-            pass
+
+    async def work(_: Runtime) -> Any:
+        return await agent.run("go")
+
+    settings, seen = Settings(store=str(tmp_path)), list[list[str]]()
+    for stops in (True, False):
+        await life(settings, work, stops=stops)
         seen.append(sorted(one.name for one in exporter.get_finished_spans()))
         exporter.clear()
     assert [one.partition(" ")[0] for one in seen[0]].count("chat") == 2
     assert any("look_up" in one for one in seen[0])
     assert not [one for one in seen[1] if "chat" in one or "look_up" in one]
+
+
+# ---- the example -----------------------------------------------------------------------------
+
+
+def test_the_example_asks_a_person_and_then_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def shown() -> str:
+        runpy.run_path(str(ROOT / "examples" / "clerk_agent.py"), run_name="__main__")
+        return capsys.readouterr().out
+
+    async def approve() -> None:
+        store = SqliteStore(tmp_path / ".holdfast", create=False)
+        await answer(store, "tea-1", "", "approve", by="ann", now_ms=0)
+        await store.close()
+
+    monkeypatch.chdir(tmp_path)
+    first = shown()
+    assert first.count("(the model is asked)") == 2
+    assert "holdfast approve tea-1@order.1" in first
+    assert "(ordered" not in first
+    asyncio.run(approve())
+    assert shown().splitlines() == [
+        "    (ordered 2 tea)",
+        "    (the model is asked)",
+        "Here you are: 2 tea will arrive on Monday.",
+    ]
+    assert "This one is done" in shown()

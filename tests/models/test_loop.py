@@ -297,12 +297,17 @@ async def test_in_a_guest_it_goes_on_where_it_was_stopped(tmp_path: Path):
         return {"calls": [call("double", n=n) for n in (1, 2)]} if request.number < 3 else "done"
 
     settings = holdfast.Settings(store=str(tmp_path))
-    with pytest.raises(KeyboardInterrupt):
+
+    async def life(turns: int, *, stops: bool) -> Ended:
         async with Runtime(settings) as runtime, await runtime.guest("helper", name="g"):
-            await loop(scripted(answer), [double], "go", max_turns=2)
-            raise KeyboardInterrupt  # the process is stopped here
-    async with Runtime(settings) as runtime, await runtime.guest("helper", name="g"):
-        ended = await loop(scripted(answer), [double], "go")
+            ended = await loop(scripted(answer), [double], "go", max_turns=turns)
+            if stops:
+                raise KeyboardInterrupt
+            return ended
+
+    with pytest.raises(KeyboardInterrupt):
+        await life(2, stops=True)
+    ended = await life(9, stops=False)
     assert ended.done
     assert asked == [1, 2, 3]
 

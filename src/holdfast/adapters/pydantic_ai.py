@@ -18,7 +18,7 @@ import functools
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 from weakref import WeakKeyDictionary
 
 from pydantic_ai.capabilities.abstract import WrapRunHandler
@@ -65,6 +65,9 @@ _BUSY = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 _ALONE: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
 """How many agent runs began in a run of ours, by that."""
 
+AGENT = "agent"
+"""Said of a tool in the place of an effect: it runs an agent, whose own calls are the steps."""
+
 _KNOWN: contextvars.ContextVar[tuple[Any] | None] = contextvars.ContextVar(
     "holdfast_known", default=None
 )
@@ -79,8 +82,9 @@ class HoldfastDurability(BaseDurabilityCapability[AgentDepsT]):
 
     ``effects``: of tools by name (``CAPABILITY.OPERATION`` for operations of capabilities), one of
     read, world, idempotent, once. A tool's own ``metadata={"holdfast": {"effect": ...}}`` comes
-    first, and a `holdfast.tool` (`as_tool`) says it itself; what nobody described is
-    ``once``: it is never repeated blindly, and the default policy asks a person. ``patience``:
+    first; a `holdfast.tool` (`as_tool`) and a marked function say it else; what nobody described is
+    ``once``: it is never repeated blindly, and the default policy asks a person. "agent" says of a
+    tool that it runs an agent itself, whose calls are then the steps. ``patience``:
     seconds that a call in a guest waits for a person, before `Suspended` ends the agent's run; None
     waits. ``retries``: of model requests. Others: as in pydantic-ai's durability capabilities.
     """
@@ -139,7 +143,15 @@ class HoldfastDurability(BaseDurabilityCapability[AgentDepsT]):
     async def wrap_run(
         self, ctx: RunContext[AgentDepsT], *, handler: WrapRunHandler
     ) -> AgentRunResult[Any]:
-        """Keeps what is answered from the journal out of traces."""
+        """Keeps what is answered from the journal out of traces.
+
+        INVARIANT D71: no call goes past the gate because it is made inside another.
+        """
+        if scope.call.get() is not None:
+            raise Misuse(
+                f"agent {self.name} is run inside of a tool that is being performed: say of that "
+                'tool that it runs an agent, effects={NAME: "agent"}, and its calls are the steps'
+            )
         if not self.in_durable_context:
             return await handler()
         with replay_scope():
@@ -152,8 +164,11 @@ class HoldfastDurability(BaseDurabilityCapability[AgentDepsT]):
             operation_id: DurableOperationId, tool: object | None, tool_name: str
         ) -> dict[str, Any] | Literal[False]:
             del operation_id
-            found: Any = self._build_resolve_tool_config({})(tool, tool_name)  # type: ignore[arg-type]
-            return found
+            marked = getattr(_function(tool, tool_name), "holdfast_effect", None)
+            if AGENT in (self.effects.get(tool_name), marked):
+                return False  # it is performed where it is called, and its own calls are steps
+            found = self._build_resolve_tool_config({})(cast("Any", tool), tool_name)
+            return cast("Any", found)
 
         return _Steps(self, of_tool)
 
@@ -246,7 +261,7 @@ class _Steps(JournalCallableOperationBackend[Any]):
         made = Described(
             own.name if own is not None else journal_name(prefix, name),
             perform,
-            effect=self._effect(name, config, own),
+            effect=self._effect(name, config, own or _function(tool, name)),
             description=getattr(told, "description", None) or "",
             schema=getattr(told, "parameters_json_schema", None) or {},
             timeout=own.timeout if own is not None else None,
@@ -265,11 +280,11 @@ class _Steps(JournalCallableOperationBackend[Any]):
             record_durable_unit(executed=unit.executed)
             raise ToolFailed(_told(error)) from error
 
-    def _effect(self, name: str, config: Mapping[str, Any], own: Tool[..., Any] | None) -> str:
+    def _effect(self, name: str, config: Mapping[str, Any], own: Any = None) -> str:
         said = config.get("effect", self._durability.effects.get(name))
-        if said is not None:
-            return _effect(name, said)
-        return own.effect if own is not None else "once"
+        if said is None:
+            said = own.effect if isinstance(own, Tool) else getattr(own, "holdfast_effect", None)
+        return "once" if said is None else _effect(name, said)
 
     # Models -----------------------------------------------------------------------------------
 
@@ -324,7 +339,7 @@ class _Steps(JournalCallableOperationBackend[Any]):
         args = {"inputs": [_plain(one) for one in key if not isinstance(one, RunContext)]}
         effect = "read"
         if isinstance(operation, CapabilityId):
-            effect = self._effect(f"{operation.capability_id}.{operation.operation}", {}, None)
+            effect = self._effect(f"{operation.capability_id}.{operation.operation}", {})
         elif isinstance(operation, EventStreamHandlerId):
             effect = "idempotent"
 
@@ -383,16 +398,22 @@ def _container() -> Any:
 
 
 def _effect(name: str, value: Any) -> str:
-    if value not in EFFECTS:
+    if value not in (*EFFECTS, AGENT):
         raise Misuse(f"tool {name}: effect {value!r} is none of {', '.join(EFFECTS)}")
     return str(value)
 
 
 def _own(tool: Any, name: str) -> Tool[..., Any] | None:
     """The `holdfast.tool` behind a tool of the agent's, if it is one."""
+    return getattr(_function(tool, name), "holdfast_tool", None)
+
+
+def _function(tool: Any, name: str) -> Any:
+    """The function of a tool of the agent's. Its attribute ``holdfast_effect`` says its effect, as
+    in the adapters of other frameworks."""
     held = getattr(getattr(tool, "toolset", None), "tools", None)
     found = held.get(name) if isinstance(held, dict) else None
-    return getattr(getattr(found, "function", None), "holdfast_tool", None)
+    return getattr(found, "function", None)
 
 
 def _amend(name: str, given: Any, asked: dict[str, Any], tool: Any) -> None:
@@ -465,7 +486,7 @@ def _request(operation: ModelRequestId | ModelCompactMessagesId, key: tuple[Any,
 
 def _value(payload: Any, took_ms: float) -> dict[str, Any]:
     """The value of a model step (decision 0012); tells budgets what was used."""
-    response: ModelResponse = ModelMessagesTypeAdapter.validate_python([payload])[0]  # type: ignore
+    response = cast("ModelResponse", ModelMessagesTypeAdapter.validate_python([payload])[0])
     used = response.usage
     read, written = used.cache_read_tokens, used.cache_write_tokens
     usage = {
