@@ -152,7 +152,9 @@ def test_a_process_that_is_killed_at_any_write_goes_on(where: str, tmp_path: Pat
         whole = effects(tmp_path / "clean")
         crashes = 0
         for fault in ("before", "after"):
-            for number in range(1, 40):
+            # in an agent's run, which the engine's sweeps crash as well, every second write
+            first = 1 if where == "guest" or fault == "before" else 2
+            for number in range(first, 40, 1 if where == "guest" else 2):
                 place = tmp_path / f"{fault}{number}"
                 place.mkdir()
                 died = live(place, fault, number)
@@ -170,7 +172,7 @@ def test_a_process_that_is_killed_at_any_write_goes_on(where: str, tmp_path: Pat
                 assert len([one for one in found if one[:5] == "model"]) <= 4, at
             else:
                 raise AssertionError("it never came to an end")
-        assert crashes >= 2 * 8
+        assert crashes >= (16 if where == "guest" else 8)
         program.stdin.close()
 
 
@@ -199,20 +201,20 @@ async def test_the_names_of_steps_are_pinned():
             await agent.run("again")
         found = await recorded(runtime, "g")
     assert {key: kind for key, (kind, _, _) in found.items()} == {
-        "clerk__dynamic_toolset__table.get_tools.1": "tool read",
-        "clerk__dynamic_toolset__table.get_tools.2": "tool read",
-        "clerk__dynamic_toolset__table.get_tools.3": "tool read",
-        "clerk__dynamic_toolset__table.get_tools.4": "tool read",
-        "fetch.1": "tool idempotent",
-        "fetch.2": "tool idempotent",
-        "look_up.1": "tool read",
-        "look_up.2": "tool read",
-        "test.test.1": "model read",
-        "test.test.2": "model read",
-        "test.test.3": "model read",
-        "test.test.4": "model read",
+        "1.clerk__dynamic_toolset__table.get_tools.1": "tool read",
+        "1.clerk__dynamic_toolset__table.get_tools.2": "tool read",
+        "1.fetch.1": "tool idempotent",
+        "1.look_up.1": "tool read",
+        "1.test.test.1": "model read",
+        "1.test.test.2": "model read",
+        "2.clerk__dynamic_toolset__table.get_tools.1": "tool read",
+        "2.clerk__dynamic_toolset__table.get_tools.2": "tool read",
+        "2.fetch.1": "tool idempotent",
+        "2.look_up.1": "tool read",
+        "2.test.test.1": "model read",
+        "2.test.test.2": "model read",
     }
-    assert found["look_up.1"][1] == {"word": "a"}
+    assert found["1.look_up.1"][1] == {"word": "a"}
 
 
 async def test_outside_of_a_run_the_capability_does_nothing():
@@ -343,7 +345,7 @@ async def test_an_approval_suspends_and_the_same_guest_goes_on(decision: str, tm
     async def work(_: Runtime) -> str:
         return (await agent.run("go")).output
 
-    with pytest.raises(Suspended, match=r"holdfast approve g@send\.1"):
+    with pytest.raises(Suspended, match=r"holdfast approve g@1\.send\.1"):
         await life(settings, work, stops=False, policy=ASK_ONCE)
     assert sent == []
     async with Runtime(settings, policy=ASK_ONCE) as runtime:
@@ -393,7 +395,7 @@ async def test_a_tool_says_its_effect_in_its_metadata_or_is_once():
         await agent.run("go")
         found = await recorded(runtime, "g")
     kinds = {key: kind for key, (kind, _, _) in found.items() if kind[:4] == "tool"}
-    assert kinds == {"one.1": "tool read", "three.1": "tool once"}
+    assert kinds == {"1.one.1": "tool read", "1.three.1": "tool once"}
     with pytest.raises(Misuse, match="effect 'perhaps'"):
         HoldfastDurability(effects={"x": "perhaps"})
 
@@ -419,7 +421,7 @@ async def test_parallel_calls_keep_their_places_whatever_finishes_first(tmp_path
     delays.reverse()
     again, found = await life(settings, work, stops=False)
     assert first == (again, found)
-    assert [found[f"wait.{n}"][1] for n in (1, 2)] == [{"n": 0}, {"n": 1}]
+    assert [found[f"1.wait.{n}"][1] for n in (1, 2)] == [{"n": 0}, {"n": 1}]
 
 
 async def test_what_a_person_changes_is_what_happens():
@@ -438,7 +440,7 @@ async def test_what_a_person_changes_is_what_happens():
         while not (await runtime.store.run("g")).waits:  # noqa: ASYNC110 - a row in a store
             await asyncio.sleep(0.01)
         changed = {"to": "Ada", "amount": "10"}  # checked as a model's arguments are
-        await runtime.answer("g", "edit", changed, step="send.1")
+        await runtime.answer("g", "edit", changed, step="1.send.1")
         assert "10 to Ada" in (await asked).output
     assert sent == [("Ada", 10)]
 
@@ -462,12 +464,8 @@ async def test_an_agent_inside_of_a_tool_takes_steps_or_is_refused(marked: bool)
         assert "not on Sundays" in (await outer.run("go")).output
         found = await recorded(runtime, "g")
     assert list(found) == [
-        "test.test.1",
-        "test.test.2",
-        "forbidden.1",
-        "test.test.3",
-        "test.test.4",
-    ]
+        "1.test.test.1", "1-1.test.test.1", "1-1.forbidden.1", "1-1.test.test.2", "1.test.test.2",
+    ]  # fmt: skip
 
 
 # ---- MCP -------------------------------------------------------------------------------------
@@ -505,12 +503,39 @@ async def test_calls_of_mcp_servers_are_steps_and_need_a_guest(tmp_path: Path):
             assert (await agent.run("go")).output == '{"price":"a: 3"}'
         found = await recorded(runtime, "g")
         assert {key: kind for key, (kind, _, _) in found.items() if kind[:4] == "tool"} == {
-            "clerk__mcp_server__shop.get_tools.1": "tool read",
-            "shop.price.1": "tool read",
+            "1.clerk__mcp_server__shop.get_tools.1": "tool read",
+            "1.shop.price.1": "tool read",
         }
         run = await runtime.start(inside)
         with pytest.raises(holdfast.RunFailed, match="run this agent in a guest"):
             await run.result()
+
+
+async def test_agents_side_by_side_keep_their_places(tmp_path: Path):
+    """D72: whichever is faster."""
+    delays = {"a": 0.05, "b": 0.0}
+
+    async def wait(who: str) -> str:
+        await asyncio.sleep(delays[who])
+        return f"waited for {who}"
+
+    def asks(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
+        who = str(getattr(messages[0].parts[0], "content", ""))
+        return calls(ToolCallPart("wait", {"who": who}))(messages, info)
+
+    agent = Agent(
+        FunctionModel(asks, model_name="m"), name="clerk", tools=[wait],
+        capabilities=[HoldfastDurability(effects={"wait": "read"})],
+    )  # fmt: skip
+
+    async def work(_: Runtime) -> list[str]:
+        both = await asyncio.gather(agent.run("a"), agent.run("b"))
+        return [one.output for one in both]
+
+    settings = Settings(store=str(tmp_path))
+    first = await life(settings, work, stops=True)
+    delays.update(a=0.0, b=0.05)
+    assert await life(settings, work, stops=False) == first
 
 
 # ---- traces ----------------------------------------------------------------------------------
@@ -563,7 +588,7 @@ def test_the_example_asks_a_person_and_then_goes_on(
     monkeypatch.chdir(tmp_path)
     first = shown()
     assert first.count("(the model is asked)") == 2
-    assert "holdfast approve tea-1@order.1" in first
+    assert "holdfast approve tea-1@1.order.1" in first
     assert "(ordered" not in first
     asyncio.run(approve())
     assert shown().splitlines() == [

@@ -1,4 +1,4 @@
-"""docs/agents.md, and the page of adapters' part on pydantic-ai: their programs run as they stand."""
+"""docs/agents.md, and docs/adapters.md on pydantic-ai: their programs run as they stand."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PRINTED = [
         "answers.json: no answer is recorded to this request of scrip\n1\n"
     ),
     (
-        "send waits for a person: `holdfast approve report-1@send.1`, and the same call goes on "
+        "send waits for a person: `holdfast approve report-1@1.send.1`, and the same call goes on "
         "with it\nIt is on its way. ['Ada'] [1, 3, 5]\n"
     ),
 ]

@@ -16,6 +16,7 @@ import contextvars
 import datetime as dt
 import functools
 import inspect
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, cast
@@ -41,13 +42,12 @@ from pydantic_ai.durable_exec import (
 )
 from pydantic_ai.durable_exec import CapabilityOperationId as CapabilityId
 from pydantic_ai.exceptions import ModelAPIError, ModelHTTPError, ToolFailed
-from pydantic_ai.messages import ModelMessagesTypeAdapter, ModelResponse
 from pydantic_ai.models import Model
 from pydantic_ai.run import AgentRunResult
 from pydantic_ai.tools import AgentDepsT, RunContext
 from pydantic_ai.tools import Tool as PydanticTool
-from pydantic_core import to_jsonable_python
 
+from holdfast.adapters.pydantic_ai_kept import plain, request_of, value_of
 from holdfast.engine import scope
 from holdfast.engine.declare import EFFECTS, NOT_DONE, Tool
 from holdfast.engine.described import Described, journal_name
@@ -62,8 +62,10 @@ __all__ = ["HoldfastDurability", "as_tool"]
 
 _CLOCK = SystemClock()
 _BUSY = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
-_ALONE: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
-"""How many agent runs began in a run of ours, by that."""
+_COUNTS: WeakKeyDictionary[Any, Counter[str]] = WeakKeyDictionary()
+"""What began in a run or guest of ours, counted by name."""
+_RUN: contextvars.ContextVar[str] = contextvars.ContextVar("holdfast_agent_run", default="")
+"""The agent run that the code belongs to: "2" is the second, "2-1" the first inside of that."""
 
 AGENT = "agent"
 """Said of a tool in the place of an effect: it runs an agent, whose own calls are the steps."""
@@ -129,8 +131,7 @@ class HoldfastDurability(BaseDurabilityCapability[AgentDepsT]):
         container = _container()
         if container is None:
             return None
-        number = _ALONE[container] = _ALONE.get(container, 0) + 1
-        return f"{container.id}:{number}"
+        return f"{container.id}:{_next(container, 'id', _RUN.get())}"
 
     def get_default_conversation_id(self, run_id: str) -> str | None:
         """As pydantic-ai's own engines have it."""
@@ -152,10 +153,15 @@ class HoldfastDurability(BaseDurabilityCapability[AgentDepsT]):
                 f"agent {self.name} is run inside of a tool that is being performed: say of that "
                 'tool that it runs an agent, effects={NAME: "agent"}, and its calls are the steps'
             )
-        if not self.in_durable_context:
+        container = _container()
+        if container is None:
             return await handler()
-        with replay_scope():
-            return await super().wrap_run(ctx, handler=handler)
+        token = _RUN.set(_next(container, "run", _RUN.get()))
+        try:
+            with replay_scope():
+                return await super().wrap_run(ctx, handler=handler)
+        finally:
+            _RUN.reset(token)
 
     def get_durable_operation_backend(self) -> DurableOperationBackend[Any]:
         """Where operations become steps."""
@@ -233,9 +239,13 @@ class _Steps(JournalCallableOperationBackend[Any]):
                 return await self._other(operation_id, name, body, cache_key)
 
     async def _take(self, tool: Described, args: dict[str, Any], unit: _Unit) -> Any:
-        patience, guest = self._durability.patience, scope.guest.get()
-        if patience is not None and guest is not None and scope.current_run() is None:
-            found = (await guest.step(tool, args, patience=patience)).value
+        """INVARIANT D72: a step's key in a guest is its place in the agent's run, by the order in
+        which calls of a name begin, so agents side by side do not shift each other's."""
+        container = _container()
+        if container is not None and scope.current_run() is None:
+            place, patience = f"{_RUN.get()}.{tool.name}", self._durability.patience
+            key = f"{place}.{_count(container, place)}"
+            found = (await container.step(tool, args, key=key, patience=patience)).value
         else:
             found = await step(tool, args)
         record_durable_unit(executed=unit.executed)
@@ -249,7 +259,7 @@ class _Steps(JournalCallableOperationBackend[Any]):
         name, given, tool = str(key[0]), key[1], key[3]
         own = _own(tool, name)
         unit = _Unit(body)
-        args = _plain(given)
+        args = plain(given)
 
         async def perform(asked: dict[str, Any]) -> object:
             if encode(asked) != encode(args):
@@ -300,7 +310,7 @@ class _Steps(JournalCallableOperationBackend[Any]):
             "provider": provider,
             "model": operation.model_name,
             "dialect": "pydantic-ai",
-            "request": _request(operation, key),
+            "request": request_of(operation, key),
         }
         unit = _Unit(body)
         place = f"model {provider}:{operation.model_name}"
@@ -317,7 +327,7 @@ class _Steps(JournalCallableOperationBackend[Any]):
                 raise Outside(text[: limits.ERROR_TEXT_CHARS], retryable=retryable) from None
             except ModelAPIError as error:
                 raise Outside(f"{place}: {type(error).__name__}", retryable=True) from None
-            return _value(payload, (_CLOCK.ticks_ns() - began) / 1e6)
+            return value_of(payload, (_CLOCK.ticks_ns() - began) / 1e6)
 
         made = Described(
             journal_name(provider, operation.model_name), perform, effect="read", kind="model",
@@ -336,7 +346,7 @@ class _Steps(JournalCallableOperationBackend[Any]):
         self, operation: DurableOperationId, name: str, body: Body, key: tuple[Any, ...]
     ) -> object:
         unit = _Unit(body)
-        args = {"inputs": [_plain(one) for one in key if not isinstance(one, RunContext)]}
+        args = {"inputs": [plain(one) for one in key if not isinstance(one, RunContext)]}
         effect = "read"
         if isinstance(operation, CapabilityId):
             effect = self._effect(f"{operation.capability_id}.{operation.operation}", {})
@@ -389,6 +399,18 @@ async def _as_coroutine(body: Body) -> object:
     return await body()
 
 
+def _count(container: Any, name: str) -> int:
+    counts = _COUNTS.setdefault(container, Counter())
+    counts[name] += 1
+    return counts[name]
+
+
+def _next(container: Any, kind: str, parent: str) -> str:
+    """The place of the next agent run inside of another, or of none ("")."""
+    number = _count(container, f"{kind} {parent}")
+    return f"{parent}-{number}" if parent else str(number)
+
+
 def _container() -> Any:
     """The run or guest whose steps are taken by the code that is running, None inside a step."""
     run = scope.current_run()
@@ -432,88 +454,3 @@ def _told(error: Refused | Expired | OutcomeUnknown) -> str:
     if isinstance(error, Expired):
         return f"Not performed: {error} (nobody answered in time; it may be asked for again)"
     return f"It is not known whether this happened: {error}"
-
-
-# ---- what is recorded ----------------------------------------------------------------------------
-
-
-def _plain(value: Any) -> Any:
-    """A value as plain data, the same for the same: what has no form of its own is its type."""
-    return to_jsonable_python(value, fallback=lambda one: f"<{type(one).__qualname__}>")
-
-
-_TIMES = frozenset({"timestamp", "run_id", "conversation_id"})
-
-
-def _messages(messages: Any) -> Any:
-    """A conversation without the times of its messages, which are other ones every time."""
-    found: list[dict[str, Any]] = ModelMessagesTypeAdapter.dump_python(messages, mode="json")
-    for one in found:
-        for name in _TIMES & one.keys():
-            del one[name]
-        for part in one["parts"]:
-            part.pop("timestamp", None)
-    return found
-
-
-def _request(operation: ModelRequestId | ModelCompactMessagesId, key: tuple[Any, ...]) -> Any:
-    """A request, as much of it as matters to the answer. No header stands in it."""
-    if isinstance(operation, ModelCompactMessagesId):
-        asked = key[1]
-        messages, settings, menu = (
-            asked.messages, asked.model_settings, asked.model_request_parameters,
-        )  # fmt: skip
-        more: dict[str, Any] = {"compact": True, "instructions": key[2]}
-    else:
-        messages, settings, menu = key[1:4]
-        more = {"stream": True} if operation.streaming else {}
-    kept = {name: _plain(one) for name, one in (settings or {}).items() if name != "extra_headers"}
-    tools = [*menu.function_tools, *menu.output_tools]
-    return {
-        "messages": _messages(messages),
-        "tools": [
-            {
-                "name": one.name, "description": one.description or "",
-                "parameters": _plain(one.parameters_json_schema),
-            }
-            for one in tools
-        ],
-        "settings": kept,
-        "output": {"mode": menu.output_mode, "schema": _plain(menu.output_object)},
-        **more,
-    }  # fmt: skip
-
-
-def _value(payload: Any, took_ms: float) -> dict[str, Any]:
-    """The value of a model step (decision 0012); tells budgets what was used."""
-    response = cast("ModelResponse", ModelMessagesTypeAdapter.validate_python([payload])[0])
-    used = response.usage
-    read, written = used.cache_read_tokens, used.cache_write_tokens
-    usage = {
-        "input": max(0, used.input_tokens - read - written),
-        "output": used.output_tokens,
-        "cache_read": read,
-        "cache_write": written,
-        "reasoning": getattr(used, "output_reasoning_tokens", 0),
-    }
-    known = bool(used.input_tokens or used.output_tokens)
-    price: dict[str, Any] | None = None
-    if known:
-        try:
-            price = {"money": float(response.cost().total_price), "currency": "USD"}
-        except (LookupError, AssertionError):
-            price = {"unknown": f"the price of {response.model_name} is unknown"}
-        performing = scope.call.get()
-        if performing is not None:
-            total = usage["input"] + usage["output"] + read + written
-            money = price.get("money")
-            performing.spend({"tokens": total} | ({} if money is None else {"money": money}))
-    return {
-        "status": 200,
-        "response": payload,
-        "usage": usage if known else None,
-        "usage_verbatim": payload.get("usage"),
-        "price": price,
-        "first_ms": round(took_ms, 1),
-        "finish": response.finish_reason or "",
-    }
