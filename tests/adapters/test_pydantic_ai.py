@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,8 +21,8 @@ from openai import AsyncOpenAI
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from pydantic_ai import Agent, FunctionToolset
-from pydantic_ai.capabilities import Instrumentation
+from pydantic_ai import Agent, FunctionToolset, RunContext, Tool
+from pydantic_ai.capabilities import AbstractCapability, Instrumentation, durable_operation
 from pydantic_ai.exceptions import ModelAPIError
 from pydantic_ai.mcp import MCPToolset
 from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCallPart, ToolReturnPart
@@ -466,6 +467,57 @@ async def test_an_agent_inside_of_a_tool_takes_steps_or_is_refused(marked: bool)
     assert list(found) == [
         "1.test.test.1", "1-1.test.test.1", "1-1.forbidden.1", "1-1.test.test.2", "1.test.test.2",
     ]  # fmt: skip
+
+
+async def test_events_validators_and_operations_of_capabilities_are_steps(tmp_path: Path):
+    told: list[str] = []
+    noted: list[str] = []
+
+    async def handle(_: Any, events: Any) -> None:
+        told.extend([one.event_kind async for one in events])
+
+    @dataclass
+    class Notes(AbstractCapability[Any]):
+        id: str | None = "notes"
+
+        async def before_model_request(self, ctx: Any, request_context: Any) -> Any:
+            await self.keep(ctx, f"turn {len(request_context.messages)}")
+            return request_context
+
+        @durable_operation("keep")
+        async def keep(self, ctx: RunContext[Any], text: str) -> int:
+            noted.append(text)
+            return len(text)
+
+    def look_up(word: str) -> str:
+        return word
+
+    async def check(ctx: RunContext[Any], word: str) -> None:
+        assert word == "a"
+
+    agent = Agent(
+        TestModel(), name="clerk", tools=[Tool(look_up, args_validator=check)],
+        capabilities=[
+            Notes(),
+            HoldfastDurability(
+                effects={"look_up": "read", "notes.keep": "idempotent"}, event_stream_handler=handle
+            ),
+        ],
+    )  # fmt: skip
+
+    async def work(runtime: Runtime) -> Any:
+        await agent.run("go")
+        return {key: kind for key, (kind, _, _) in (await recorded(runtime, "g")).items()}
+
+    settings = Settings(store=str(tmp_path))
+    found = await life(settings, work, stops=True)
+    seen = list(told), list(noted)
+    assert await life(settings, work, stops=False) == found
+    assert (told, noted) == seen
+    assert noted == ["turn 1", "turn 3"]
+    assert found["1.clerk__capability__notes.keep.1"] == "tool idempotent"
+    assert found["1.clerk__function_toolset___agent_.validate_args-d8ca4230.1"] == "tool read"
+    assert found["1.test.test.1"] == "model read"
 
 
 # ---- MCP -------------------------------------------------------------------------------------

@@ -47,7 +47,7 @@ from pydantic_ai.run import AgentRunResult
 from pydantic_ai.tools import AgentDepsT, RunContext
 from pydantic_ai.tools import Tool as PydanticTool
 
-from holdfast.adapters.pydantic_ai_kept import plain, request_of, value_of
+from holdfast.adapters.pydantic_ai_kept import inputs_of, plain, request_of, value_of
 from holdfast.engine import scope
 from holdfast.engine.declare import EFFECTS, NOT_DONE, Tool
 from holdfast.engine.described import Described, journal_name
@@ -346,7 +346,7 @@ class _Steps(JournalCallableOperationBackend[Any]):
         self, operation: DurableOperationId, name: str, body: Body, key: tuple[Any, ...]
     ) -> object:
         unit = _Unit(body)
-        args = {"inputs": [plain(one) for one in key if not isinstance(one, RunContext)]}
+        args = {"inputs": inputs_of(key)}
         effect = "read"
         if isinstance(operation, CapabilityId):
             effect = self._effect(f"{operation.capability_id}.{operation.operation}", {})

@@ -6,6 +6,8 @@ from typing import Any, cast
 
 from pydantic_ai.durable_exec import ModelCompactMessagesId, ModelRequestId
 from pydantic_ai.messages import ModelMessagesTypeAdapter, ModelResponse
+from pydantic_ai.tools import RunContext
+from pydantic_ai.toolsets import ToolsetTool
 from pydantic_core import to_jsonable_python
 
 from holdfast.engine import scope
@@ -17,17 +19,33 @@ def plain(value: Any) -> Any:
 
 
 _TIMES = frozenset({"timestamp", "run_id", "conversation_id"})
+_KINDS = frozenset({"kind", "part_kind", "event_kind"})
 
 
-def _messages(messages: Any) -> Any:
-    """A conversation without the times of its messages, which are other ones every time."""
-    found: list[dict[str, Any]] = ModelMessagesTypeAdapter.dump_python(messages, mode="json")
-    for one in found:
-        for name in _TIMES & one.keys():
-            del one[name]
-        for part in one["parts"]:
-            part.pop("timestamp", None)
+def inputs_of(key: tuple[Any, ...]) -> list[Any]:
+    """The inputs of an operation, without what is of this process alone, and without times."""
+    found: list[Any] = []
+    for one in key:
+        bare = one
+        if isinstance(one, dict):
+            bare = {name: value for name, value in one.items() if not _here(value)}
+        if not _here(one):
+            found.append(_timeless(plain(bare)))
     return found
+
+
+def _here(value: Any) -> bool:
+    return isinstance(value, RunContext | ToolsetTool)
+
+
+def _timeless(value: Any) -> Any:
+    """Plain data without the times that messages and events have, which differ every time."""
+    if isinstance(value, list):
+        return [_timeless(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    drop = _TIMES if _KINDS & value.keys() else frozenset[str]()
+    return {name: _timeless(one) for name, one in value.items() if name not in drop}
 
 
 def request_of(operation: ModelRequestId | ModelCompactMessagesId, key: tuple[Any, ...]) -> Any:
@@ -44,7 +62,7 @@ def request_of(operation: ModelRequestId | ModelCompactMessagesId, key: tuple[An
     kept = {name: plain(one) for name, one in (settings or {}).items() if name != "extra_headers"}
     tools = [*menu.function_tools, *menu.output_tools]
     return {
-        "messages": _messages(messages),
+        "messages": _timeless(ModelMessagesTypeAdapter.dump_python(messages, mode="json")),
         "tools": [
             {
                 "name": one.name, "description": one.description or "",

@@ -346,7 +346,7 @@ async def _pool(loop: asyncio.AbstractEventLoop) -> AsyncGenerator[Any]:
     """Holds connections until its loop ends, which finishes the generators that it began."""
     import aiohttp
 
-    _OPEN[loop] = aiohttp.TCPConnector()
+    _OPEN[loop] = aiohttp.TCPConnector(limit=0)  # how many at once, the run says
     try:
         yield _OPEN[loop]
     finally:
