@@ -39,6 +39,9 @@ if TYPE_CHECKING:
         uuid,
         wait_for,
     )
+    from holdfast.models.loop import Ended, Stop, loop
+    from holdfast.models.model import Model, Stream, model
+    from holdfast.models.replies import Reply
     from holdfast.runtime import Runtime, Settings, run
     from holdfast.tools.explore import Candidate, explore
     from holdfast.tools.sql import sql
@@ -77,6 +80,9 @@ _HOMES = {
         "merge", "now", "race", "random", "run_id", "sleep", "spawn", "spent", "step",
         "uuid", "wait_for",
     ),
+    "holdfast.models.loop": ("Ended", "Stop", "loop"),
+    "holdfast.models.model": ("Model", "Stream", "model"),
+    "holdfast.models.replies": ("Reply",),
     "holdfast.runtime": ("Runtime", "Settings", "run"),
     "holdfast.tools.sql": ("sql",),
     "holdfast.tools.explore": ("Candidate", "explore"),
@@ -99,6 +105,7 @@ __all__ = [
     "Described",
     "Diverged",
     "Effect",
+    "Ended",
     "Exceeded",
     "Expired",
     "Guest",
@@ -108,15 +115,19 @@ __all__ = [
     "Merge",
     "MergeConflict",
     "Misuse",
+    "Model",
     "NotFound",
     "NotUndone",
     "OutcomeUnknown",
     "Outside",
     "Published",
     "Refused",
+    "Reply",
     "RunFailed",
     "Runtime",
     "Settings",
+    "Stop",
+    "Stream",
     "Suspended",
     "Taken",
     "TooLarge",
@@ -131,7 +142,9 @@ __all__ = [
     "fork",
     "gather",
     "idempotency_key",
+    "loop",
     "merge",
+    "model",
     "now",
     "publish",
     "race",

@@ -15,7 +15,8 @@ from holdfast.stores.sqlite import SqliteStore
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "adapters.md").read_text("utf-8")
-PROGRAMS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+MINE = PAGE.partition("## pydantic-ai")[0]  # that is run by test_agents.py
+PROGRAMS = re.findall(r"```python\n(.*?)```", MINE, re.DOTALL)
 PRINTED = [
     (
         "post waits for a person: `holdfast approve report-1@call.2.c1`, and the same call goes on "

@@ -61,6 +61,8 @@ class Described(Tool[..., Any]):
         self.facts = facts  # of arguments that no signature names
         self.perform = perform
         self.fn = self._alone
+        self.description = description
+        self.schema = dict(schema or {})
         self._said = encode([name, description, schema or {}, output or {}])
         self._schema = encode(schema or {})
 

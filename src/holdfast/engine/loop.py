@@ -192,6 +192,11 @@ def _refuse(name: str) -> Callable[..., NoReturn]:
     return refused
 
 
+def _no_factory(self: RunLoop) -> None:
+    """Tasks are made by `RunLoop.create_task`; libraries (anyio) ask."""
+
+
+setattr(RunLoop, "get_task_factory", _no_factory)  # noqa: B010 - as the others below
 for _name in _REFUSED:
     setattr(RunLoop, _name, _refuse(_name))
 RunLoop.__abstractmethods__ = frozenset()  # type: ignore[attr-defined] # all refused by name above

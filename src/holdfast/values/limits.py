@@ -289,6 +289,28 @@ WIRE_BACKLOG_CONNECTIONS = 1_024
 """Connections that wait to be taken: a whole fleet of agents may begin at once."""
 WIRE_EVENT_CHARS = 24
 """Pieces of texts when a recorded answer is told again as a stream: about six tokens."""
+MODEL_SECONDS = 600.0
+"""One attempt at a model's answer, unless its program says otherwise: long answers take minutes."""
+MODEL_CONNECT_SECONDS = 20.0
+"""Connecting to a model's endpoint."""
+MODEL_RETRY_ATTEMPTS = 3
+"""How often a busy or broken endpoint is asked again, unless its program says otherwise."""
+MODEL_RETRY_SECONDS = 120.0
+"""The longest ``retry-after`` of an endpoint that is waited for before it is asked again."""
+LOOP_TURNS_STEPS = 50
+"""Answers of a model in one loop, unless its program says otherwise: people look after fewer."""
+LOOP_RESULT_CHARS = 20_000
+"""A tool's result longer than this goes to the model cut, with a reference to the whole."""
+LOOP_OLD_CHARS = 2_000
+"""An older tool's result longer than this is replaced by its reference, once the conversation is
+longer than it should be."""
+LOOP_CONTEXT_CHARS = 200_000
+"""A conversation longer than this is compacted: about 50,000 tokens, a quarter of what common
+models read."""
+LOOP_KEPT_ITEMS = 4
+"""The newest tool results, which are never compacted: what the model is working with."""
+LOOP_FIXES_ATTEMPTS = 2
+"""How often a model is told that its structured answer does not fit, before the loop stops."""
 SPOKEN_CHARS = 200_000
 """A text of role user up to this length can be a person's words; longer ones are files."""
 HEARD_CHARS = 4_000_000
