@@ -64,8 +64,9 @@ define environment
 	@touch $@
 endef
 
-.venv/.ready: pyproject.toml constraints.txt
+.venv/.ready: pyproject.toml constraints.txt tests/proxy/package-lock.json
 	$(call environment,.venv,dev,-c constraints.txt)
+	@$(PY) -m tests.proxy.packages || echo 'the tests that need them will be skipped, and say so' >&2
 
 .venv-bench/.ready: pyproject.toml constraints.txt constraints-bench.txt
 	$(call environment,.venv-bench,bench,-c constraints.txt -c constraints-bench.txt)

@@ -20,12 +20,12 @@ async def serve_chat(desk: Desk, chat: str, secret: str, people: str, listen: st
 
     from holdfast.values.ports import SystemClock
 
-    host, port = _listen(listen)
-    url = _private(chat[1:], "--chat") if chat.startswith("@") else chat
+    host, port = listen_at(listen)
+    url = private(chat[1:], "--chat") if chat.startswith("@") else chat
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or not url.isprintable():
         raise Misuse("--chat: say an http or https address, or @FILE that holds one")
-    known = Chat(url, _private(secret, "--secret-file").encode(), _people(people))
+    known = Chat(url, private(secret, "--secret-file").encode(), _people(people))
     async with desk.store() as store:
         door = Door(store, known, SystemClock(), lambda text: _say(desk, text))
         await serve(door, host, port)
@@ -41,14 +41,16 @@ def _say(desk: Desk, text: str) -> None:
         desk.screen.note(one_line(text))
 
 
-def _listen(text: str) -> tuple[str, int]:
+def listen_at(text: str) -> tuple[str, int]:
+    """HOST:PORT as its parts; `Misuse` if it is none."""
     host, colon, port = text.rpartition(":")
     if not colon or not host or not port.isdecimal() or int(port) > 65535:
         raise Misuse(f"--listen {text!r}: say HOST:PORT")
     return host.strip("[]"), int(port)
 
 
-def _read(path: str, option: str) -> str:
+def read_text(path: str, option: str) -> str:
+    """A file's text; `NotFound` or `Misuse` names the option."""
     try:
         return Path(path).read_text("utf-8")
     except FileNotFoundError:
@@ -57,10 +59,10 @@ def _read(path: str, option: str) -> str:
         raise Misuse(f"{option}: {path} cannot be read ({type(error).__name__})") from None
 
 
-def _private(path: str, option: str) -> str:
-    """The one line of a file that nobody else may read."""
-    text = _read(path, option).strip()
-    if not text or "\n" in text:
+def private(path: str, option: str, *, lines: bool = False) -> str:
+    """The one line of a file that nobody else may read; with ``lines``, all of them."""
+    text = read_text(path, option).strip()
+    if not text or ("\n" in text and not lines):
         raise Misuse(f"{option}: {path} must hold one line")
     if Path(path).stat().st_mode & 0o077:
         raise Misuse(f"{option}: others may read {path}: chmod 600 {path}")
@@ -72,7 +74,7 @@ def _people(path: str) -> dict[str, str]:
     import yaml
 
     try:
-        found: Any = yaml.safe_load(_read(path, "--people"))
+        found: Any = yaml.safe_load(read_text(path, "--people"))
     except yaml.YAMLError:
         raise Misuse(f"--people: {path} is not YAML") from None
     if not isinstance(found, dict) or not found:

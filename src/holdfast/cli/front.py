@@ -27,6 +27,9 @@ TOPICS: dict[str, dict[str, str]] = {
         "cancel": "Ask a run to stop.",
         "signal": "Send a signal that a run may wait for.",
     },
+    "Doors": {
+        "mcp": "Stand between MCP clients and servers: each call of a tool is judged and recorded.",
+    },
     "Worlds": {
         "try": "Run a command in forks of this directory, side by side, and keep the best.",
         "attempts": "Show the forks of a try again, best first, and what can be done with them.",

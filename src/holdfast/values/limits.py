@@ -256,6 +256,46 @@ WITNESS_TAIL_BYTES = 256 * 1024
 WITNESS_PUSH_SECONDS = 60.0
 """A push of signed roots to a remote that takes longer has failed."""
 
+# Doors ----------------------------------------------------------------------------------------
+FRAME_BYTES = 32 * 1024 * 1024
+"""One message of the Model Context Protocol: half of what one result in the journal may have, for
+escapes make text longer."""
+CALLS_OPEN_ITEMS = 1_000
+"""Requests of one client that may be outstanding at once; a client that sends more is told so."""
+PROBE_SECONDS = 10.0
+"""A server that does not say within this time that it speaks the newest protocol is asked in the
+older way; servers that install themselves first take about that long."""
+GREET_SECONDS = 120.0
+"""A server that has not answered the first greeting after this time is given up."""
+CHILD_END_SECONDS = 2.0
+"""A server process gets so long to end once its input is closed, and as long again after TERM."""
+INPUT_SECONDS = 600.0
+"""A server's question to a client is given up after this: people have to see and answer it."""
+INPUT_ATTEMPTS = 100
+"""Questions of a server about one call; more is a loop without an end."""
+CANCEL_SECONDS = 3.0
+"""A cancelled call's outcome is waited for this long, before it is recorded that nobody knows it.
+"""
+LIST_PAGES = 100
+"""Pages of one list of a server; more is a loop without an end."""
+RESUME_EVENTS = 1_000
+"""Messages of one stream that are kept for a client that lost it and comes back."""
+RESUME_BYTES = 64 * 1024 * 1024
+"""The same in bytes, for one client."""
+RESUME_ATTEMPTS = 5
+"""How often a stream that a server ended early is taken up again without news."""
+PEER_IDLE_SECONDS = 3_600.0
+"""A client over HTTP that nothing was heard of for this long is forgotten, with its servers."""
+PEERS_OPEN_ITEMS = 200
+"""Clients over HTTP that one process serves at once: each may have server processes of its own."""
+STREAM_PING_SECONDS = 15.0
+"""A quiet stream says something this often, so that nobody in between takes it for dead."""
+POLL_MIN_MS = 1_000
+"""How often at most a server is asked whether a long call has ended, if its client does not ask."""
+PATIENCE_SECONDS = 30.0
+"""How long a call waits for a person unless ``--patience`` says otherwise: clients give up after a
+minute, some earlier."""
+
 # Command line ---------------------------------------------------------------------------------
 LIST_ROWS = 50
 """Rows of a listing unless ``--limit`` says otherwise."""

@@ -1,0 +1,169 @@
+"""What ``holdfast mcp`` does: from its options to a front that serves."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from contextlib import AsyncExitStack
+from typing import Any
+
+import msgspec
+
+from holdfast.cli.chatting import private, read_text
+from holdfast.cli.desk import Desk
+from holdfast.values.errors import Misuse
+from holdfast.values.ids import check_name
+
+
+class Options(msgspec.Struct, frozen=True):
+    """The options of the command, as given."""
+
+    command: tuple[str, ...]
+    url: str
+    config: str
+    server: str
+    env: tuple[str, ...]
+    header: tuple[str, ...]
+    agent: str
+    name: str
+    policy: str
+    observe: bool
+    ask: str
+    patience: float
+    listen: str
+    token_file: str
+
+
+async def serve(desk: Desk, options: Options) -> int:
+    """Serve until the client leaves, or this process is asked to stop."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    door, token = os.environ.get("HOLDFAST_DOOR", ""), os.environ.get("HOLDFAST_TOKEN", "")
+    if door and token and not options.listen:
+        from holdfast.proxy.pipe import relay
+
+        env = {name: os.environ[name] for name in options.env if name in os.environ}
+        await relay(door, token, hello(options, env), stop)
+        return 0
+    servers = servers_of(options)
+    check_name(options.agent, "agent")
+    if options.listen:
+        return await _listen(desk, options, servers, stop)
+    if sys.stdin.isatty():
+        raise Misuse(
+            "mcp: a client starts this and speaks to it; to see a server's tools: "
+            "holdfast mcp scan"
+        )
+    from holdfast.proxy.opening import fronted
+    from holdfast.proxy.terminal import serve as serve_here
+
+    async with (
+        _runtime(desk, options) as runtime,
+        fronted(runtime, servers, agent=options.agent, name=options.name, ask=options.ask,
+                patience=options.patience, observes=options.observe) as front,
+    ):  # fmt: skip
+        await serve_here(front, stop)
+    return 0
+
+
+def hello(options: Options, env: dict[str, str]) -> dict[str, Any]:
+    """What a door is told that starts the server for us."""
+    if options.url or options.config or not options.command:
+        raise Misuse("mcp: behind HOLDFAST_DOOR, say the server's command after --")
+    return {"command": list(options.command), "cwd": os.getcwd(), "env": env,
+            "server": options.server}  # fmt: skip
+
+
+def _runtime(desk: Desk, options: Options) -> Any:
+    from holdfast.runtime import Runtime
+
+    settings = desk.settings
+    if options.policy:
+        settings = msgspec.structs.replace(settings, policy=options.policy)
+    return Runtime(settings)
+
+
+def servers_of(options: Options) -> list[Any]:
+    """The servers that the options name."""
+    try:
+        from holdfast.proxy import config
+    except ModuleNotFoundError as error:
+        raise Misuse(f"mcp needs {error.name}: pip install 'holdfast[proxy]'") from None
+    ways = [bool(options.command), bool(options.url), bool(options.config)]
+    if sum(ways) != 1:
+        raise Misuse("mcp: say one of: a server's command after --, --url, --config")
+    if options.config:
+        return config.read_config(options.config)
+    if options.url:
+        headers = dict(_header(text) for text in options.header)
+        return [config.from_url(options.url, options.server, headers)]
+    missing = [name for name in options.env if name not in os.environ]
+    if missing:
+        raise Misuse(f"--env {missing[0]}: the environment has no such variable")
+    env = {name: os.environ[name] for name in options.env}
+    return [config.from_command(options.command, options.server, env)]
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = text.partition(":")
+    value = value.strip()
+    if not colon or not name.strip():
+        raise Misuse("--header: say NAME:VALUE, or NAME:@FILE")
+    if value.startswith("@"):
+        value = private(value[1:], "--header")
+    if not (name + value).isprintable():
+        raise Misuse(f"--header {name.strip()}: a header is one line of plain text")
+    return name.strip(), value
+
+
+async def _listen(desk: Desk, options: Options, servers: list[Any], stop: asyncio.Event) -> int:
+    try:
+        from holdfast.proxy.listen import serve_door
+    except ModuleNotFoundError as error:
+        raise Misuse(f"--listen needs {error.name}: pip install 'holdfast[api]'") from None
+    from holdfast.cli.chatting import listen_at
+    from holdfast.proxy.door import Door, tokens
+    from holdfast.proxy.opening import fronted
+    from holdfast.values.ids import new_id
+    from holdfast.values.ports import SystemClock, SystemDice
+
+    host, port = listen_at(options.listen)
+    agents = agents_of(options)
+    async with AsyncExitStack() as stack:
+        runtime = await stack.enter_async_context(_runtime(desk, options))
+        known: dict[str, Any] = {}
+        for agent, token in agents.items():
+            known[token] = await stack.enter_async_context(
+                fronted(runtime, servers, agent=agent, ask=options.ask, patience=options.patience,
+                        name=options.name if len(agents) == 1 else "", observes=options.observe)
+            )  # fmt: skip
+        door = Door(
+            tokens(known), clock=SystemClock(), mark=lambda: new_id(SystemDice(), chars=26),
+            hosts=frozenset({host}),
+        )  # fmt: skip
+        with contextlib.suppress(asyncio.CancelledError):
+            await serve_door(door, host, port, stop, lambda text: desk.screen.note(text))
+        for front in known.values():
+            await front.settle(10.0)
+    return 0
+
+
+def agents_of(options: Options) -> dict[str, str]:
+    """The token of each agent; `Misuse` if there is none, or others may read it."""
+    if not options.token_file:
+        raise Misuse("--listen: say --token-file FILE: whoever calls must show its token")
+    text = read_text(options.token_file, "--token-file").strip()
+    if "\n" not in text and ": " not in text:
+        found = {options.agent: private(options.token_file, "--token-file")}
+    else:
+        private(options.token_file, "--token-file", lines=True)
+        parts = [line.partition(":") for line in text.splitlines() if line.strip()]
+        found = {check_name(name.strip(), "agent"): token.strip() for name, _, token in parts}
+    if len(set(found.values())) != len(found) or any(len(one) < 16 for one in found.values()):
+        raise Misuse("--token-file: each token is of one agent, and has 16 characters or more")
+    return found

@@ -1,0 +1,59 @@
+"""Server-sent events: reading a stream of them, and writing one."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from holdfast.values import limits
+from holdfast.values.errors import TooLarge
+
+
+class Event(NamedTuple):
+    """One event: its data, its id ("" = none) and how long to wait before coming back (-1)."""
+
+    data: bytes
+    id: str
+    retry: int
+
+
+class Events:
+    """Cuts a stream into events, whatever the pieces."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._data: list[bytes] = []
+        self._id = ""
+        self._retry = -1
+        self._size = 0
+
+    def feed(self, piece: bytes) -> list[Event]:
+        """More of the stream: the events that are complete. `TooLarge` for one above the limit."""
+        found: list[Event] = []
+        lines = (self._rest + piece).replace(b"\r\n", b"\n").split(b"\n")
+        self._rest = lines.pop()
+        for line in lines:
+            line = line.removesuffix(b"\r")
+            if not line:
+                if self._data or self._id or self._retry >= 0:
+                    found.append(Event(b"\n".join(self._data), self._id, self._retry))
+                self._data, self._id, self._retry, self._size = [], "", -1, 0
+                continue
+            name, _, value = line.partition(b":")
+            value = value.removeprefix(b" ")
+            if name == b"data":
+                self._data.append(value)
+                self._size += len(value)
+            elif name == b"id":
+                self._id = value.decode("latin-1")
+            elif name == b"retry" and value.isdigit():
+                self._retry = int(value[:9])
+        if self._size + len(self._rest) > limits.FRAME_BYTES:
+            raise TooLarge(f"mcp: an event has more than {limits.FRAME_BYTES:,} bytes")
+        return found
+
+
+def event(data: bytes, about: str = "") -> bytes:
+    """One event of one line of data. ``about``: its id."""
+    if about:
+        return b"id: %b\nevent: message\ndata: %b\n\n" % (about.encode("ascii"), data)
+    return b"event: message\ndata: %b\n\n" % data

@@ -1,0 +1,48 @@
+"""The proxy in front of one server, for a suite that cannot show a token: ``python proxied.py
+STORE PORT (URL | COMMAND ...)``. It adds the token to what comes in, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from typing import Any
+
+from holdfast.gate import parse_policy
+from holdfast.proxy import config
+from holdfast.proxy.door import Door, tokens
+from holdfast.proxy.listen import serve_door
+from holdfast.proxy.opening import fronted
+from holdfast.runtime import Runtime
+from holdfast.runtime.settings import Settings
+from holdfast.values.ids import new_id
+from holdfast.values.ports import SystemClock, SystemDice
+
+ALLOW = "version: 1\nrules: [{id: all, when: {tool: '*'}, then: allow}]\n"
+TOKEN = b"Bearer 0123456789abcdef"
+
+
+async def main() -> None:
+    store, port, *server = sys.argv[1:]
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    servers = [config.from_url(server[0], "reference") if server[0].startswith("http")
+               else config.from_command(tuple(server), "reference")]  # fmt: skip
+    async with (
+        Runtime(Settings(store=store), policy=parse_policy(ALLOW, "test")) as runtime,
+        fronted(runtime, servers, agent="suite") as front,
+    ):
+        door = Door(
+            tokens({TOKEN[7:].decode(): front}), clock=SystemClock(),
+            mark=lambda: new_id(SystemDice(), chars=26),
+        )  # fmt: skip
+
+        async def with_token(scope: Any, receive: Any, send: Any) -> None:
+            if scope["type"] == "http":
+                scope = {**scope, "headers": [*scope["headers"], (b"authorization", TOKEN)]}
+            await door(scope, receive, send)
+
+        await serve_door(with_token, "127.0.0.1", int(port), stop, print)
+
+
+asyncio.run(main())
