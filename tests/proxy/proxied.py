@@ -1,5 +1,5 @@
 """The proxy in front of one server, for a suite that cannot show a token: ``python proxied.py
-STORE PORT (URL | COMMAND ...)``. It adds the token to what comes in, and nothing else."""
+STORE (URL | COMMAND ...)`` on a free port, which it prints. It adds the token to what comes in."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TOKEN = b"Bearer 0123456789abcdef"
 
 
 async def main() -> None:
-    store, port, *server = sys.argv[1:]
+    store, *server = sys.argv[1:]
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     servers = [config.from_url(server[0], "reference") if server[0].startswith("http")
@@ -42,7 +42,11 @@ async def main() -> None:
                 scope = {**scope, "headers": [*scope["headers"], (b"authorization", TOKEN)]}
             await door(scope, receive, send)
 
-        await serve_door(with_token, "127.0.0.1", int(port), stop, print)
+        await serve_door(with_token, "127.0.0.1", 0, stop, told)
+
+
+def told(text: str) -> None:
+    print(text, flush=True)
 
 
 asyncio.run(main())

@@ -1,5 +1,5 @@
-"""A server of both eras that has what the conformance suite calls: ``python reference.py PORT``
-serves HTTP, without a port the standard streams."""
+"""A server of both eras that has what the conformance suite calls: ``python reference.py http`` on a
+free port, which it prints; else at the standard streams, with ``modern`` in that era only."""
 
 from __future__ import annotations
 
@@ -130,8 +130,11 @@ async def call_tool(ctx: Any, params: Any) -> Any:
             sound = types.AudioContent(type="audio", data=WAV, mime_type="audio/wav")
             return types.CallToolResult(content=[sound])
         case "test_embedded_resource":
-            return types.CallToolResult(content=[
-                resource("test://embedded-resource", "This is an embedded resource content.")])
+            return types.CallToolResult(
+                content=[
+                    resource("test://embedded-resource", "This is an embedded resource content.")
+                ]
+            )
         case "test_multiple_content_types":
             return types.CallToolResult(content=[
                 types.TextContent(type="text", text="Multiple content types test:"), image,
@@ -140,7 +143,8 @@ async def call_tool(ctx: Any, params: Any) -> Any:
         case "test_tool_with_logging":
             for said in ("started", "processing data", "completed"):
                 await ctx.session.send_log_message(
-                    "info", f"Tool {said}", related_request_id=ctx.request_id)
+                    "info", f"Tool {said}", related_request_id=ctx.request_id
+                )
                 await asyncio.sleep(0.02)
             return text("logged")
         case "test_tool_with_progress":
@@ -151,8 +155,11 @@ async def call_tool(ctx: Any, params: Any) -> Any:
         case "test_missing_capability" if ctx.session.client_capabilities.sampling is None:
             from mcp.shared.exceptions import MCPError
 
-            raise MCPError(-32021, "Missing required client capability",
-                           {"requiredCapabilities": {"sampling": {}}})
+            raise MCPError(
+                -32021,
+                "Missing required client capability",
+                {"requiredCapabilities": {"sampling": {}}},
+            )
         case "test_streaming_elicitation":
             await ctx.session.report_progress(1, 2, "asking")
             if not params.input_responses:
@@ -175,11 +182,15 @@ async def call_tool(ctx: Any, params: Any) -> Any:
             return text(f"LLM response: {getattr(found.content, 'text', '')}")
         case "test_elicitation" | "test_elicitation_sep1034_defaults" \
                 | "test_elicitation_sep1330_enums":  # fmt: skip
-            wanted = {"test_elicitation": {"response": {"type": "string"}},
-                      "test_elicitation_sep1034_defaults": PRIMITIVES}.get(name, CHOICES)
+            wanted = {
+                "test_elicitation": {"response": {"type": "string"}},
+                "test_elicitation_sep1034_defaults": PRIMITIVES,
+            }.get(name, CHOICES)
             found = await ctx.session.elicit_form(
                 str(args.get("message", "Please say")),
-                {"type": "object", "properties": wanted, "required": []}, ctx.request_id)
+                {"type": "object", "properties": wanted, "required": []},
+                ctx.request_id,
+            )
             return text(f"User response: action={found.action}, content={found.content}")
         case _:
             return text(f"{name} {args}")
@@ -314,9 +325,13 @@ async def serve_streams(*, modern: bool) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] and sys.argv[1] != "modern":
+    if "http" in sys.argv:
+        import socket
+
         import uvicorn
 
-        uvicorn.run(server().streamable_http_app(), port=int(sys.argv[1]), log_level="warning")
+        door = socket.create_server(("127.0.0.1", 0))
+        print(f"listening: http://127.0.0.1:{door.getsockname()[1]}/mcp", flush=True)
+        uvicorn.run(server().streamable_http_app(), fd=door.fileno(), log_level="critical")
     else:
         asyncio.run(serve_streams(modern="modern" in sys.argv))

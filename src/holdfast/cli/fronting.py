@@ -56,8 +56,7 @@ async def serve(desk: Desk, options: Options) -> int:
         return await _listen(desk, options, servers, stop)
     if sys.stdin.isatty():
         raise Misuse(
-            "mcp: a client starts this and speaks to it; to see a server's tools: "
-            "holdfast mcp scan"
+            "mcp: a client starts this and speaks to it; to see a server's tools: holdfast mcp scan"
         )
     from holdfast.proxy.opening import fronted
     from holdfast.proxy.terminal import serve as serve_here

@@ -120,7 +120,9 @@ async def _out(reader: asyncio.StreamReader) -> None:
         body = await reader.read(PIECE)
         if status in (b"401", b"403"):
             raise Refused("mcp: the door does not know HOLDFAST_TOKEN", rule="token")
-        raise Outside(f"mcp: the door answered {status.decode()}: {body[:300].decode('utf-8', 'replace')}")
+        raise Outside(
+            f"mcp: the door answered {status.decode()}: {body[:300].decode('utf-8', 'replace')}"
+        )
     while size := int((await reader.readline()).strip() or b"0", 16):
         piece = await reader.readexactly(size + 2)
         await asyncio.to_thread(_write, piece[:-2])

@@ -1,0 +1,76 @@
+"""The official conformance suite, in front of the proxy and without it: nothing gets worse."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.proxy.packages import NODE
+from tests.proxy.support import HERE, REFERENCE
+
+VERSIONS = ("2025-11-25", "2026-07-28")
+FEWER = {
+    # we answer with one message where that is all there is: the check for streams does not apply
+    "server-sse-multiple-streams",
+}
+_LINE = re.compile(r"^[✓✗] ([\w-]+): (\d+) passed, (\d+) failed", re.MULTILINE)
+
+
+@contextmanager
+def serving(*command: str, log: Path) -> Iterator[str]:
+    """The address of a server in a process of its own."""
+    with (
+        log.open("wb") as errors,
+        subprocess.Popen([sys.executable, *command], stdout=subprocess.PIPE, stderr=errors,
+                         stdin=subprocess.DEVNULL, text=True, cwd=HERE.parents[1]) as process,
+    ):  # fmt: skip
+        assert process.stdout is not None
+        try:
+            line = process.stdout.readline()
+            assert line.startswith("listening: "), log.read_text()
+            yield line.split()[1]
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def begin(suite: str, url: str, version: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [NODE, suite, "server", "--url", url, "--suite", "all", "--spec-version", version],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+
+
+def scores(done: subprocess.Popen[str]) -> dict[str, tuple[int, int]]:
+    text, _ = done.communicate(timeout=200)
+    found = {one[1]: (int(one[2]), int(one[3])) for one in _LINE.finditer(text)}
+    assert len(found) > 30, text[-3000:]
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_no_scenario_gets_worse(npm: Any, tmp_path: Path):
+    suite = npm("conformance", "dist/index.js")
+    reference = serving(REFERENCE, "http", log=tmp_path / "reference.log")
+    with reference as direct:
+        proxy = ("-m", "tests.proxy.proxied", str(tmp_path / "store"), direct)
+        with serving(*proxy, log=tmp_path / "proxy.log") as proxied:
+            for version in VERSIONS:
+                runs = [begin(suite, url, version) for url in (direct, proxied)]
+                alone, through = [scores(one) for one in runs]
+                assert through.keys() == alone.keys()
+                worse = {
+                    name: (alone[name], through[name])
+                    for name in alone
+                    if through[name][1] > alone[name][1]
+                    or (through[name][0] < alone[name][0] and name not in FEWER)
+                }
+                assert not worse, version
