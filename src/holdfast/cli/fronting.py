@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -16,6 +17,9 @@ from holdfast.cli.chatting import private, read_text
 from holdfast.cli.desk import Desk
 from holdfast.values.errors import Misuse
 from holdfast.values.ids import check_name
+
+
+_DOOR, OWN_DOOR = "mcp", "serve"
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -37,34 +41,42 @@ class Options(msgspec.Struct, frozen=True):
     token_file: str
 
 
-async def serve(desk: Desk, options: Options) -> int:
-    """Serve until the client leaves, or this process is asked to stop."""
+Offer = Callable[[Any, str], list[Any]]
+"""Gives the servers for an agent, once there is a runtime."""
+
+
+async def serve(desk: Desk, options: Options, own: Offer | None = None) -> int:
+    """Serve until the client leaves, or this process is asked to stop. ``own``: servers within this
+    process, instead of those that the options name."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     door, token = os.environ.get("HOLDFAST_DOOR", ""), os.environ.get("HOLDFAST_TOKEN", "")
-    if door and token and not options.listen:
+    if door and token and not options.listen and own is None:
         from holdfast.proxy.pipe import relay
 
         env = {name: os.environ[name] for name in options.env if name in os.environ}
         await relay(door, token, hello(options, env), stop)
         return 0
-    servers = servers_of(options)
+    servers = own or _named(options)
     check_name(options.agent, "agent")
     if options.listen:
-        return await _listen(desk, options, servers, stop)
+        return await _listen(
+            desk, options, servers, stop, _DOOR if own is None else OWN_DOOR
+        )
     if sys.stdin.isatty():
         raise Misuse(
-            "mcp: a client starts this and speaks to it; to see a server's tools: holdfast mcp scan"
+            "mcp: a client starts this and speaks to it; to see a server's tools: holdfast scan"
         )
     from holdfast.proxy.opening import fronted
     from holdfast.proxy.terminal import serve as serve_here
 
     async with (
         _runtime(desk, options) as runtime,
-        fronted(runtime, servers, agent=options.agent, name=options.name, ask=options.ask,
-                patience=options.patience, observes=options.observe) as front,
+        fronted(runtime, servers(runtime, options.agent), agent=options.agent, name=options.name,
+                ask=options.ask, patience=options.patience, observes=options.observe,
+                door=_DOOR if own is None else OWN_DOOR) as front,
     ):  # fmt: skip
         await serve_here(front, stop)
     return 0
@@ -85,6 +97,11 @@ def _runtime(desk: Desk, options: Options) -> Any:
     if options.policy:
         settings = msgspec.structs.replace(settings, policy=options.policy)
     return Runtime(settings)
+
+
+def _named(options: Options) -> Offer:
+    found = servers_of(options)
+    return lambda _, __: found
 
 
 def servers_of(options: Options) -> list[Any]:
@@ -120,7 +137,9 @@ def _header(text: str) -> tuple[str, str]:
     return name.strip(), value
 
 
-async def _listen(desk: Desk, options: Options, servers: list[Any], stop: asyncio.Event) -> int:
+async def _listen(
+    desk: Desk, options: Options, servers: Offer, stop: asyncio.Event, door_name: str
+) -> int:
     try:
         from holdfast.proxy.listen import serve_door
     except ModuleNotFoundError as error:
@@ -138,8 +157,9 @@ async def _listen(desk: Desk, options: Options, servers: list[Any], stop: asynci
         known: dict[str, Any] = {}
         for agent, token in agents.items():
             known[token] = await stack.enter_async_context(
-                fronted(runtime, servers, agent=agent, ask=options.ask, patience=options.patience,
-                        name=options.name if len(agents) == 1 else "", observes=options.observe)
+                fronted(runtime, servers(runtime, agent), agent=agent, ask=options.ask,
+                        patience=options.patience, observes=options.observe, door=door_name,
+                        name=options.name if len(agents) == 1 else "")
             )  # fmt: skip
         door = Door(
             tokens(known), clock=SystemClock(), mark=lambda: new_id(SystemDice(), chars=26),
