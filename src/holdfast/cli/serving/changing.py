@@ -92,7 +92,7 @@ async def merge(runtime: Runtime, asked: Merge, *, by: str) -> Merged:
     now = SystemClock().now_ms()
     done = await merge_judged(runtime, into.run, change, by=by, now_ms=now)
     if isinstance(done, RunRow):
-        waits = [brief(telling.wait_text(wait, done.run)) for wait in done.waits if not wait.ready]
+        waits = [brief(telling.wait_text(one, done.run), 1000) for one in done.waits if not one.ready]
         said = f"{'; '.join(waits)}. A person decides it in the inbox; then call this again"
         return Merged(merged=False, waits=done.run, said=said)
     return _landed(store, done)

@@ -217,18 +217,19 @@ def _place(cursor: str) -> tuple[int, int]:
 
 
 async def _through(store: Store, row: RunRow, look: _Look, start: int) -> int | None:
-    """Look through a run from an event on; where it stopped, None at its end."""
-    first = max(start, row.fork_pos + 1 if row.fork_of else 0)
+    """Look through a run, from 0: its beginning, or N: event N - 1, on; where to go on, None at its
+    end."""
+    first = max(start - 1, row.fork_pos + 1 if row.fork_of else 0)
     if not start:
         look.note(row.run, "run", f"{row.run} {row.agent} {row.status}")
     stop = (await store.head(row.run)).pos + 1
     while first < stop:
         if look.full:
-            return first
+            return first + 1
         last = min(stop, first + limits.SERVE_ROWS)
         for event in await store.read(row.run, first, last):
             if look.full:
-                return event.pos
+                return event.pos + 1
             look.events += 1
             _event(store, event, look)
         first = last
