@@ -62,9 +62,7 @@ async def serve(desk: Desk, options: Options, own: Offer | None = None) -> int:
     servers = own or _named(options)
     check_name(options.agent, "agent")
     if options.listen:
-        return await _listen(
-            desk, options, servers, stop, _DOOR if own is None else OWN_DOOR
-        )
+        return await _listen(desk, options, servers, stop, _DOOR if own is None else OWN_DOOR)
     if sys.stdin.isatty():
         raise Misuse(
             "mcp: a client starts this and speaks to it; to see a server's tools: holdfast scan"

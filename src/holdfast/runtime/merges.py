@@ -104,9 +104,7 @@ async def _used(store: Store, into: str) -> set[str]:
 
 def approved(change: Change, asked: dict[str, Any], name: str) -> Change:
     """The change as run ``name`` let it be made: onto this world, once."""
-    return msgspec.structs.replace(
-        change, onto=asked["onto"], note={**change.note, APPROVED: name}
-    )
+    return msgspec.structs.replace(change, onto=asked["onto"], note={**change.note, APPROVED: name})
 
 
 async def merge_judged(

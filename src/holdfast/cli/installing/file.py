@@ -48,7 +48,9 @@ def text_of(path: Path, content: bytes) -> str:
 
 def backup_of(path: Path, installed: bytes, *, none: bool = False) -> Path:
     """Where stands what a file was before it became ``installed``; ``none``: that it was not."""
-    return path.with_name(f"{path.name}.holdfast-{digest(installed)[:16]}.{'none' if none else 'bak'}")
+    return path.with_name(
+        f"{path.name}.holdfast-{digest(installed)[:16]}.{'none' if none else 'bak'}"
+    )
 
 
 def replace(path: Path, before: bytes | None, after: bytes) -> Path:

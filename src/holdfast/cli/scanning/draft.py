@@ -52,7 +52,9 @@ def policy_text(server: Listed) -> str:
     if tools:
         text += "tools:\n" + "".join(line for one in tools for line in _entry(one, facts_of(one)))
     if len(text) > limits.POLICY_MAX_CHARS or len(tools) > limits.POLICY_ENTRIES:
-        raise TooLarge(f"scan: {server.server} has {len(tools):,} tools: more than one policy holds")
+        raise TooLarge(
+            f"scan: {server.server} has {len(tools):,} tools: more than one policy holds"
+        )
     # INVARIANT D107: whatever a server calls its tools and arguments, the draft is a policy
     parse_policy(text, "draft")
     return text

@@ -146,5 +146,8 @@ def _alike(tools: Sequence[Seen]) -> Iterator[Finding]:
 
 def _around(text: str, at: int = 0) -> str:
     start = max(0, at - limits.SCAN_TEXT_CHARS // 4)
-    shown = ("…" if start else "") + text[start : start + limits.SCAN_TEXT_CHARS * 2]
+    taken = text[start : start + limits.SCAN_TEXT_CHARS * 2]
+    seen = (one.encode("unicode_escape", "surrogatepass").decode() if _is_hidden(one) else one
+            for one in taken)  # fmt: skip
+    shown = ("…" if start else "") + "".join(seen)
     return cut(masked(one_line(shown)), limits.SCAN_TEXT_CHARS)

@@ -92,7 +92,9 @@ async def merge(runtime: Runtime, asked: Merge, *, by: str) -> Merged:
     now = SystemClock().now_ms()
     done = await merge_judged(runtime, into.run, change, by=by, now_ms=now)
     if isinstance(done, RunRow):
-        waits = [brief(telling.wait_text(one, done.run), 1000) for one in done.waits if not one.ready]
+        waits = [
+            brief(telling.wait_text(one, done.run), 1000) for one in done.waits if not one.ready
+        ]
         said = f"{'; '.join(waits)}. A person decides it in the inbox; then call this again"
         return Merged(merged=False, waits=done.run, said=said)
     return _landed(store, done)
@@ -146,9 +148,7 @@ class AskPerson(Asked):
     """What to ask. The same question again finds its answer; ``topic`` tells one that is asked anew
     from an earlier one in the same words."""
 
-    question: Annotated[
-        str, msgspec.Meta(min_length=1, max_length=limits.SERVE_QUESTION_CHARS)
-    ]
+    question: Annotated[str, msgspec.Meta(min_length=1, max_length=limits.SERVE_QUESTION_CHARS)]
     choices: Annotated[list[str], msgspec.Meta(max_length=20)] = []
     topic: Annotated[str, msgspec.Meta(max_length=200)] = ""
     wait_seconds: Annotated[float, msgspec.Meta(ge=0, le=limits.SERVE_WAIT_SECONDS)] = 20.0
@@ -187,13 +187,11 @@ async def ask_person(runtime: Runtime, asked: AskPerson, *, by: str) -> Reply:
     return Reply(status="answered", run=name, answer=answer)
 
 
-async def _asking(
-    store: Store, args: dict[str, Any], topic: str
-) -> tuple[str, RunRow | None]:
+async def _asking(store: Store, args: dict[str, Any], topic: str) -> tuple[str, RunRow | None]:
     """The run that asks just this, and how it stands: anybody may take a name."""
     # INVARIANT D99: a question is asked once: whoever asks the same again, after a crash too, finds
     # it and its answer
-    stem = f"ask-{digest(encode([args, topic]))[:_NAME_DIGITS * 2]}"
+    stem = f"ask-{digest(encode([args, topic]))[: _NAME_DIGITS * 2]}"
     number = 0
     while True:
         name = f"{stem}-{number}" if number else stem

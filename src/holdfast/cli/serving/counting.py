@@ -204,9 +204,7 @@ async def search(store: Store, asked: Search) -> Matches:
 
 
 def _matches(look: _Look, more: str) -> Matches:
-    return Matches(
-        matches=look.found, looked_runs=look.runs, looked_events=look.events, next=more
-    )
+    return Matches(matches=look.found, looked_runs=look.runs, looked_events=look.events, next=more)
 
 
 def _place(cursor: str) -> tuple[int, int]:
