@@ -3,5 +3,5 @@
 NAMES = (
     "sequential", "once", "together", "onestep", "replay", "fork", "signal", "parked",
     "conversation", "listing", "imports", "worlds", "openworlds", "databases", "merging",
-    "judging", "flowing", "consulting", "budgets", "backtesting", "auditing",
+    "judging", "flowing", "consulting", "budgets", "backtesting", "auditing", "mcp",
 )  # fmt: skip

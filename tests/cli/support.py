@@ -157,8 +157,9 @@ def start(*args: str, cwd: Path) -> subprocess.Popen[str]:
 
 
 def documents(text: str) -> list[Any]:
-    """JSON lines; fails on anything else."""
-    return [json.loads(line) for line in text.splitlines()]
+    """One JSON array, or JSON lines; fails on anything else."""
+    found = [json.loads(line) for line in text.splitlines()]
+    return found[0] if len(found) == 1 and isinstance(found[0], list) else found
 
 
 def rows(*args: str) -> list[Any]:

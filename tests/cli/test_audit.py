@@ -117,10 +117,10 @@ def test_kill_and_agents(place: Path):
     invoke("kill", "tool", "lo*", "--reason", "odd")
     said = invoke("run", "agents.py:add", "1", code=1).stderr
     assert "refused by killed" in said
-    (one,) = documents(invoke("kill", "--list", "--json").stdout)[0]
+    (one,) = documents(invoke("kill", "--list", "--json").stdout)
     assert (one["what"], one["name"], one["reason"]) == ("tool", "lo*", "odd")
     invoke("kill", "agent", "add")
-    (found,) = documents(invoke("agents", "--json").stdout)[0]
+    (found,) = documents(invoke("agents", "--json").stdout)
     assert (found["agent"], found["standing"]) == ("add", "stopped")
     invoke("kill", "--lift", "agent", "add")
     invoke("kill", "--lift", "tool", "lo*")

@@ -33,7 +33,7 @@ def test_budgets_in_use(place: Path):
         ["daily", "agent", "ada", "2026-01-02", "0.00", "0.40", "money"],
         ["all", "team", "red", "ever", "12,000", "0", "tokens"],
     ]
-    first, second = map(json.loads, invoke("budget", "--json").stdout.splitlines())
+    first, second = json.loads(invoke("budget", "--json").stdout)
     assert (first["used"], first["reserved"], first["limit"]) == (0.4, 0, None)
     assert (second["used"], second["reserved"], second["unit"]) == (0, 12_000, "tokens")
 

@@ -108,11 +108,41 @@ def test_other_arguments(shop: str):
     assert '"amount": 5' in step
 
 
+def test_what_cannot_fit_is_told_at_once(shop: str, place: Path):
+    for change, why in (
+        ("amount=much", "that was a number and would be a string"),
+        ("amount=[5]", "would be a list"),
+        ("amount:=many", "must be JSON"),
+    ):
+        assert why in invoke("approve", shop, "--set", change, code=2).stderr
+    declares = "tools: [{tool: pay, args: {amount: number, to: string}}]\n"
+    (place / "types.yaml").write_text(POLICY + declares, encoding="utf-8")
+    env = {"HOLDFAST_POLICY": "types.yaml"}
+    screen = Terminal("inbox", cwd=place, **env)
+    screen.until("q: quit")
+    screen.type('e amount:="much"')
+    screen.until("amount is a number (the policy says), not a string")
+    screen.type("q")
+    assert screen.end() == 0
+    assert events(shop, "approval.given") == []
+    invoke("approve", shop, "--set", "to=5", "--set", "amount:=null")
+    (given,) = events(shop, "approval.given")
+    assert given["value"] == {"amount": None, "to": "5"}
+
+
+def test_a_parent_names_the_child_that_asks(place: Path):
+    invoke("run", "agents.py:worried", "--no-input", "--name", "top", code=10)
+    child = next(one["run"] for one in rows() if one["run"] != "top")
+    for words in (("approve", "top"), ("deny", "top@1"), ("answer", "top", "red")):
+        told = invoke(*words, code=2).stderr
+        assert f"these ask {child}@" in told
+        assert "Which colour?" in told
+        assert f"holdfast answer {child}@" in told
+
+
 def test_a_rule_is_proposed_for_review(shop: str, place: Path):
     """E69: names, and every value; the policy stays what it is."""
-    told = invoke("approve", shop, "--always", "--write", "rule.yaml")
-    text = (place / "rule.yaml").read_text("utf-8")
-    assert "the rule stands in rule.yaml" in told.stderr
+    text = invoke("approve", shop, "--always").stdout
     added = "\n".join(line[1:] for line in text.splitlines() if line.startswith("+"))
     rule, exception = added.split("   if:", 2)[0], added.split("   if:")
     (parsed,) = yaml.safe_load(added.rpartition("   if:")[0])
@@ -127,10 +157,52 @@ def test_a_rule_is_proposed_for_review(shop: str, place: Path):
     assert "--write needs --always" in invoke("approve", shop, "--write", "x", code=2).stderr
 
 
-def test_a_proposed_rule_overwrites_nothing(shop: str, place: Path):
-    told = invoke("approve", shop, "--always", "--write", "policy.yaml", code=2).stderr
-    assert "policy.yaml exists: the answer is recorded" in told
-    assert (place / "policy.yaml").read_text("utf-8") == POLICY
+def test_g87_the_policy_that_asked_is_changed(shop: str, place: Path):
+    """INVARIANT G87: and asks no more about this, but about all else."""
+    commented = POLICY.replace("  - id: money", "  # what costs\n  - id: money  # all of it")
+    (place / "policy.yaml").write_text(commented, encoding="utf-8")  # the same policy
+    told = invoke("approve", shop, "--always", "--write", "policy.yaml")
+    assert "+    if: " in told.stdout
+    assert "policy.yaml is changed, for review" in told.stderr
+    text = (place / "policy.yaml").read_text("utf-8")
+    assert [line for line in commented.splitlines() if line not in text.splitlines()] == []
+    invoke("policy", "check", "policy.yaml")
+    again = ("run", "agents.py:shop", "--policy", "policy.yaml", "--no-input")
+    assert "paid 7 to bob" in invoke(*again, "amount=7").stdout
+    invoke(*again, "amount=8", code=10)
+
+
+def test_a_policy_that_did_not_ask_is_not_changed(shop: str, place: Path):
+    other = POLICY.replace("it is money", "it is ours")
+    (place / "other.yaml").write_text(other, encoding="utf-8")
+    told = invoke("approve", shop, "--always", "--write", "other.yaml", code=2).stderr
+    assert "asked: write into that one" in told
+    assert (
+        "no such policy file"
+        in invoke("approve", shop, "--always", "--write", "none.yaml", code=2).stderr
+    )
+    assert (place / "other.yaml").read_text("utf-8") == other
+    assert events(shop, "approval.given") == []  # nor is anything answered
+
+
+def test_what_no_rule_lifts_is_said_before_anything_is_answered(place: Path):
+    (place / "policy.yaml").write_text(POLICY + "risk: {base: 8}\n", encoding="utf-8")
+    invoke("run", "agents.py:shop", "--policy", "policy.yaml", "--no-input", code=10)
+    told = invoke("approve", newest(), "--always", "--write", "policy.yaml", code=2).stderr
+    assert "would still be escalate by risk" in told
+    assert events(newest(), "approval.given") == []
+
+
+def test_cases_that_speak_against_it_are_told(place: Path):
+    (place / "p" / "tests").mkdir(parents=True)
+    (place / "p" / "policy.yaml").write_text(POLICY, encoding="utf-8")
+    (place / "p" / "tests" / "cases.yaml").write_text(
+        "cases:\n- {name: seven, agent: shop, tool: pay, args: {amount: 7, to: bob},"
+        " decision: escalate}\n", encoding="utf-8",
+    )  # fmt: skip
+    invoke("run", "agents.py:shop", "--policy", "p", "--no-input", "amount=7", code=10)
+    told = invoke("approve", newest(), "--always", "--write", "p", code=1).stderr
+    assert "speaks against it: p/tests/cases.yaml:2: seven: allow by allow-pay-" in told
 
 
 def test_what_agents_say_commands_no_terminal(place: Path):
@@ -224,3 +296,88 @@ def test_the_queue_is_read_in_order_of_waiting(place: Path):
     times = asyncio.run(read())
     assert times == sorted(times)
     assert len(times) == 3
+
+
+# ---- reviewers are measured --------------------------------------------------------------------
+
+SEEDING = POLICY.replace("    approvers: [ann, bea]\n", "") + "review: {seeded: 0.5}\n"
+
+
+def _seeded(place: Path) -> tuple[list[str], list[Any]]:
+    """Runs that ask to pay, and the questions in the queue that are none of theirs."""
+    (place / "policy.yaml").write_text(SEEDING, encoding="utf-8")
+    runs = [f"r{number}" for number in range(8)]
+    for run in runs:
+        asking = ("run", "agents.py:shop", "--policy", "policy.yaml", "--no-input", "--name", run)
+        invoke(*asking, code=10)
+    queue = json.loads(invoke("inbox", "--json", "--policy", "policy.yaml").stdout)
+    return runs, [one for one in queue if one["run"] not in runs]
+
+
+def test_g82_a_seeded_case_is_answered_as_a_question_is(place: Path):
+    """INVARIANT G82; G80: nothing is performed, and who approved it is told so at once."""
+    runs, seeds = _seeded(place)
+    assert 1 < len(seeds) <= 8
+    table = invoke("inbox").stdout
+    assert all(one["run"] in table for one in seeds)
+    assert "seed" not in table
+    first, second, *_ = seeds
+    told = invoke("approve", first["run"][:8], "--json", code=1)
+    assert documents(told.stdout)[0]["right"] is False
+    assert "you approved what is known to be bad" in documents(told.stdout)[0]["text"]
+    assert "rightly" in invoke("deny", f"{second['run']}@{second['step']}").stderr
+    assert "is not in this store" in invoke("approve", first["run"], code=2).stderr
+    assert {row["status"] for row in rows() if row["run"] in runs} == {"waiting"}
+    assert all(events(run, "approval.given") == [] for run in runs)
+    invoke("deny", runs[0])
+    (ann,) = json.loads(invoke("inbox", "stats", "--json").stdout)
+    assert (ann["by"], ann["answers"], ann["seeded"], ann["caught"]) == ("ann", 3, 2, 1)
+    shown = invoke("inbox", "stats").stdout
+    assert "1 of 2" in shown
+    said = invoke("audit", "log").stdout
+    assert "ann approved the seeded case" in said
+    assert "put a seeded case among the questions of shop" in said
+
+
+def test_g82_a_beginning_that_could_be_either_names_neither(place: Path):
+    """INVARIANT G82"""
+    _, seeds = _seeded(place)
+    begins = seeds[0]["run"][:4]
+    (place / "policy.yaml").write_text(POLICY, encoding="utf-8")
+    invoke("run", "agents.py:shop", "--policy", "policy.yaml", "--no-input", "--name",
+           f"{begins}-real", code=10)  # fmt: skip
+    for answer in ("approve", "deny"):
+        assert "could be" in invoke(answer, begins, code=2).stderr
+    assert events(f"{begins}-real", "approval.given") == []
+
+
+def test_seeded_cases_at_a_terminal(place: Path):
+    runs, seeds = _seeded(place)
+    screen = Terminal("inbox", cwd=place)
+    for _ in range(len(runs) + len(seeds)):
+        screen.until("q: quit")
+        screen.type("d")
+    screen.until(f"{len(runs) + len(seeds)} answered")
+    assert screen.end() == 0
+    (ann,) = json.loads(invoke("inbox", "stats", "--json").stdout)
+    assert (ann["denied"], ann["caught"]) == (len(runs), len(seeds))
+    invoke("inbox", "--policy", "nowhere.yaml", code=2)
+
+
+def test_approved_calls_are_looked_at_again(place: Path, monkeypatch: pytest.MonkeyPatch):
+    again = SEEDING.replace("seeded: 0.5", "again: 1")
+    (place / "policy.yaml").write_text(again, encoding="utf-8")
+    invoke("run", "agents.py:shop", "--policy", "policy.yaml", "--no-input", code=10)
+    run = newest()
+    invoke("approve", run)
+    assert resumed(run)["status"] == "done"
+    (one,) = json.loads(invoke("inbox", "--review", "--json").stdout)
+    assert (one["run"], one["why"]) == (run, {"why": "again"})
+    monkeypatch.setenv("HOLDFAST_USER", "bea")
+    screen = Terminal("inbox", "--review", cwd=place, HOLDFAST_USER="bea")
+    screen.until("q: quit")
+    screen.type("w never so much")
+    screen.until("1 answered")
+    assert screen.end() == 0
+    (ann,) = json.loads(invoke("inbox", "stats", "--json").stdout)
+    assert (ann["by"], ann["approved"], ann["right"], ann["wrong"]) == ("ann", 1, 0, 1)

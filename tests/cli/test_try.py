@@ -220,7 +220,7 @@ def test_an_interrupted_try_leaves_nothing(
     call("world", "discard", "t", cwd=project)
     gate.touch()
     assert fingerprint(project) == before
-    assert call("ps", "--json", cwd=project).stdout == ""
+    assert json.loads(call("ps", "--json", cwd=project).stdout) == []
     assert not list((project / ".holdfast" / "checkouts").glob("*"))
     assert json.loads(call("fsck", "--json", cwd=project).stdout)["sound"]
 
@@ -303,7 +303,7 @@ def test_a_store_brings_no_writing_along(project: Path, tmp_path_factory: Any):
     tried("-n", "1", "--name", "t")
     folder = project / ".holdfast" / "writing"
     folder.mkdir()
-    before, after = (json.loads(invoke("world", "log", "t.1", "--json").stdout.splitlines()[n])
+    before, after = (json.loads(invoke("world", "log", "t.1", "--json").stdout)[n]
                      ["world"] for n in (0, -1))  # fmt: skip
     name = hashlib.sha256(str(outside).encode()).hexdigest()[:16] + ".intent"
     rest = json.dumps([str(outside), str((project / ".holdfast").resolve()), before, after])

@@ -13,7 +13,9 @@ PAGE = (Path(__file__).parents[2] / "docs" / "approvals.md").read_text("utf-8")
 
 
 def test_the_policy_loads_and_means_what_the_page_says():
-    (text,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    text, measures = re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)
+    review = parse_policy(measures, "docs/approvals.md").review
+    assert (review.seeded, review.again) == (0.02, 0.05)
     policy = parse_policy(text, "docs/approvals.md")
     (rule,) = policy.rules
     asking = resolve(

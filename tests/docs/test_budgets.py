@@ -8,7 +8,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+from holdfast.gate import parse_policy
+
 PAGE = (Path(__file__).parents[2] / "docs" / "budgets.md").read_text("utf-8")
+
+
+def test_its_policies_load():
+    for text in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL):
+        head = "" if "rules:" in text else "version: 1\nrules: []\n"
+        assert parse_policy(head + text, "docs/budgets.md").budgets
 
 
 def test_it_runs_as_it_stands(tmp_path: Path):

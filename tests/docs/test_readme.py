@@ -55,7 +55,7 @@ def test_the_commands_run(folder: Path):
     ]
     assert [words[0] for words in commands] == ["run", "ps", "approve", "show", "fork", "replay"]
     holdfast(folder, *commands[0], ok=(10,))  # nobody is at the terminal: it waits for a person
-    (row,) = [json.loads(line) for line in holdfast(folder, "ps", "--json").splitlines()]
+    (row,) = json.loads(holdfast(folder, "ps", "--json"))
     run = row["run"] if "run" in row else row["id"]
     for words in commands[1:]:
         named = [word.replace("RUN", run) for word in words]
@@ -87,7 +87,7 @@ def test_a_policy_governs_and_the_record_tells(folder: Path):
     ]  # fmt: skip
     holdfast(folder, *commands[0])
     holdfast(folder, *commands[1], ok=(10,))
-    run = json.loads(holdfast(folder, "ps", "--json"))["run"]
+    run = json.loads(holdfast(folder, "ps", "--json"))[0]["run"]
     said = [
         holdfast(folder, *(word.replace("RUN", run) for word in words)) for words in commands[2:]
     ]

@@ -548,6 +548,9 @@ async def test_a_run_that_never_stands_still_is_a_conflict():
         async def run(self, run: str) -> Any:
             return await inner.run(run)
 
+        async def read(self, run: str, *which: Any) -> Any:
+            return await inner.read(run, *which)
+
         async def append(self, batches: Any, blobs: Any) -> Any:
             raise Conflict("moved")
 

@@ -110,6 +110,40 @@ def start(site: Site, program: Any, *args: Any, by: str = "ann", then: Any = Non
     return support.drive(site, main, program)
 
 
+def test_g89_what_a_world_was_told_makes_no_stranger_of_it():
+    """INVARIANT G89: and what is read from it does."""
+
+    @holdfast.agent
+    async def writes(order: str) -> None:
+        await world.write("notes.txt", "one line")
+        await world.edit("notes.txt", "one", "two")
+        await world.remove("notes.txt")
+        await pay("ann", 1)
+        await world.write("again.txt", "two lines")
+        await world.read("again.txt")
+        await pay("ann", 2)
+
+    site = Site(policy=WATCHED)
+    start(site, writes, "pay ann")
+    before, after = facts_of(site)
+    assert (before.integrity, after.integrity) == ("trusted", "untrusted")
+
+
+def test_g89_what_a_stranger_said_stays_theirs_in_a_world():
+    """G89: the label of what is written is not lost by writing it."""
+
+    @holdfast.agent
+    async def copies(order: str) -> None:
+        await world.write("notes.txt", await mail(1))
+        await pay("ann", 1)
+
+    site = Site(policy=WATCHED)
+    start(site, copies, "pay ann")
+    (told,) = facts_of(site)
+    assert (told.integrity, told.confidentiality) == ("untrusted", "confidential")
+    assert labels(site)[1].startswith("untrusted/")
+
+
 def clerk_with(plan: list[Any]) -> Any:
     """An agent that does what ``plan`` says, which no person and no text of its code does."""
 
@@ -444,7 +478,7 @@ def test_flow_is_a_function_of_the_journal(plan: list[Any], cut: int, others: bo
             assert {name: getattr(stored, name) for name in flows} == told
             assert msgspec.to_builtins(stored) == verdict.facts
         end = Run(run, clerk, Reader(site.inner), events)
-        joined = recorded_label(events)
+        joined = recorded_label(events, site.inner.get)
         label = seen(end, WATCHED).context.label
         assert (joined or "trusted/public") == str(label) or label.integrity == "person"
 
@@ -610,6 +644,47 @@ def test_a_merge_brings_in_what_its_source_has_seen(name: str, landed: bool):
 
 
 @holdfast.agent
+async def hosts() -> str:
+    await holdfast.wait_for("go")
+    return await pay("ann", 1)
+
+
+async def _left(site: Site) -> bool:
+    return not (await site.inner.run("a")).owner
+
+
+@pytest.mark.parametrize("name", ["mail", "book"])
+@pytest.mark.parametrize("dies", [False, True])
+def test_a_landing_brings_in_what_its_source_has_seen(name: str, dies: bool):
+    """E99: into a run that waits, merged there by somebody else, also over a death."""
+    site = Site(policy=WATCHED, linger=0.05)
+
+    async def main() -> None:
+        site.programs.update({one.name: one for one in (notes, hosts)})
+        life = await site.live()
+        await life.start(hosts, name="a")
+        source = await life.host.start(notes, (name,), name="idea", by="ann")
+        await source.result()
+        await support.waits(site, "a", "signal")
+        await support.until(lambda: _left(site))
+        idea = await life.store.head("idea")
+        change = Change(EMPTY, idea.world or EMPTY, "idea")
+        await land(life.store, "a", change, owner="x", now_ms=life.site.clock.now_ms)
+        if dies:
+            life.kill()
+            life = await site.live()
+            await life.resume_all()
+        await life.signal("a", "go")
+        await life.host.result("a")
+        await life.host.close()
+
+    site.run(main)
+    (told,) = facts_of(site)
+    expected = {"mail": ("untrusted", "confidential"), "book": ("trusted", "internal")}
+    assert (told.integrity, told.confidentiality) == expected[name]
+
+
+@holdfast.agent
 async def goes_on(to: str) -> str:
     if not to:
         payee = (await mail(0)).split()[-1]
@@ -654,4 +729,4 @@ def test_the_label_of_a_run_that_nobody_looked_at_is_unknown():
     for policy, label in [(ALLOW_ALL, "untrusted/secret"), (MERGES, "trusted/public")]:
         site = Site(policy=policy)
         start(site, clerk_with([["book", "ann"]]), "x")
-        assert recorded_label(support.events(site)) == label
+        assert recorded_label(support.events(site), site.inner.get) == label

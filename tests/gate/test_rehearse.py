@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -142,7 +144,40 @@ rules:
     from_origin = Case(
         "o", planted, Facts(origin={"to": "untrusted"}), "deny", "", None, None, (), "c"
     )
-    assert [each.part for each in mutate(from_origin, policy)] == ["facts.origin.to"]
+    assert [(each.part, each.how) for each in mutate(from_origin, policy)] == [
+        ("facts.origin.to", "dropped"), ("facts.origin.to", "misspelled"),
+    ]  # fmt: skip
+
+
+def test_parts_within_arguments_are_lost_too() -> None:
+    """G15: whatever depth they stand in, and where a list holds several."""
+    policy = _policy("""
+otherwise: allow
+rules:
+  - {id: far, if: 'has(args.to) && has(args.to.country) && args.to.country == "XX"', then: deny}
+  - {id: any, if: 'has(args.lines) && args.lines.exists(x, has(x.n) && x.n > 3)', then: deny}
+""")
+    deep = {"to": {"name": "bob", "country": "XX"}}
+    case = replace(_case("deny"), proposal=Proposal("a", "", "tool", "pay", "once", deep))
+    assert {(each.part, each.how) for each in mutate(case, policy)} == {
+        (part, how) for part in ("args.to", "args.to.country") for how in ("dropped", "misspelled")
+    }
+    assert list(mutate(replace(case, optional=("args.to",)), policy)) == []
+    lines = {"lines": [{"n": 1}, {"n": 5}]}
+    case = replace(_case("deny"), proposal=Proposal("a", "", "tool", "pay", "once", lines))
+    assert {each.part for each in mutate(case, policy)} == {"args.lines", "args.lines.n"}
+
+
+@pytest.mark.parametrize("facts", ["worst: untursted", "origin: {to: persn}", "carries: ''"])
+def test_g86_a_word_that_nobody_knows_is_refused(facts: str) -> None:
+    """INVARIANT G86"""
+    with pytest.raises(Misuse, match=r"c.yaml:1: facts: .* is never"):
+        parse_cases(f"cases: [{{name: x, facts: {{{facts}}}, decision: deny}}]", "c.yaml")
+    found: dict[str, Any] = yaml.safe_load(f"{{{facts}}}")
+    document = {"agent": "a", "tool": "t", "facts": found}
+    with pytest.raises(Misuse, match="is never"):
+        read_input(json.dumps(document), "in")
+    assert parse_cases("cases: [{name: x, facts: {worst: ''}, decision: deny}]", "c.yaml")
 
 
 _CONDITIONS = st.sampled_from([

@@ -87,9 +87,9 @@ def test_nan_is_certain_refusal():
 def test_every_feature_has_a_weight_and_a_share_is_a_share():
     assert FEATURES.keys() == PRIOR.keys()
     table = RiskTable(sample=0.1)
-    share = sum(sampled(str(number), table) for number in range(20_000)) / 20_000
+    share = sum(sampled(str(number), table.sample) for number in range(20_000)) / 20_000
     assert 0.08 < share < 0.12
-    assert not any(sampled(str(number), RiskTable()) for number in range(100))
+    assert not any(sampled(str(number), RiskTable().sample) for number in range(100))
 
 
 def examples(count: int, seed: int, truth: dict[str, float], base: float) -> list[Example]:

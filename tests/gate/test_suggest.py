@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from holdfast.gate import Proposal, Verdict, judge, parse_policy
 from holdfast.gate.decisions import Decided
-from holdfast.gate.proposing import rule_text
+from holdfast.gate.proposing import rule_of
 from holdfast.gate.suggest import suggest
 from holdfast.journal.events import Plan
 from holdfast.values.canon import pack
@@ -44,7 +44,7 @@ def test_a_suggestion_agrees_with_every_answer(seen: list[tuple[dict[str, Any], 
     past = [answered(args, answer) for args, answer in seen]
     for one in suggest(past, fetch, 3):
         then = "allow" if one.answer == "approve" else "deny"
-        policy = policy_of(rule_text("clerk", "send", one.condition, one.verdict, then, "why"))
+        policy = policy_of(rule_of("clerk", "send", one.condition, one.verdict, then, "why").text())
         covered = 0
         for args, answer in seen:
             found = judge(Proposal("clerk", "", "tool", "send", "once", args), policy).decision

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from holdfast.gate import parse_policy
 from holdfast.proxy.door import Door, tokens
 from holdfast.proxy.front import Front
 from holdfast.proxy.listen import serve_door
-from holdfast.proxy.opening import fronted, front_on
+from holdfast.proxy.opening import front_on, fronted
 from holdfast.proxy.upstream import Server
 from holdfast.runtime import Runtime
 from holdfast.runtime.settings import Settings
@@ -39,7 +39,7 @@ class Place:
         self.front = front
 
     @asynccontextmanager
-    async def client(self, mode: str, **how: Any) -> AsyncIterator[Client]:
+    async def client(self, mode: str, **how: Any) -> AsyncGenerator[Client]:
         """A client of the reference SDK. ``mode``: legacy or 2026-07-28."""
         headers = {"Authorization": f"Bearer {TOKEN}"}
         async with (
@@ -60,7 +60,7 @@ async def _opened(
     servers: Sequence[Server] | Callable[[Runtime], Sequence[Server]],
     policy: str = ALLOW,
     **how: Any,
-) -> AsyncIterator[Place]:
+) -> AsyncGenerator[Place]:
     stop, said = asyncio.Event(), asyncio.get_running_loop().create_future()
     settings = Settings(store=str(store), user="ann")
     async with (

@@ -42,7 +42,8 @@ def main() -> int:
          "--fetch-retries=1", "--fetch-retry-maxtimeout=5000",
          "--cache", str(PLACE / ".npm")],
         cwd=PLACE, stdin=subprocess.DEVNULL,
-        env={**os.environ, "NODE_OPTIONS": "--use-system-ca", "PATH": f"{WHEEL / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"},
+        env={**os.environ, "NODE_OPTIONS": "--use-system-ca",
+             "PATH": f"{WHEEL / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"},
         check=False, timeout=600,
     )  # fmt: skip
     if done.returncode:

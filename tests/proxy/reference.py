@@ -1,5 +1,5 @@
-"""A server of both eras that has what the conformance suite calls: ``python reference.py http`` on a
-free port, which it prints; else at the standard streams, with ``modern`` in that era only."""
+"""A server of both eras that has what the conformance suite calls: ``python reference.py http`` on
+a free port, which it prints; else at the standard streams, with ``modern`` in that era only."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def form(message: str, properties: dict[str, Any]) -> types.ElicitRequest:
 NAME = form("What is your name?", {"name": {"type": "string"}})
 SAMPLE = types.CreateMessageRequest(params=types.CreateMessageRequestParams(
     messages=[types.SamplingMessage(
-        role="user", content=types.TextContent(type="text", text="What is the capital of France?"))],
+        role="user", content=types.TextContent(type="text", text="Capital of France?"))],
     max_tokens=100,
 ))  # fmt: skip
 ROOTS = types.ListRootsRequest()
@@ -74,7 +74,8 @@ PLAIN = [
     "test_multiple_content_types", "test_tool_with_logging", "test_tool_with_progress",
     "test_error_handling", "test_elicitation_sep1034_defaults", "test_elicitation_sep1330_enums",
     "test_missing_capability", "test_streaming_elicitation", "test_logging_tool",
-    "test_trigger_tool_change", "test_trigger_prompt_change", *(PREFIX + one for one in (*ASKS, "capabilities")),
+    "test_trigger_tool_change", "test_trigger_prompt_change",
+    *(PREFIX + one for one in (*ASKS, "capabilities")),
 ]  # fmt: skip
 SCHEMAS: dict[str, dict[str, Any]] = {
     **dict.fromkeys(PLAIN, NOTHING),
@@ -294,12 +295,13 @@ async def complete(_: Any, __: Any) -> types.CompleteResult:
 
 
 def server() -> Server[Any]:
+    old: dict[str, Any] = {"on_set_logging_level": nothing}  # of the era before
     return Server(
-        "reference", version="1.0.0", on_list_tools=list_tools, on_call_tool=call_tool,
+        "reference", **old, version="1.0.0", on_list_tools=list_tools, on_call_tool=call_tool,
         on_list_resources=list_resources, on_list_resource_templates=list_templates,
         on_read_resource=read_resource, on_subscribe_resource=nothing,
         on_unsubscribe_resource=nothing, on_list_prompts=list_prompts, on_get_prompt=get_prompt,
-        on_completion=complete, on_set_logging_level=nothing,
+        on_completion=complete,
         on_subscriptions_listen=ListenHandler(BUS),
     )  # fmt: skip
 
@@ -313,9 +315,10 @@ async def serve_streams(*, modern: bool) -> None:
         async def pass_on() -> None:
             async with send:
                 async for one in read:
-                    if modern and getattr(one.message, "method", "") == "initialize":
+                    message: Any = getattr(one, "message", None)
+                    if modern and getattr(message, "method", "") == "initialize":
                         error = ErrorData(code=-32601, message="Method not found: initialize")
-                        no = JSONRPCError(jsonrpc="2.0", id=one.message.id, error=error)
+                        no = JSONRPCError(jsonrpc="2.0", id=message.id, error=error)
                         await write.send(SessionMessage(no))
                     else:
                         await send.send(one)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ _LINE = re.compile(r"^[✓✗] ([\w-]+): (\d+) passed, (\d+) failed", re.MULTILI
 
 
 @contextmanager
-def serving(*command: str, log: Path) -> Iterator[str]:
+def serving(*command: str, log: Path) -> Generator[str]:
     """The address of a server in a process of its own."""
     with (
         log.open("wb") as errors,

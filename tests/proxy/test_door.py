@@ -13,9 +13,11 @@ from urllib.parse import urlsplit
 
 import httpx2
 
+from holdfast.proxy.listen import serve_door
+from holdfast.proxy.sse import event
 from holdfast.proxy.upstream import Server
 from tests.proxy.conftest import TOKEN
-from tests.proxy.support import INITIALIZE, LEDGER, Client, lines_of, text_of
+from tests.proxy.support import INITIALIZE, LEDGER, Client, lines_of, text_of, until
 
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 JSON = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
@@ -40,9 +42,7 @@ async def begin(http: httpx2.AsyncClient, url: str) -> dict[str, str]:
 
 
 async def written(file: Path, count: int) -> None:
-    async with asyncio.timeout(30):
-        while len(lines_of(file)) < count:
-            await asyncio.sleep(0.02)
+    await asyncio.to_thread(until, lambda: len(lines_of(file)) >= count)
 
 
 async def test_who_has_no_token_or_a_false_name_is_turned_away(opened: Any, tmp_path: Path):
@@ -125,6 +125,45 @@ async def first_of(stream: httpx2.Response) -> tuple[str, str]:
         if line.startswith("data: {"):
             return mark, line[6:]
     raise AssertionError("the stream ended")
+
+
+async def test_a_servers_stream_that_ends_early_is_taken_up(opened: Any):
+    """INVARIANT D5: and the call is not sent again."""
+    calls: list[str] = []
+
+    async def server(scope: Any, receive: Any, send: Any) -> None:
+        headers = [(b"content-type", b"application/json")]
+        body = b"{}"
+        if scope["method"] == "GET" and (b"last-event-id", b"7") in scope["headers"]:
+            headers = [(b"content-type", b"text/event-stream")]
+            answer = {"content": [{"type": "text", "text": "kept"}]}
+            body = event(json.dumps({"jsonrpc": "2.0", "id": 3, "result": answer}).encode(), "8")
+        elif scope["method"] == "POST":
+            message = json.loads((await receive())["body"])
+            method = message["method"]
+            calls.append(method)
+            found: dict[str, Any] = {"protocolVersion": "2025-11-25", "capabilities": {},
+                                     "serverInfo": {"name": "x", "version": "1"}}  # fmt: skip
+            if method == "tools/list":
+                found = {"tools": [{"name": "once", "inputSchema": {"type": "object"}}]}
+            body = json.dumps({"jsonrpc": "2.0", "id": message.get("id"), "result": found}).encode()
+            if method == "tools/call":
+                headers = [(b"content-type", b"text/event-stream")]
+                body = b"id: 7\nretry: 1\ndata:\n\n"
+        status = 405 if scope["method"] == "GET" and body == b"{}" else 200
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    stop, said_at = asyncio.Event(), asyncio.get_running_loop().create_future()
+    serving = asyncio.create_task(serve_door(server, "127.0.0.1", 0, stop, said_at.set_result))
+    try:
+        url = (await said_at).removeprefix("listening: ")
+        async with opened([Server("far", url=url)]) as place, place.client("legacy") as client:
+            assert (await client.call_tool("once", {})).content[0].text == "kept"
+    finally:
+        stop.set()
+        await serving
+    assert calls.count("tools/call") == 1
 
 
 async def test_a_pipe_is_a_client_of_the_run_that_is_there(opened: Any, tmp_path: Path):

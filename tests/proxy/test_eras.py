@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -43,7 +45,7 @@ async def sampled(_: Any, __: Any) -> types.CreateMessageResult:
 
 
 async def rooted(_: Any) -> types.ListRootsResult:
-    return types.ListRootsResult(roots=[types.Root(uri="file:///tmp")])
+    return types.ListRootsResult(roots=[types.Root.model_validate({"uri": "file:///tmp"})])
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -83,9 +85,10 @@ async def test_a_legacy_server_is_the_same_for_clients_of_both_eras(
     mode: str, opened: Any, npm: Any
 ):
     everything = npm("server-everything", "dist/index.js")
-    async with opened([Server("everything", command=(NODE, everything, "stdio"))]) as place:
-        async with place.client(mode, elicitation_callback=elicited,
-                                sampling_callback=sampled) as client:  # fmt: skip
+    how = {"elicitation_callback": elicited, "sampling_callback": sampled}
+    server = Server("everything", command=(NODE, everything, "stdio"))
+    async with opened([server]) as place:
+        async with place.client(mode, **how) as client:
             if mode == "legacy":
                 assert client.server_info is not None
                 assert client.server_info.name == "mcp-servers/everything"
@@ -146,16 +149,25 @@ async def test_many_servers_are_one(opened: Any, tmp_path: Path, npm: Any):
         Server("files", command=(NODE, files, str(tmp_path))),
         Server("notes", command=(NODE, notes), env={"MEMORY_FILE_PATH": str(tmp_path / "m.json")}),
         Server("time", command=(sys.executable, "-m", "mcp_server_time"), env=PLAIN),
+        Server("git", command=(sys.executable, "-m", "mcp_server_git"), env=PLAIN),
+        Server("fetch", command=(sys.executable, "-m", "mcp_server_fetch"), env=PLAIN),
     ]  # fmt: skip
-    async with opened(servers) as place:
-        async with place.client("2026-07-28") as client:
-            names = {one.name for one in (await client.list_tools()).tools}
-            assert {"ledger__pay", "other__pay", "read_text_file", "create_entities"} <= names
-            assert "pay" not in names
-            await client.call_tool("other__pay", {"to": "ann"})
-            read = await client.call_tool("read_text_file", {"path": str(tmp_path / "a.txt")})
-            assert read.content[0].text == "hello"
-            when = await client.call_tool("get_current_time", {"timezone": "UTC"})
-            assert "UTC" in when.content[0].text
+    begin = ["git", "init", "-q", "-b", "main", str(tmp_path / "repo")]
+    await asyncio.to_thread(subprocess.run, begin, check=True)
+    async with opened(servers) as place, place.client("2026-07-28") as client:
+        names = {one.name for one in (await client.list_tools()).tools}
+        assert {"ledger__pay", "other__pay", "read_text_file", "create_entities"} <= names
+        assert "pay" not in names
+        await client.call_tool("other__pay", {"to": "ann"})
+        read = await client.call_tool("read_text_file", {"path": str(tmp_path / "a.txt")})
+        assert read.content[0].text == "hello"
+        when = await client.call_tool("get_current_time", {"timezone": "UTC"})
+        assert "UTC" in when.content[0].text
+        repo = {"repo_path": str(tmp_path / "repo")}
+        status = await client.call_tool("git_status", repo)
+        assert "main" in status.content[0].text
+        assert "fetch" in names
+        prompts = (await client.list_prompts()).prompts
+        assert [one.name for one in prompts] == ["fetch"]
     assert lines_of(tmp_path / "other") == ["pay ann"]
     assert lines_of(tmp_path / "ledger") == []

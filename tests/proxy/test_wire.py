@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from holdfast.proxy.lines import Lines
 from holdfast.proxy.naming import shown
 from holdfast.proxy.remote import header_value, mirrored
 from holdfast.proxy.sse import Events, event
+from holdfast.proxy.stepping import Stepping
 from holdfast.values import limits
 from holdfast.values.errors import Misuse
 
@@ -28,7 +30,7 @@ JSON: Any = st.recursive(
 
 def cut(whole: bytes, places: list[int]) -> list[bytes]:
     ends = sorted({one % (len(whole) + 1) for one in places} | {0, len(whole)})
-    return [whole[a:b] for a, b in zip(ends, ends[1:], strict=False)]
+    return [whole[a:b] for a, b in pairwise(ends)]
 
 
 @given(
@@ -67,11 +69,10 @@ def test_events_are_the_same_however_they_arrive(many: list[str], places: list[i
 def test_whatever_comes_is_a_message_or_an_error_of_the_protocol(line: bytes):
     """INVARIANT D20."""
     try:
-        frame = frames.parse(line)
+        said = frames.parse(line).jsonrpc
     except frames.Broken as error:
-        assert error.code in (frames.PARSE_ERROR, frames.INVALID_REQUEST)
-    else:
-        assert frame.jsonrpc == "2.0"
+        said = error.code
+    assert said in ("2.0", frames.PARSE_ERROR, frames.INVALID_REQUEST)
 
 
 @given(st.dictionaries(st.text("abc_", min_size=1, max_size=3), st.lists(NAMES), max_size=4))
@@ -102,11 +103,28 @@ def test_headers_repeat_what_a_schema_wants_repeated():
 
 
 def test_hints_only_choose_a_default():
-    """INVARIANT D17 begins here: see `Stepping.described`."""
     assert eras.effect_of({"readOnlyHint": True}) == "read"
     assert eras.effect_of({"idempotentHint": True}) == "idempotent"
     assert eras.effect_of({"readOnlyHint": "yes"}) == "once"
     assert eras.effect_of(None) == "once"
+
+
+def test_a_server_cannot_talk_a_tool_down():
+    """INVARIANT D17; and where the policy speaks, hints count for nothing."""
+    said: Any = {"shop.look": "idempotent"}
+    nobody: Any = None
+    stepping = Stepping(
+        nobody, effect=lambda name: said.get(name, ""), asking=nobody, patience=0, mark=str
+    )
+    pay: dict[str, Any] = {"name": "pay", "inputSchema": {"type": "object"}}
+    hinted = {**pay, "annotations": {"readOnlyHint": True}}
+    assert stepping.described("shop", hinted).effect == "read"
+    assert stepping.described("shop", pay).effect == "once"
+    assert stepping.described("shop", hinted).effect == "once"
+    assert stepping.described("shop", {**hinted, "name": "look"}).effect == "idempotent"
+    changed = stepping.described("shop", {**pay, "description": "Pays, and tells"})
+    assert changed.definition != stepping.described("shop", pay).definition
+    assert changed.name == "shop.pay"
 
 
 def test_long_calls_are_promised_to_their_own_era_only():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,7 @@ from holdfast.journal.events import (
     body_of,
 )
 from holdfast.journal.store import Batch, RunQuery
+from holdfast.stores import erase as erasing
 from holdfast.stores.erase import erase
 from holdfast.stores.fsck import check
 from holdfast.stores.keys import make_key
@@ -188,6 +190,46 @@ async def test_j67_a_fork_that_compares_with_all_of_its_source(tmp_path: Path, m
     await one.add("h", RunEnded("done"))
     assert erase(store, "a", "4", by="ann").payloads == 2
     await store.close()
+
+
+@pytest.mark.parametrize("what", ["fork", "erase"])
+async def test_g88_what_begins_meanwhile_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+):
+    """INVARIANT G88: another process forks the run, or erases too, between the look and the act."""
+    store = SqliteStore(tmp_path / "s")
+    other = SqliteStore(tmp_path / "s")
+    one = await forked(store)
+    for run in ("g", "f"):
+        await one.add(run, RunEnded("cancelled"))
+    looked: list[int] = []
+    look = erasing._needing
+
+    def slow(conn: Any, run: str, first: int) -> Any:
+        found = look(conn, run, first)
+        looked.append(1)
+        if len(looked) == 1 and what == "fork":
+            body = RunStarted("agent", fork_of="a", fork_pos=2)
+            other.append_now((Batch("late", (Draft(body, 1),)),), {})
+        elif len(looked) == 1:
+            assert erase(other, "a", "1", by="bea").payloads == 2
+        return found
+
+    monkeypatch.setattr(erasing, "_needing", slow)
+    if what == "fork":
+        with pytest.raises(Conflict, match="its forks late have"):
+            erase(store, "a", by="ann")
+        events = await other.read("a")
+        assert all(one.kind != "finding.added" for one in events)
+        assert unpack(events[1].value or b"", other.get) == SMALL
+    else:
+        assert erase(store, "a", by="ann").payloads == 8
+        said = [one for one in await store.read("a") if one.kind == "finding.added"]
+        counts = [unpack(one.value or b"", store.get)["payloads"] for one in said]
+        assert counts == [2, 8]
+    await store.close()
+    await other.close()
+    assert check(tmp_path / "s").problems == []
 
 
 async def test_words_that_stay_are_counted(tmp_path: Path):

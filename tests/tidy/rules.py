@@ -149,7 +149,14 @@ BANNED = frozenset(
     "session task job workflow activity manager service handler util helper processor data info "
     "checkpoint".split()
 )
-FOREIGN = frozenset({*dir(asyncio.AbstractEventLoop), "wal_checkpoint"})
+FOREIGN = frozenset(
+    {
+        *dir(asyncio.AbstractEventLoop),
+        *dir(asyncio.Protocol),
+        *dir(asyncio.SubprocessProtocol),
+        "wal_checkpoint",
+    }
+)
 """Names that are fixed by an interface of others which we implement or call."""
 
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import http.client
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,6 +20,7 @@ from starlette.routing import Route
 from holdfast.api import slack
 from holdfast.engine.answers import REFUSED, answer
 from holdfast.engine.inbox import Open, open_questions, question_of
+from holdfast.engine.seeding import Seeded, planted
 from holdfast.journal.events import Draft, FindingAdded
 from holdfast.journal.quorum import missing
 from holdfast.journal.store import Batch, Store
@@ -51,9 +52,14 @@ class Chat(msgspec.Struct, frozen=True):
 
 
 class Desk:
-    """One chat on one store. ``say`` gets a line for whoever watches the server."""
+    """One chat on one store. ``say`` gets a line for whoever watches the server; ``sowing``: what
+    seeded cases are put among the questions, if any."""
 
-    def __init__(self, store: Store, chat: Chat, clock: Clock, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, store: Store, chat: Chat, clock: Clock, say: Callable[[str], None],
+        sowing: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:  # fmt: skip
+        self._sowing = sowing
         self.store = store
         self.chat = chat
         self.clock = clock
@@ -67,6 +73,8 @@ class Desk:
 
     async def post_new(self) -> None:
         """Post what is asked and was not posted yet, and say what was decided elsewhere."""
+        if self._sowing is not None:
+            await self._sowing()
         waiting = {one.wait.digest: one for one in await open_questions(self.store)}
         for digest, found in list(self._posted.items()):
             if digest not in waiting:
@@ -121,15 +129,19 @@ class Desk:
         if by is None:
             raise Refused(f"{click.who} is not among the people who may answer", rule="people")
         now = self.clock.now_ms()
-        row = await self.store.run(click.run)
-        found = next((Open(row, one) for one in row.waits if one.key == click.step), None)
+        found = await self._found(click)
         if found is None or found.wait.digest != click.digest or not click.digest:
             raise Misuse(f"{click.run}@{click.step} does not ask this any more")
         value = _chosen(click, found)
-        await answer(
-            self.store, click.run, click.step, click.decision, by=by, now_ms=now, value=value,
-            note="in the chat", digest=click.digest, record=False,
-        )  # fmt: skip
+        try:
+            await answer(
+                self.store, click.run, click.step, click.decision, by=by, now_ms=now, value=value,
+                note="in the chat", digest=click.digest, record=False,
+            )  # fmt: skip
+        except Seeded as error:
+            self._here.add(click.digest)
+            self._reply(click, slack.answered(found, f"{by}: {error}"))
+            return str(error)
         said = {"approve": "approved", "deny": "denied"}.get(click.decision, f"answered {value}")
         text = f"{said} by {by}"
         lacks = missing(found.wait.panels, (*found.wait.approved, by))
@@ -142,6 +154,13 @@ class Desk:
             self._here.add(click.digest)
             self._reply(click, slack.answered(found, text))
         return f"{found.place}: {text}"
+
+    async def _found(self, click: slack.Click) -> Open | None:
+        for one in await planted(self.store):
+            if (one.seed.run, one.wait.key) == (click.run, click.step):
+                return Open(one.row, one.wait, one)
+        row = await self.store.run(click.run)
+        return next((Open(row, one) for one in row.waits if one.key == click.step), None)
 
     async def _record(self, click: slack.Click, why: str) -> None:
         """Keep in the run's journal that somebody of the chat tried, and why it did not count."""

@@ -4,18 +4,25 @@ whether anybody runs it."""
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 from typing import Any
 
+from holdfast.cli.amending import change_of
+from holdfast.cli.amending import write as write_change
+from holdfast.cli.attend import descendants
 from holdfast.cli.desk import Desk
-from holdfast.cli.refs import find
-from holdfast.cli.reviewing import edited, rule_for
+from holdfast.cli.editing import declared, edited
+from holdfast.cli.queue import tell_seeded
+from holdfast.cli.refs import find, split
+from holdfast.cli.reviewing import rule_for
 from holdfast.cli.text import one_line
 from holdfast.engine.answers import answer, open_question
-from holdfast.engine.inbox import Open, Question, question_of
+from holdfast.engine.inbox import Open, Question, open_questions, question_of
+from holdfast.engine.seeding import Seeded, planted
+from holdfast.journal.events import body_of
 from holdfast.journal.quorum import missing
 from holdfast.journal.store import Store
-from holdfast.values.errors import Misuse
+from holdfast.journal.views import RunRow
+from holdfast.values.errors import Misuse, NotFound
 
 PATIENCE = 0.6
 """Seconds to wait for a process to take up what a run was told: waking takes milliseconds, but
@@ -27,30 +34,43 @@ async def decide(
     digest: str | None = None, changes: tuple[str, ...] = (), always: bool = False, write: str = "",
 ) -> int:  # fmt: skip
     """Answer the question at RUN[@STEP] and say what follows. ``changes``: NAME=VALUE of arguments
-    that the action may happen with instead; ``always``: propose a rule (``write``: into a file)."""
+    that the action may happen with instead; ``always``: propose a rule (``write``: into the policy
+    that asked)."""
     if digest is not None and not digest.strip():
         raise Misuse("--digest is empty: it would check nothing")
     async with desk.store() as store:
-        row, key = await find(store, place)
-        wait = open_question(row, key)
-        found = Open(row, wait)
+        found = await find_open(store, place)
+        row, wait = found.row, found.wait
         asked = await question_of(store, found) if wait.pos else None
         if decision == "answer" and wait.choices:
             value = choice(wait.choices, value, found.place)
         if changes:
-            decision, value = "edit", edited(_known(asked, found), list(changes))
-        rule = rule_for(desk.user, found, _known(asked, found)) if always else ""
-        before = (await store.head(row.run)).pos
-        await answer(
-            store, row.run, wait.key, decision, by=desk.user, now_ms=desk.now_ms(), value=value,
-            note=note, digest=digest or wait.digest,
-        )  # fmt: skip
+            known = _known(asked, found)
+            decision, value = "edit", edited(known, changes, declared(desk, known))
+        rule = rule_for(desk.user, found, _known(asked, found)) if always else None
+        change = None
+        if rule is not None and write and found.seed is None:
+            (begun,) = await store.read(row.run, 0, 1)
+            role = getattr(body_of(begun), "role", "")
+            change = change_of(write, rule, found, _known(asked, found), role)
+        before = -1 if found.seed else (await store.head(row.run)).pos
+        try:
+            await answer(
+                store, row.run, wait.key, decision, by=desk.user, now_ms=desk.now_ms(),
+                value=value, note=note, digest=digest or wait.digest,
+            )  # fmt: skip
+        except Seeded as error:
+            return tell_seeded(desk, error)
         told = {"run": row.run, "step": wait.key, "decision": decision, "by": desk.user}
         said = {"approve": "approved", "deny": "denied", "answer": "answered", "edit": "changed"}
         desk.screen.note(f"{said[decision]} {found.place}: {one_line(wait.text)}")
-        if rule:
-            told["rule"] = rule
-            _propose(desk, rule, write)
+        code = 0
+        if rule is not None:
+            told["rule"] = rule.text()
+            if change is not None:
+                code = write_change(desk, change)
+            elif not desk.screen.json:
+                desk.screen.patch(rule.text())
         lacks = missing(wait.panels, (*wait.approved, desk.user))
         if decision == "approve" and lacks:  # nothing to take up yet
             desk.screen.note(f"it still takes {one_line(lacks)}")
@@ -58,27 +78,52 @@ async def decide(
                 desk.screen.document({**told, "missing": lacks, "taken_up": False})
         else:
             await follow_up(desk, store, row.run, before + 1, told)
-    return 0
+    return code
+
+
+async def find_open(store: Store, place: str) -> Open:
+    """The open question that RUN[@STEP] names; a seeded case is named as the question of a run."""
+    name, key = split(place)
+    seeds = [
+        Open(one.row, one.wait, one)
+        for one in await planted(store)
+        if name and one.seed.run.startswith(name) and key in ("", one.wait.key)
+    ]
+    try:
+        row, key = await find(store, place)
+    except NotFound:
+        if len(seeds) == 1:
+            return seeds[0]
+        if not seeds:
+            raise
+        row = seeds[0].row
+    # INVARIANT G82: a beginning that names a run and a seeded case names neither
+    if seeds and row.run != name:
+        found = dict.fromkeys((row.run, *(one.row.run for one in seeds)))
+        raise Misuse(f"{name!r} could be {', '.join([*found][:3])}: say more of the id")
+    if not any(wait.kind == "person" and not wait.ready for wait in row.waits):
+        await _below(store, row, key)
+    return Open(row, open_question(row, key))
+
+
+async def _below(store: Store, row: RunRow, key: str) -> None:
+    """Say which question a run waits for that asks nothing itself: one of the runs it spawned."""
+    family = set(await descendants(store, row.run))
+    asked = [one for one in await open_questions(store) if family and one.row.run in family]
+    if asked:
+        place = f"{row.run}@{key}" if key else row.run
+        told = "; ".join(f"{one.place}: {one_line(one.wait.text)}" for one in asked[:3])
+        raise Misuse(
+            f"{place} asks nothing itself, it waits for runs that it spawned, and these ask {told}."
+            f" Answer with `holdfast {'answer' if asked[0].wait.about == 'question' else 'approve'}"
+            f" {asked[0].place}`"
+        )
 
 
 def _known(asked: Question | None, found: Open) -> Question:
     if asked is None:
         raise Misuse(f"{found.place} was asked by an older version: approve or deny it as it is")
     return asked
-
-
-def _propose(desk: Desk, rule: str, write: str) -> None:
-    """Show the rule, or write it to a file that does not exist yet."""
-    if not write:
-        if not desk.screen.json:
-            desk.screen.patch(rule)
-        return
-    try:
-        with Path(write).open("x", encoding="utf-8") as file:
-            file.write(rule)
-    except FileExistsError:
-        raise Misuse(f"{write} exists: the answer is recorded, the rule is not written") from None
-    desk.screen.note(f"the rule stands in {write}, for review")
 
 
 def choice(choices: tuple[str, ...], value: Any, place: str) -> str:
@@ -98,6 +143,8 @@ async def follow_up(
         desk.screen.document({**document, "taken_up": running})
     elif running:
         desk.screen.note("a process runs it: it goes on")
+    elif (door := (await store.run(run)).door) != "":
+        desk.screen.note(f"it goes on when the client behind door {door} makes the call again")
     else:
         resume = desk.command(f"holdfast resume {run}")
         desk.screen.note(f"no process has taken it up; to go on: {resume}")

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from holdfast.cli.desk import Desk
+from holdfast.cli.sowing import sower
 from holdfast.values.errors import Misuse, NotFound
 
 
@@ -27,7 +28,7 @@ async def serve_chat(desk: Desk, chat: str, secret: str, people: str, listen: st
         raise Misuse("--chat: say an http or https address, or @FILE that holds one")
     known = Chat(url, private(secret, "--secret-file").encode(), _people(people))
     async with desk.store() as store:
-        door = Door(store, known, SystemClock(), lambda text: _say(desk, text))
+        door = Door(store, known, SystemClock(), lambda text: _say(desk, text), sower(desk, store))
         await serve(door, host, port)
     return 0
 

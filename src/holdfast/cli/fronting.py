@@ -9,12 +9,14 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from holdfast.cli.chatting import private, read_text
 from holdfast.cli.desk import Desk
+from holdfast.values import limits
 from holdfast.values.errors import Misuse
 from holdfast.values.ids import check_name
 
@@ -84,7 +86,7 @@ def hello(options: Options, env: dict[str, str]) -> dict[str, Any]:
     """What a door is told that starts the server for us."""
     if options.url or options.config or not options.command:
         raise Misuse("mcp: behind HOLDFAST_DOOR, say the server's command after --")
-    return {"command": list(options.command), "cwd": os.getcwd(), "env": env,
+    return {"command": list(options.command), "cwd": str(Path.cwd()), "env": env,
             "server": options.server}  # fmt: skip
 
 
@@ -164,9 +166,9 @@ async def _listen(
             hosts=frozenset({host}),
         )  # fmt: skip
         with contextlib.suppress(asyncio.CancelledError):
-            await serve_door(door, host, port, stop, lambda text: desk.screen.note(text))
+            await serve_door(door, host, port, stop, desk.screen.note)
         for front in known.values():
-            await front.settle(10.0)
+            await front.settle(limits.LEAVE_SECONDS)
     return 0
 
 

@@ -10,6 +10,7 @@ from holdfast.cli.desk import Desk
 from holdfast.cli.screen import Part
 from holdfast.cli.text import cut, one_line
 from holdfast.engine.inbox import Open, Question, Review
+from holdfast.engine.seeding import Seeded
 from holdfast.journal.quorum import missing
 from holdfast.journal.store import Store
 
@@ -112,6 +113,15 @@ def _effect(desk: Desk, store: Store, question: Question) -> None:
 
         stage = Stage(store.get)
         desk.screen.patch(unified(stage, diff(stage, base, theirs)))
+
+
+def tell_seeded(desk: Desk, error: Seeded) -> int:
+    """Say at once that it was a seeded case; 1 if it was approved."""
+    if desk.screen.json:
+        desk.screen.document({"seeded": True, "right": error.right, "text": str(error)})
+    else:
+        desk.screen.note((one_line(str(error)), "green" if error.right else "bold red"))
+    return 0 if error.right else 1
 
 
 def review_document(found: Review, store: Store) -> dict[str, Any]:

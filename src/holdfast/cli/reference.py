@@ -21,7 +21,9 @@ variable `HOLDFAST_STORE` names. It is looked for there only, not in directories
 - A **VALUE** is JSON if it is JSON, else text: `50`, `true`, `'{"a": 1}'`, `green`. Where a number
   is meant as text, say `--text`, or quote it as JSON: `'"42"'`.
 - Results are printed on stdout, progress and hints on stderr. With `--json`, stdout carries one
-  JSON document, or one a line, and nothing else; what agent code prints goes to stderr.
+  JSON document and nothing else; a list is one array. Streams, which go on or may be as long as the
+  journal (`run`, `resume`, `log`, `audit log`, `inbox serve`), are one document a line. What agent
+  code prints goes to stderr.
 - An error is one line on stderr, `holdfast: ...`, and an exit code: see [errors](errors.md).
   Exit code 10 is no error: a run waits for a person, a signal or a time.
 - What agents and tools said is shown with control characters written out (`\\x1b`), so that it

@@ -28,8 +28,12 @@ async def resume_all(desk: Desk, runtime: Runtime, troubles: Troubles, *, stay: 
     going = set(ready)
     found: list[str] = []
     for row in await in_flight(runtime.store):
-        if row.run in going and not stay:  # with --stay the host adopts them itself
+        if (
+            row.run in going and not stay and not row.door
+        ):  # with --stay the host adopts them itself
             await _resume(runtime, row.run, troubles)
+        elif row.door:
+            continue
         elif row.run not in going and row.owner and not stay:
             desk.screen.note(f"run {row.run}: another process runs it")
             continue

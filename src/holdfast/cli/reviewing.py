@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from holdfast.cli.asking import Keyboard
 from holdfast.cli.desk import Desk
-from holdfast.cli.queue import review_document, show
-from holdfast.cli.refs import pair, value_of
+from holdfast.cli.editing import declared, edited
+from holdfast.cli.queue import review_document, show, tell_seeded
+from holdfast.cli.refs import value_of
 from holdfast.cli.text import one_line, pretty
 from holdfast.engine.answers import answer
 from holdfast.engine.inbox import Open, Question, open_questions, question_of, review, reviews
+from holdfast.engine.seeding import Seeded
+from holdfast.gate.proposing import Rule, propose
 from holdfast.journal.store import Store
 from holdfast.values.errors import HoldfastError, Misuse
 
@@ -55,6 +59,9 @@ async def go_through(desk: Desk, store: Store, keys: Keyboard) -> int:
                     digest=found.wait.digest,
                 )  # fmt: skip
                 answered += 1
+        except Seeded as error:
+            answered += 1
+            tell_seeded(desk, error)
         except HoldfastError as error:  # answered, changed or expired meanwhile
             desk.screen.note((f"  {one_line(str(error))}", "yellow"))
     return answered
@@ -64,16 +71,17 @@ async def _typed(desk: Desk, keys: Keyboard, found: Open, question: Question) ->
     """What the person decides; None to quit."""
     about = found.wait.about
     prompt = {"action": _ACTION, "budget": _ACTION, "unknown": _UNKNOWN}.get(about, _OTHER)
+    types = declared(desk, question)
     while True:
         line = await _line(desk, keys, prompt)
         try:
-            typed = understand(about, line, question)
+            typed = understand(about, line, question, types)
         except Misuse as error:
             desk.screen.note((f"  {one_line(str(error))}", "yellow"))
             continue
         if typed is None or typed.word != "propose":
             return typed
-        desk.screen.patch(rule_for(desk.user, found, question))
+        desk.screen.patch(rule_for(desk.user, found, question).text())
 
 
 async def _line(desk: Desk, keys: Keyboard, prompt: str) -> str | None:
@@ -84,7 +92,9 @@ async def _line(desk: Desk, keys: Keyboard, prompt: str) -> str | None:
         return line
 
 
-def understand(about: str, line: str | None, question: Question) -> Typed | None:
+def understand(
+    about: str, line: str | None, question: Question, types: Mapping[str, str]
+) -> Typed | None:
     """What a line means; None to quit, `Misuse` if nothing."""
     if line is None:
         return None
@@ -100,7 +110,7 @@ def understand(about: str, line: str | None, question: Question) -> Typed | None
         case "a" | "approve" if about != "question":
             return Typed("approve", note=rest)
         case "e" | "edit" if about == "action":
-            return Typed("edit", edited(question, rest.split()))
+            return Typed("edit", edited(question, rest.split(), types))
         case "p" | "propose" if about == "action":
             return Typed("propose")
         case "r" | "result" if about in ("question", "unknown"):
@@ -113,22 +123,8 @@ def understand(about: str, line: str | None, question: Question) -> Typed | None
             raise Misuse(f"{line[:40]!r} is not understood")
 
 
-def edited(question: Question, pairs: list[str]) -> dict[str, Any]:
-    """The arguments of an action with these NAME=VALUE in place of what they were."""
-    now = question.edited if question.edited is not None else question.args
-    if not pairs or not isinstance(now, dict):
-        raise Misuse("say which argument changes, NAME=VALUE")
-    changes = dict(pair(text, "change") for text in pairs)
-    for name in changes:
-        if name not in now:
-            raise Misuse(f"it has no argument {name!r}; it has {', '.join(now)}")
-    return {**now, **changes}
-
-
-def rule_for(user: str, found: Open, question: Question) -> str:
+def rule_for(user: str, found: Open, question: Question) -> Rule:
     """The rule that would have allowed it; `Misuse` if none can say it narrowly."""
-    from holdfast.gate.proposing import propose
-
     asked = question.asked
     if asked.about != "action" or asked.plan is None or asked.verdict is None:
         raise Misuse(f"{found.place} asks about no action that a rule could allow")

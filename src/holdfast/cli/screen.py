@@ -1,6 +1,7 @@
 """What is printed where: results on stdout, everything else on stderr, one live line at most.
 
-With ``--json`` stdout carries JSON documents, one per line, and nothing else. Colour appears on
+With ``--json`` stdout carries one JSON document (a list: an array), or of streams one a line, and
+nothing else. Colour appears on
 terminals only, and not with NO_COLOR. All text is cleaned (`holdfast.cli.text`) and none of it is
 read as markup.
 """
@@ -36,6 +37,7 @@ class Screen:
 
     def __init__(self, *, json: bool = False) -> None:
         self.json = json
+        self._listed: list[Any] | None = None
         self.out: IO[str] = sys.stdout
         self.err: IO[str] = sys.stderr
         self.live_line = ""
@@ -55,9 +57,25 @@ class Screen:
     # For programs ------------------------------------------------------------------------------
 
     def document(self, document: Any) -> None:
-        """One line of JSON on stdout."""
+        """One line of JSON on stdout, or one more of a `listing`."""
+        if self._listed is not None:
+            self._listed.append(document)
+            return
         self.out.write(json_text(document) + "\n")
         self.out.flush()
+
+    @contextmanager
+    def listing(self) -> Generator[None]:
+        """A list for programs is one JSON array: what is given to `document` meanwhile. Streams,
+        which go on or may be as long as the journal, are one document a line instead."""
+        self._listed = []
+        try:
+            yield
+            found = self._listed
+        finally:
+            self._listed = None
+        if self.json:
+            self.document(found)
 
     # For people, on stdout -----------------------------------------------------------------------
 

@@ -9,8 +9,11 @@ import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import msgspec
+
 from holdfast.engine.commands import too_long
 from holdfast.engine.declare import Agent
+from holdfast.engine.seeding import caught, planted
 from holdfast.engine.seeing import UNKNOWN, is_run, recorded_label
 from holdfast.gate.labels import PLAIN, join, parse_label
 from holdfast.journal.events import (
@@ -25,6 +28,7 @@ from holdfast.journal.events import (
     body_of,
 )
 from holdfast.journal.quorum import may, missing
+from holdfast.journal.record import SEEDED
 from holdfast.journal.store import Batch, Store
 from holdfast.journal.views import CANCEL, RunRow, Wait
 from holdfast.values import limits
@@ -92,10 +96,12 @@ async def answer(
 
     The question as it was; `Misuse` if it asks nothing there, not this kind of thing, about another
     action, or ``by`` approved it already; `Refused` if ``by`` may not answer; `Expired` if it is
-    too late. Then nothing was answered; that somebody who may not answer tried to, or tried too
-    late or about another action, is recorded as a finding `REFUSED` (``record``: unless the caller
-    does that).
+    too late; `Seeded`, whatever was answered, if it was a seeded case. Then nothing
+    was answered; that somebody who may not answer tried to, or tried too late or about another
+    action, is recorded as a finding `REFUSED` (``record``: unless the caller does that).
     """
+    said = _Said(decision, by, now_ms, value, note, digest)
+    await _seeded(store, run, key, said)
     for _ in range(limits.ANSWER_ATTEMPTS):
         head = await store.head(run)
         row = await store.run(run)
@@ -122,6 +128,33 @@ async def answer(
             continue  # somebody answered, or the run went on, since the question was read
         return wait
     raise Conflict(f"run {run}: it moves on too fast to be answered: try again")
+
+
+class _Said(msgspec.Struct, frozen=True):
+    """An answer as it was given."""
+
+    decision: str
+    by: str
+    now_ms: int
+    value: Any
+    note: str
+    digest: str
+
+
+async def _seeded(store: Store, run: str, key: str, said: _Said) -> None:
+    """End here if it is a seeded case that is answered: never with an answer that counts."""
+    decision, by, now = said.decision, said.by, said.now_ms
+    for one in await planted(store):
+        if one.seed.run == run and key in ("", one.wait.key):
+            place = f"run {run}@{one.wait.key}"
+            try:
+                _check(one.wait, place, decision, said.value, by)
+                _in_time(one.wait, place, said.digest, now)
+            except (Refused, Changed) as error:
+                row = await store.run(SEEDED)
+                await _refused(store, row, one.wait, error, decision=decision, by=by, now_ms=now)
+                raise
+            await caught(store, one, decision, by=by, now_ms=now, note=said.note)
 
 
 def _check(wait: Wait, place: str, decision: str, value: Any, by: str) -> None:
@@ -206,7 +239,9 @@ async def child_news(
     body: RunEnded = body_of(event)
     plain = None if event.value is None else unpack(event.value, store.get)
     blobs: Blobs = {}
-    label = recorded_label(await store.read(run, row.segments[-1] if row.segments else 0))
+    label = recorded_label(
+        await store.read(run, row.segments[-1] if row.segments else 0), store.get
+    )
     narrow = False
     with contextlib.suppress(HoldfastError):  # a program that is gone returns nothing narrow
         narrow = find(row.agent, row.ref).narrow
@@ -226,7 +261,7 @@ async def label_in(store: Store, run: str) -> str:
             found = join(found, UNKNOWN)
             continue
         events = await store.read(name, row.segments[-1] if row.segments else 0)
-        found = join(found, parse_label(recorded_label(events)))
+        found = join(found, parse_label(recorded_label(events, store.get)))
         for event in events:
             if event.kind == "branch.merged":
                 body: BranchMerged = body_of(event)

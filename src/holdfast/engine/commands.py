@@ -15,7 +15,7 @@ from holdfast.engine.seeing import groups, is_run, known_tool, label_of, looks, 
 from holdfast.gate import Policy, Verdict
 from holdfast.gate.labels import Label, parse_label
 from holdfast.gate.policy import Engine
-from holdfast.gate.risk import RiskTable, sampled
+from holdfast.gate.risk import sampled
 from holdfast.gate.switches import Switchboard
 from holdfast.journal.events import (
     ApprovalAsked,
@@ -203,9 +203,9 @@ def settle(
     drafts = [made]
     if done.merged is not None:
         drafts.insert(0, Draft(done.merged, made.at, world=world))
-    if policy.risk is not None and _sampled(run, pending, policy.risk, step):
+    if why := _sampled(run, pending, policy, step):
         look = FindingAdded(step.planned_pos, REVIEW, by="sample")
-        drafts.append(Draft(look, made.at, value=pack({"why": "sample"}, blobs)))
+        drafts.append(Draft(look, made.at, value=pack({"why": why}, blobs)))
     if pending.of is not None:
         # INVARIANT E11: an effect that was held is published when its run is told so: one append
         place = place_of(run.history.segment, pending.key)
@@ -213,13 +213,20 @@ def settle(
     yield Append(drafts, blobs, others)
 
 
-def _sampled(run: Run, pending: Pending, risk: RiskTable, step: Step) -> bool:
-    """Whether somebody is to look afterwards at this call, which was allowed without asking: a
-    share of those that leave the world, as the policy says. Only such calls show what it misses."""
-    verdict = step.verdict
-    if step.planned is None or verdict is None:
-        return False
-    return verdict.decision == "allow" and sampled(f"{run.id} {pending.key}", risk)
+def _sampled(run: Run, pending: Pending, policy: Policy, step: Step) -> str:
+    """Why somebody is to look afterwards at this call, if so: a share, as the policy says, of those
+    that left the world without asking, which show what it misses, and of those that were approved,
+    which show what reviewers miss."""
+    if step.planned is None:
+        return ""
+    place, risk = f"{run.id} {pending.key}", policy.risk
+    if step.verdict is not None:
+        share = risk.sample if risk is not None and step.verdict.decision == "allow" else 0.0
+        return "sample" if sampled(place, share) else ""
+    given, asked = step.given, step.asked
+    approved = given is not None and given.decision in ("approve", "edit")
+    about_it = asked is not None and asked.about == "action"
+    return "again" if approved and about_it and sampled(place, policy.review.again) else ""
 
 
 def _charges(

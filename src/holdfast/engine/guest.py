@@ -20,13 +20,10 @@ from holdfast.engine.resident import Resident
 from holdfast.engine.run import Pending, Run
 from holdfast.engine.steps import Outer, holds, outcome, plan_of
 from holdfast.journal.events import Draft, Event, Plan, StepSettled
-from holdfast.journal.views import place_of
+from holdfast.journal.views import DOOR, place_of
 from holdfast.values import limits
 from holdfast.values.canon import Blobs, decode, digest, pack, unpack
 from holdfast.values.errors import Diverged, HoldfastError, Misuse, NotFound, Suspended
-
-DOOR = "door:"
-"""References of programs that begin so name a door: the program is behind it."""
 
 _DELIVERED = Plan("delivered", "dice")
 _SAID = Plan("said", "ask")
@@ -245,8 +242,9 @@ class Guest:
             assert isinstance(pending.future, asyncio.Future)
             await asyncio.wait([pending.future])
             return Taken(self._outcome(tool, pending.future.result()), place, key, replayed=False)
-        except HoldfastError:
-            raise  # told as any outcome: whoever tells it says `delivered`
+        except HoldfastError as error:
+            error.key = key
+            raise  # told as any outcome: whoever tells it says `delivered`, or `lost`
         except BaseException:
             self._run.attended.discard(key)
             self._unattended(pending)

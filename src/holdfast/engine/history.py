@@ -88,7 +88,8 @@ class History:
     last merged; ``shared_steps``: keys settled in the past that the newest fork shares;
     ``refusals``: actions that a person refused;
     ``begun``: the start of the run that this one forked from, else its own; ``outcomes``: all steps
-    that settled, in order; ``judged``: steps that were judged, in order of first verdicts;
+    that settled, in order; ``landings``: what others merged into its world, each after so many of
+    these; ``judged``: steps that were judged, in order of first verdicts;
     ``of_tool``: how many of these by tool; ``used``: sums of what outcomes used, by unit;
     ``own_at``: the time of the newest event that the run itself recorded.
     """
@@ -117,6 +118,7 @@ class History:
         self.refusals: list[Step] = []
         self.begun: RunStarted | None = None
         self.outcomes: list[Step] = []
+        self.landings: list[tuple[int, Event]] = []
         self.judged: dict[str, Step] = {}
         self.of_tool: dict[str, int] = {}
         self.used: dict[str, float] = {}
@@ -242,8 +244,10 @@ class History:
         """The root of a branch, "" being the run's own world, after everything recorded."""
         return self.branches.get(branch, "") if branch else self.world
 
-    def take_merged(self, _: Event, body: BranchMerged) -> None:
+    def take_merged(self, event: Event, body: BranchMerged) -> None:
         """Take in a BranchMerged: a branch and what is around it have met there."""
+        if event.value is not None and not body.conflicts:  # a merge of the run's own has a step
+            self.landings.append((len(self.outcomes), event))
         if body.source.startswith("@") and not body.conflicts:
             pair = (body.into, body.source[1:])
             inner = next(key for key in reversed(self.branches) if key in pair)

@@ -11,7 +11,7 @@ from typing import Any
 from holdfast.engine.answers import ending
 from holdfast.engine.commands import Terms
 from holdfast.engine.declare import Agent, Tool
-from holdfast.engine.guest import DOOR, GuestRun
+from holdfast.engine.guest import GuestRun
 from holdfast.engine.history import History, Step
 from holdfast.engine.home import Consulted, Nobody
 from holdfast.engine.places import Places
@@ -31,7 +31,7 @@ from holdfast.journal.events import (
 )
 from holdfast.journal.record import SWITCHES
 from holdfast.journal.store import Batch, RunQuery, Store
-from holdfast.journal.views import CHILD, PUBLISHED, RunRow
+from holdfast.journal.views import CHILD, DOOR, PUBLISHED, RunRow
 from holdfast.values import limits
 from holdfast.values.canon import Blobs, unpack
 from holdfast.values.errors import (

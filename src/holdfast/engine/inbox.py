@@ -12,6 +12,7 @@ import msgspec
 
 from holdfast.engine.commands import too_long
 from holdfast.engine.history import History, Step
+from holdfast.engine.seeding import Planted, Sowing, plant, planted
 from holdfast.journal.events import ApprovalAsked, Draft, Event, FindingAdded, body_of
 from holdfast.journal.like import is_short
 from holdfast.journal.store import Batch, RunQuery, Store
@@ -19,6 +20,7 @@ from holdfast.journal.views import REVIEW, REVIEWED, RunRow, Wait
 from holdfast.values import limits
 from holdfast.values.canon import Blobs, pack, unpack
 from holdfast.values.errors import Conflict, Misuse
+from holdfast.values.ports import Dice
 
 OPINIONS = ("right", "wrong")
 """What a person may think of a call that happened: it was right to let it, or they would have
@@ -26,10 +28,12 @@ refused it."""
 
 
 class Open(msgspec.Struct, frozen=True):
-    """A question that nobody has decided."""
+    """A question that nobody has decided. ``seed``: it is none, but a case that is known to be bad
+    (`holdfast.engine.seeding`); whoever reviews it is not told before they answered."""
 
     row: RunRow
     wait: Wait
+    seed: Planted | None = None
 
     @property
     def place(self) -> str:
@@ -63,9 +67,10 @@ class Review(msgspec.Struct, frozen=True):
 
 
 async def open_questions(store: Store, by: str = "") -> list[Open]:
-    """What runs ask people now, the longest waiting first. ``by``: only what this person may
-    answer and has not approved yet. One scan over the rows of waiting runs."""
-    found: list[Open] = []
+    """What runs ask people now, with seeded cases among it, the longest waiting first. ``by``: only
+    what this person may answer and has not approved yet. One scan over the rows of waiting runs."""
+    seeds = [Open(one.row, one.wait, one) for one in await planted(store)]
+    found = [one for one in seeds if not by or _may(one.wait, by)]
     before = 0
     while page := await store.runs(RunQuery(limits.READ_PAGE_ROWS, before, "waiting")):
         found += [
@@ -78,6 +83,18 @@ async def open_questions(store: Store, by: str = "") -> list[Open]:
     return sorted(found, key=lambda one: (one.wait.since, one.row.number, one.wait.key))
 
 
+async def sow(store: Store, sowing: Sowing, *, now_ms: int, dice: Dice) -> None:
+    """Put seeded cases behind what runs ask now, as the policy says; nothing if it does not."""
+    if not sowing.policy.review.seeded:
+        return
+    asked = [
+        (one.row, one.wait, (await question_of(store, one)).asked)
+        for one in await open_questions(store)
+        if one.seed is None and one.wait.pos
+    ]
+    await plant(store, asked, sowing, now_ms=now_ms, dice=dice)
+
+
 def _may(wait: Wait, by: str) -> bool:
     named = not wait.approvers or by in wait.approvers
     return named and by not in wait.barred and by not in wait.approved
@@ -85,6 +102,8 @@ def _may(wait: Wait, by: str) -> bool:
 
 async def question_of(store: Store, found: Open) -> Question:
     """The whole question; `Conflict` if it was decided and is gone meanwhile."""
+    if found.seed is not None:
+        return Question(found.seed.seed.asked, found.seed.seed.args)
     run, pos = found.row.run, found.wait.pos
     (event,) = await store.read(run, pos, pos + 1)
     body = body_of(event)

@@ -16,8 +16,10 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
+from holdfast.engine.answers import label_in
 from holdfast.engine.choices import Choice, label, settle, sides_of
 from holdfast.engine.fork import common_world
+from holdfast.engine.seeing import LABEL, is_run
 from holdfast.journal.events import (
     BranchMerged,
     Draft,
@@ -158,7 +160,11 @@ async def _append(
     blobs = dict(staged)
     found = [{"path": label(one), "kind": one.kind} for one in merged.conflicts]
     body = BranchMerged("", change.source, change.base, change.theirs, len(found))
-    value = pack({**change.note, "conflicts": found}, blobs)
+    note = {**change.note, "conflicts": found}
+    row = await store.run(into)
+    if is_run(change.source) and row.agent != BRANCH and not row.ended:
+        note[LABEL] = await label_in(store, change.source)
+    value = pack(note, blobs)
     draft = Draft(body, now_ms, world="" if found else merged.root, value=value)
     (event,) = await store.append((Batch(into, (draft,), epoch=epoch),), blobs)
     return event.pos

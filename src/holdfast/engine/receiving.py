@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from holdfast.engine.guest import DOOR, Guest, GuestRun, guest_program
+from holdfast.engine.guest import Guest, GuestRun, guest_program
 from holdfast.engine.host import Host
 from holdfast.journal.events import Draft, RunStarted
 from holdfast.journal.store import Store
-from holdfast.journal.views import RunRow
+from holdfast.journal.views import DOOR, RunRow
 from holdfast.values.canon import Blobs, pack
 from holdfast.values.errors import Conflict, Misuse, NotFound
 from holdfast.values.ids import check_name
@@ -44,7 +44,7 @@ async def receive(
         run = await host.begin(program, draft, blobs, name)
     else:
         run = row.run
-        if not row.ref.startswith(DOOR):
+        if not row.door:
             raise Misuse(f"run {run} has a program of its own: choose another name")
         if row.ended or run in host.residents:
             state = "has ended" if row.ended else "is open here already"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import types
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from holdfast.engine.declare import Agent, Declared
@@ -20,7 +20,7 @@ from holdfast.gate.context import Context, flow
 from holdfast.gate.facts import GROUPS
 from holdfast.gate.labels import PLAIN, Label, join, parse_label
 from holdfast.gate.tools import UNKNOWN_TOOL, ToolFacts
-from holdfast.journal.events import Event, Plan, RunStarted, StepSettled
+from holdfast.journal.events import Event, Plan, RunStarted, StepSettled, is_erased
 from holdfast.journal.views import CHILD, place_of
 from holdfast.values import limits
 from holdfast.values.canon import unpack
@@ -51,7 +51,7 @@ class Seen:
         self.children: dict[str, Label] = {}
         self.sources: dict[str, Label] = {}
         self.early: set[str] = set()
-        self._told = 0
+        self._told = self._landed = 0
         self._begin(run)
 
     def _begin(self, run: Run) -> None:
@@ -68,8 +68,14 @@ class Seen:
 
     def catch_up(self, run: Run, policy: Policy) -> Seen:
         """Tell the context what was recorded since."""
-        outcomes = run.history.outcomes
-        while self._told < len(outcomes):
+        outcomes, landings = run.history.outcomes, run.history.landings
+        while self._told < len(outcomes) or self._landed < len(landings):
+            if self._landed < len(landings) and landings[self._landed][0] <= self._told:
+                event = landings[self._landed][1]
+                self._landed += 1
+                label = landed(event, run.outer.fetch)
+                self.context.given(f"{run.id}#{event.pos}", None, label)
+                continue
             step = outcomes[self._told]
             self._told += 1
             if step.key in self.early:
@@ -151,6 +157,16 @@ class Seen:
         return SAID
 
 
+def landed(event: Event, fetch: Callable[[str], bytes]) -> Label:
+    """The label of what another run's world brought in, as whoever merged it wrote it down."""
+    if event.value is None or is_erased(event.value):
+        return PLAIN if event.value is None else UNKNOWN
+    said = unpack(event.value, fetch)
+    return parse_label(str(said.get(LABEL, ""))) if isinstance(said, dict) else PLAIN
+
+
+LABEL = "label"
+"""In the note of a merge into a run that others made: the label of all that its source has seen."""
 _NOTHING = ("refused", "held", "expired")
 """How steps end that bring nothing in."""
 
@@ -250,7 +266,7 @@ def parting(run: Run, policy: Policy) -> str:
     return str(seen(run, policy).context.label) if looks(policy) else ""
 
 
-def recorded_label(events: Iterable[Event]) -> str:
+def recorded_label(events: Iterable[Event], fetch: Callable[[str], bytes]) -> str:
     """The label of all that a run has seen, from the events of its last segment: what `parting`
     said, read again; unknown if something came in that was not labelled."""
     history = History()
@@ -259,6 +275,8 @@ def recorded_label(events: Iterable[Event]) -> str:
     for step in history.outcomes:
         if step.settled is not None and _brings(step.plan, step.settled):
             found = join(found, _known(step.settled.label))
+    for _, event in history.landings:
+        found = join(found, landed(event, fetch))
     return str(found)
 
 

@@ -26,7 +26,9 @@ from holdfast.engine.commands import (
     settle,
     too_long,
 )
+from holdfast.engine.held import LEAVES
 from holdfast.engine.history import Step
+from holdfast.engine.ruling import denied_by_now, known_verdict, refuse
 from holdfast.engine.run import Pending, Run
 from holdfast.gate import Verdict, counting
 from holdfast.gate.approvers import resolve
@@ -218,6 +220,8 @@ class _Pricing:
                 return None
             share = next(share for share in found if share.meter == refused.meter)
             instead = yield from self._overdraft(share, refused, passed, command, at)
+            if instead is None:
+                instead = yield from self._stopped()
             if instead is not None:
                 return instead
             if self.step.args is not None:  # they were committed with the question
@@ -331,6 +335,17 @@ class _Pricing:
             return None
         note = f": {given.note}" if given.note else ""
         return self._refuse("refused", f"{_reason(share, refused)} Refused by {given.by}{note}")
+
+    def _stopped(self) -> Else:
+        """The path of a step that was stopped, or denied, while people were asked about its cost
+        (E115): for what is performed, or begun, right after that nothing else looks again."""
+        run, pending, step = self.run, self.pending, self.step
+        known = known_verdict(step) or step.verdict
+        verdict = yield from denied_by_now(run, pending, self.settings, known)
+        if verdict is None:
+            return None
+        may_have = step.planned is not None and pending.plan.effect in LEAVES
+        return refuse(run, pending, self.settings, step, verdict, may_have=may_have)
 
     def _refuse(self, status: Status, why: str) -> Path:
         """The path of a step that may not exceed a budget."""

@@ -169,7 +169,7 @@ _STYLE = """
 --page:#12161c;--card:#1a2028;--have:#6fce97;--gap:#f0b45c}}
 *{box-sizing:border-box}
 body{margin:0 auto;max-width:60rem;padding:2.5rem 1.25rem 5rem;background:var(--page);
-color:var(--ink);font:16px/1.55 system-ui,sans-serif}
+color:var(--ink);font:16px/1.55 system-ui,sans-serif;overflow-wrap:anywhere}
 h1{font-size:1.7rem;line-height:1.2;margin:0 0 .4rem}h2{font-size:1.25rem;margin:3rem 0 .3rem}
 p{margin:.4rem 0}.soft{color:var(--soft);font-size:.9rem}a{color:inherit}
 nav{display:flex;flex-wrap:wrap;gap:.4rem 1.2rem;margin:1rem 0;font-size:.9rem}
@@ -181,6 +181,9 @@ code{font:.92em ui-monospace,monospace;overflow-wrap:anywhere}
 .count{color:var(--have);font-weight:600;font-variant-numeric:tabular-nums}
 .gap{color:var(--gap)}dl{display:grid;grid-template-columns:max-content 1fr;gap:.15rem .9rem;
 margin:.6rem 0 0;font-size:.9rem}dt{color:var(--soft)}dd{margin:0}
+@media(max-width:32rem){body{padding-top:1.5rem}h2{margin-top:2rem}h3 b{display:block}
+dl{grid-template-columns:1fr}dd{margin-bottom:.35rem}}
+@media print{body{max-width:none;padding:0}article{background:none}}
 """
 
 
@@ -228,7 +231,7 @@ def _html_section(section: Section) -> list[str]:
 
 def _html_row(row: Row) -> str:
     items = "".join(
-        f"<li><span class=count>{found.count:,}</span> {escape(found.meaning)}<ul>"
+        f"<li>{escape(found.meaning)}: <span class=count>{found.count:,}</span><ul>"
         + "".join(
             f"<li><code>{escape(place)}</code> {escape(words)}" for place, words in found.examples
         )

@@ -11,9 +11,10 @@ from typing import Any
 
 import msgspec
 
+from holdfast.engine.seeding import CAUGHT, PLANTED
 from holdfast.explain.answers import Open, follow
 from holdfast.journal.events import Event, Plan, Verdict, body_of, is_erased
-from holdfast.journal.record import DELETED, KILL, LIFT, OWN
+from holdfast.journal.record import DELETED, KILL, LIFT, OWN, SEEDED
 from holdfast.journal.views import CANCEL
 from holdfast.values.canon import unpack
 from holdfast.values.errors import HoldfastError
@@ -222,6 +223,12 @@ def _finding(event: Event, body: Any, fetch: Fetch) -> str:
         spans: list[list[int]] = said.get("seqs", [])
         count = sum(last - first + 1 for first, last in spans)
         return f"{who} deleted {count} events of old runs; their hashes are kept"
+    if event.run == SEEDED and body.type == PLANTED:
+        agent, why = fit(str(said.get("agent")), 80), fit(str(said.get("bad")))
+        return f"Holdfast put a seeded case among the questions of {agent}, known bad: {why}"
+    if event.run == SEEDED and body.type == CAUGHT:
+        did = "caught" if said.get("right") is True else "approved"
+        return f"{who} {did} the seeded case #{body.about}; nothing was performed"
     return f"{who} added the finding {fit(body.type, 80)} about #{body.about}"
 
 

@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from holdfast.gate.budgets import AgentLimit, read_limit
 from holdfast.gate.pattern import names_of, read_globs
 from holdfast.gate.reading import Item, Reader, clip, entry, whole
 
@@ -19,6 +20,7 @@ class AgentCard(msgspec.Struct, frozen=True, gc=False):
     actions alone, if a route says so). ``role``: overrides the program's own. ``team``,
     ``organisation``: scopes of budgets. ``autonomy``: 0 (suggests only) to 4 (acts alone). ``key``:
     its Ed25519 public key, base64, "" for none. ``stopped``: why nothing of it may happen now.
+    Its ``limits`` are budgets of scope agent (`holdfast.gate.budgets.AgentLimit`), kept with these.
     With an ``agents`` section, an agent that no entry names is *pending*: it may only read.
     """
 
@@ -52,12 +54,24 @@ _READERS: Final[dict[str, Reader]] = {
     "autonomy": whole(0, 4),
     "key": _key,
     "stopped": Item.sentence,
+    "limits": lambda item, what: item.items(what),
 }
+Limits = list[tuple[Item, AgentLimit]]
+"""Limits of agents, with the places where they stand."""
 
 
-def read_agent(item: Item) -> AgentCard:
-    """One entry of ``agents``; raises `Misuse` with its line for what is not understood."""
-    return AgentCard(**entry(item, _READERS, "an agent", ("agent",)))
+def read_agents(items: Iterable[Item]) -> tuple[tuple[AgentCard, ...], Limits]:
+    """The entries of ``agents``, and the limits in them; raises `Misuse` with its line for what is
+    not understood."""
+    cards: list[AgentCard] = []
+    limits: Limits = []
+    for item in items:
+        found = entry(item, _READERS, "an agent", ("agent",))
+        earlier = tuple(dict.fromkeys(name for card in cards for name in card.agent))
+        limits += [(each, read_limit(each, found["agent"], earlier))
+                   for each in found.pop("limits", ())]  # fmt: skip
+        cards.append(AgentCard(**found))
+    return tuple(cards), limits
 
 
 def card_of(cards: Iterable[AgentCard], agent: str) -> AgentCard | None:

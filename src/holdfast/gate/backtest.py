@@ -7,20 +7,28 @@ agent would have asked next is unknown, so the rest of that run is counted and n
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from holdfast.gate.decisions import Decided
+from holdfast.gate.facts import GROUPS
 from holdfast.gate.judge import judge
+from holdfast.gate.outside import question, ruling, stricter
 from holdfast.gate.policy import Policy
-from holdfast.gate.verdict import STRICTNESS, Decision, Verdict
+from holdfast.gate.verdict import OTHERWISE, STRICTNESS, Decision, Verdict
 from holdfast.journal.like import is_short
 from holdfast.values.canon import unpack
 from holdfast.values.errors import Corrupt
 
 ORDER: Final[tuple[Decision, ...]] = tuple(STRICTNESS)
 """Rows and columns of the matrix, from allow to deny."""
+
+
+Ask = Callable[[dict[str, Any]], bytes | str]
+"""Asks the engine outside that a policy names: its answer, or as text why there is none."""
+NOT_ASKED: Final = "engine opa"
+"""What is missing of a decision on which an engine outside gave no answer."""
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
@@ -56,9 +64,12 @@ class Backtest(msgspec.Struct, gc=False):
                 if one.new.decision == "allow" and one.old.stood != "allow"]  # fmt: skip
 
 
-def backtest(past: Iterable[Decided], policy: Policy, fetch: Callable[[str], bytes]) -> Backtest:
+def backtest(
+    past: Iterable[Decided], policy: Policy, fetch: Callable[[str], bytes], ask: Ask | None = None
+) -> Backtest:
     """Judge every decision of ``past`` again, oldest first, with ``policy``; ``fetch`` reads what
-    arguments refer to (it may raise `Corrupt` for what was erased)."""
+    arguments refer to (it may raise `Corrupt` for what was erased); ``ask``: asks the engine
+    outside, if ``policy`` has one; what needs its answer and gets none is not judged."""
     found = Backtest(dict.fromkeys(((a, b) for a in ORDER for b in ORDER), 0), [])
     gone: set[str] = set()
     for one in past:
@@ -66,7 +77,7 @@ def backtest(past: Iterable[Decided], policy: Policy, fetch: Callable[[str], byt
         if one.run in gone:
             found.beyond += 1
             continue
-        verdict = again(one, policy, fetch)
+        verdict = again(one, policy, fetch, ask)
         if isinstance(verdict, str):
             found.unjudged[verdict] = found.unjudged.get(verdict, 0) + 1
             continue
@@ -89,19 +100,29 @@ def _first(change: Change) -> tuple[int, int, int]:
     return (kind, -abs(new - old), change.old.seq)
 
 
-def again(one: Decided, policy: Policy, fetch: Callable[[str], bytes]) -> Verdict | str:
+def again(
+    one: Decided, policy: Policy, fetch: Callable[[str], bytes], ask: Ask | None = None
+) -> Verdict | str:
     """The verdict of ``policy`` on a decision of the past, or what is missing to say."""
-    proposal = one.proposal({})
-    missing = policy.needs(proposal) - set(one.facts.groups)
+    proposal, outside = one.proposal({}), policy.engine is not None
+    missing = (frozenset(GROUPS) if outside else policy.needs(proposal)) - set(one.facts.groups)
     if missing:
         return f"facts about {', '.join(sorted(missing))} were not kept"
-    if policy.reads(proposal):
+    args: Any = {}
+    if outside or policy.reads(proposal):
         if one.args is None or is_short(one.args):
             return "arguments are not in the journal"
         if one.args.startswith(b'{"$erased":"'):
             return "arguments were erased"
         try:
-            proposal = one.proposal(unpack(one.args, fetch))
+            args = unpack(one.args, fetch)
         except Corrupt:
             return "arguments were erased"
-    return judge(proposal, policy, one.facts)
+        proposal = one.proposal(args)
+    verdict = judge(proposal, policy, one.facts)
+    alone = not policy.rules and verdict.rules == (OTHERWISE,)
+    if not outside or (verdict.decision == "deny" and not alone):
+        return verdict
+    # INVARIANT G84: what an engine outside would have said is never guessed
+    said = ruling("it was not asked" if ask is None else ask(question(proposal, one.facts, args)))
+    return f"{NOT_ASKED}: {said}" if isinstance(said, str) else stricter(verdict, said, policy)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 import msgspec
@@ -32,6 +33,16 @@ class Budget(msgspec.Struct, frozen=True, gc=False):
     approvers: tuple[str, ...] = ()
 
 
+# INVARIANT G85: a limit in an agent's entry is a budget of scope agent, about those agents only
+# whose entry it is
+class AgentLimit(Budget, frozen=True, gc=False):
+    """A budget that stands in an agent's entry (`holdfast.gate.agents`), as one of its ``limits``:
+    of scope agent, for those whom that entry is about. ``unless``: names of earlier entries, whose
+    agents it is not about."""
+
+    unless: tuple[str, ...] = ()
+
+
 _WHEN: Final[dict[str, Reader]] = {
     "tool": read_globs,
     "agent": read_globs,
@@ -60,3 +71,21 @@ _READERS: Final[dict[str, Reader]] = {
 def read_budget(item: Item) -> Budget:
     """One entry of ``budgets``; raises `Misuse` with its line for what is not understood."""
     return Budget(**entry(item, _READERS, "a budget", ("id", "unit", "limit", "scope")))
+
+
+_LIMITS: Final[dict[str, Reader]] = {
+    **{name: _READERS[name] for name in ("id", "unit", "limit", "per", "alert", "approvers")},
+    "tool": read_globs,
+}
+
+
+def read_limit(item: Item, agent: tuple[str, ...], unless: tuple[str, ...]) -> AgentLimit:
+    """One of the ``limits`` of the agents' entry named ``agent``, behind entries about ``unless``;
+    raises `Misuse` with its line for what is not understood."""
+    found = entry(item, _LIMITS, "a limit", ("unit", "limit"))
+    if found["unit"] == "runs" and "tool" in found:
+        item.refuse("a limit of runs counts started runs, and has no 'tool'")
+    when = {"agent": agent, **({"tool": found.pop("tool")} if "tool" in found else {})}
+    named = "-".join(filter(None, (agent[0], found["unit"], found.get("per", ""))))
+    found.setdefault("id", re.sub("[^A-Za-z0-9_.-]", "_", f"limit-{named}")[:80])
+    return AgentLimit(**found, scope="agent", when=when, unless=unless)

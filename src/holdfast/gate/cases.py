@@ -12,6 +12,7 @@ from typing import Any, Final, cast
 import msgspec
 
 from holdfast.gate.cel import FACTS, NAMES
+from holdfast.gate.closed import strange_fact
 from holdfast.gate.facts import Facts
 from holdfast.gate.policy import DECISIONS
 from holdfast.gate.proposal import EFFECTS, KINDS, Proposal
@@ -20,7 +21,7 @@ from holdfast.gate.verdict import Decision, Verdict
 
 _ACTION: Final = (*NAMES, "args", "facts")
 _CASE: Final = (
-    "name", *_ACTION, "without", "decision", "rule", "approvers", "checks", "optional",
+    "name", *_ACTION, "without", "decision", "rule", "approvers", "checks", "optional", "bad",
 )  # fmt: skip
 
 
@@ -28,7 +29,8 @@ _CASE: Final = (
 class Case:
     """One case. ``rule``: the one that decides, "" for any; ``approvers``, ``checks``: None for
     any. ``optional``: parts of the input that may be lost (``tool``, ``args.note``), because the
-    verdict may rightly be milder without them."""
+    verdict may rightly be milder without them. ``bad``: why a careful person would refuse it, ""
+    unless it may be shown to reviewers as a seeded case."""
 
     name: str
     proposal: Proposal
@@ -39,6 +41,7 @@ class Case:
     checks: tuple[str, ...] | None
     optional: tuple[str, ...]
     place: str
+    bad: str = ""
 
     def wrong(self, verdict: Verdict) -> str:
         """What of ``verdict`` is not as expected, in a few words, or nothing."""
@@ -100,8 +103,16 @@ def _case(item: Item, base: Mapping[str, Item]) -> Case:
         own["approvers"].texts("approvers") if "approvers" in own else None,
         own["checks"].texts("checks") if "checks" in own else None,
         both["optional"].texts("optional") if "optional" in both else (),
-        f"{item.source}:{item.line}",
+        f"{item.source}:{item.line}", _bad(own),
     )  # fmt: skip
+
+
+def _bad(own: Mapping[str, Item]) -> str:
+    if "bad" not in own:
+        return ""
+    if own["decision"].value not in ("escalate", "deny"):
+        own["bad"].refuse_key("what is bad is escalated or denied, or its rules are not right")
+    return own["bad"].sentence("bad")
 
 
 _DEFAULTS: Final = {"agent": "agent", "role": "", "kind": "tool", "tool": "", "effect": "once"}
@@ -121,4 +132,7 @@ def _facts(entries: Mapping[str, Item]) -> dict[str, Any]:
         if name not in FACTS:
             place = entries["facts"].mapping("facts")[name]
             place.refuse_key(f"unknown fact {clip(name)}: {suggest(name, FACTS)}")
+    strange, wrong = strange_fact(found)
+    if strange:
+        entries["facts"].mapping("facts")[strange].refuse(f"facts: {wrong}")
     return found

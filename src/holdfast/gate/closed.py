@@ -3,7 +3,7 @@ that is not in it: those would never hold (or always), and nobody would notice."
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Final
 
 from holdfast.gate.facts import ORIGINS
@@ -43,6 +43,23 @@ def strange_word(
                 whose = "an entry of origin" if token.text == "origin" else token.text
                 return f"{whose} is never {clip(word)}: {suggest(word, known)}"
     return ""
+
+
+def strange_fact(facts: Mapping[str, object]) -> tuple[str, str]:
+    """The first fact whose value is none of its closed words, and what is wrong with it; two empty
+    texts if there is none."""
+    # INVARIANT G86: a fact with a word that nobody knows is refused where facts are read, since
+    # conditions compare with words that are known and would match none
+    for name, value in facts.items():
+        if name in WORDS:
+            entries = value.values() if isinstance(value, Mapping) else (value,)
+            for word in entries:
+                if word not in WORDS[name] and (word or name != _EMPTY):
+                    whose = "an entry of origin" if name == "origin" else name
+                    return name, f"{whose} is never {clip(str(word))}: " + suggest(
+                        str(word), WORDS[name]
+                    )
+    return "", ""
 
 
 def _text(tokens: Sequence[Token], place: int) -> str:

@@ -16,7 +16,7 @@ from typing import Final
 
 import msgspec
 
-from holdfast.gate.budgets import Budget
+from holdfast.gate.budgets import AgentLimit, Budget
 from holdfast.gate.pattern import names_of
 from holdfast.journal.meters import BUDGET
 from holdfast.values import limits
@@ -82,6 +82,8 @@ def counts(budget: Budget, who: Who) -> bool:
         return False
     if (budget.unit == "runs") != (who.kind == "spawn"):
         return False
+    if isinstance(budget, AgentLimit) and budget.unless and names(budget.unless, who.agent):
+        return False  # the entry of this agent is an earlier one
     return all(names(texts, getattr(who, field)) for field, texts in budget.when.items())
 
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from holdfast.gate.closed import strange_fact
 from holdfast.gate.facts import Facts
 from holdfast.gate.proposal import Proposal
 from holdfast.gate.verdict import Decision
@@ -49,6 +50,9 @@ def read_input(content: bytes | str, source: str) -> tuple[Proposal, Facts]:
         found = msgspec.json.decode(content, type=Input)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Misuse(f"{source}: not an input document: {error}") from None
+    wrong = strange_fact(msgspec.to_builtins(found.facts))[1]
+    if wrong:
+        raise Misuse(f"{source}: not an input document: facts: {wrong}")
     args = (found.agent, found.role, found.kind, found.tool, found.effect, found.args)
     return Proposal(*args), found.facts
 

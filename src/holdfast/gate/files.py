@@ -55,6 +55,15 @@ def load_cases(path: str | os.PathLike[str]) -> tuple[Case, ...]:
     return tuple(case for each in files for case in parse_cases(read_text(each), os.fspath(each)))
 
 
+def known_bad(path: str | os.PathLike[str]) -> tuple[Case, ...]:
+    """The cases that say what is bad about them: those beside the policy at ``path`` (a folder), or
+    those that come with Holdfast if it has none. Raises as `load_cases` does."""
+    own = load_cases(Path(path) / "tests") if path and Path(path).is_dir() else ()
+    shipped = Path(__file__).with_name("seeded.yaml")
+    mine = tuple(case for case in own if case.bad)
+    return mine or parse_cases(read_text(shipped), shipped.name)
+
+
 def read_text(path: Path) -> str:
     """The text of a file of a policy; raises as `load_policy_file` does."""
     source = os.fspath(path)

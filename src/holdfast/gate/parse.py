@@ -10,12 +10,12 @@ from typing import Any, Final, NoReturn, TypeVar, cast
 
 import msgspec
 
-from holdfast.gate.agents import read_agent
-from holdfast.gate.budgets import read_budget
+from holdfast.gate.agents import Limits, read_agents
+from holdfast.gate.budgets import Budget, read_budget
 from holdfast.gate.cel import RULE, Condition, compile_condition
 from holdfast.gate.checks import Check, read_check
 from holdfast.gate.pattern import names_of, read_globs, words
-from holdfast.gate.policy import DECISIONS, Engine, Policy, Rule
+from holdfast.gate.policy import DECISIONS, NO_REVIEW, Engine, Policy, Reviewing, Rule
 from holdfast.gate.proposal import EFFECTS, KINDS
 from holdfast.gate.reading import Item, Reader, clip, entry, fields, number, read, suggest
 from holdfast.gate.risk import read_risk
@@ -33,7 +33,7 @@ _MEANT: Final = {
     **dict.fromkeys(("check", "test", "preview"), "verify"),
 }
 _LISTS: Final = ("rules", "tools", "agents", "routes", "budgets", "checks")
-_ONCE: Final = ("name", "otherwise", "facts", "risk", "engine")
+_ONCE: Final = ("name", "otherwise", "facts", "risk", "engine", "review")
 _RULE: Final = ("id", "when", "if", "then", "reason", "way", "approvers", "checks")
 _WHEN: Final[dict[str, Reader]] = {
     "tool": read_globs,
@@ -74,9 +74,15 @@ def parse_files(files: Sequence[tuple[str, str]], source: str) -> Policy:
     checks = _by_name(found["checks"], read_check, "check", "name")
     budgets = _by_name(found["budgets"], read_budget, "budget", "id")
     tools = tuple(read_tool(each) for each in found["tools"])
-    agents = tuple(read_agent(each) for each in found["agents"])
+    agents, limited = read_agents(found["agents"])
+    _add_limits(budgets, limited)
+    for place in (*found["budgets"], *(item for item, _ in limited)):
+        asked = place.mapping("a budget").get("approvers")
+        if asked is not None:
+            _known_people(asked, asked.texts("approvers"), routes)
     risk = read_risk(once["risk"]) if "risk" in once else None
     engine = _engine(once["engine"]) if "engine" in once else None
+    review = _review(once["review"]) if "review" in once else NO_REVIEW
     rules = _rules(found["rules"], routes, checks)
     for rule, place in zip(rules, found["rules"], strict=True):
         _fits(rule, place, tools, risk is not None)
@@ -87,11 +93,12 @@ def parse_files(files: Sequence[tuple[str, str]], source: str) -> Policy:
         "version": 1, "name": name, "otherwise": otherwise, **({"facts": "all"} if keeps else {}),
         "rules": [form_of(rule) for rule in rules],
         **_sections(tools=tools, agents=agents, routes=tuple(routes.values()), risk=risk,
-                    budgets=tuple(budgets.values()), checks=tuple(checks.values()), engine=engine),
+                    budgets=tuple(budgets.values()), checks=tuple(checks.values()), engine=engine,
+                    review=review),
     }  # fmt: skip
     return Policy(
         name, canon.digest(canon.encode(form)), rules, otherwise, source, tools, agents, routes,
-        risk, tuple(budgets.values()), checks, engine, keeps,
+        risk, tuple(budgets.values()), checks, engine, keeps, review,
     )  # fmt: skip
 
 
@@ -149,6 +156,14 @@ def _taken(item: Item, first: Item, name: str, what: str) -> NoReturn:
     item.refuse(f"{name} is taken by the {what} {where}")
 
 
+def _add_limits(budgets: dict[str, Budget], limited: Limits) -> None:
+    """Add the limits of agents to the budgets: each is one."""
+    for item, limit in limited:
+        if limit.id in budgets:
+            item.refuse(f"there is a budget {limit.id!r} already: give this limit its own 'id'")
+        budgets[limit.id] = limit
+
+
 def _places(items: list[Item], key: str) -> dict[str, Item]:
     return {str(item.mapping("an entry")[key].value): item for item in items}
 
@@ -163,6 +178,14 @@ def _engine(item: Item) -> Engine:
             f"opa is {clip(engine.opa)}: write http://host:port, https://host:port or unix:/path"
         )
     return engine
+
+
+def _review(item: Item) -> Reviewing:
+    readers: dict[str, Reader] = {
+        "seeded": number(0, limits.SEEDED_PERCENT / 100),
+        "again": number(0, 1),
+    }
+    return Reviewing(**entry(item, readers, "'review'"))
 
 
 # Rules -----------------------------------------------------------------------------------------

@@ -60,6 +60,22 @@ class Engine(msgspec.Struct, frozen=True):
     seconds: float = limits.OPA_SECONDS
 
 
+class Reviewing(msgspec.Struct, frozen=True):
+    """The section ``review``: how reviewers are measured. ``seeded``: the share of questions that a
+    case known to be bad is put behind; ``again``: of approved calls that somebody looks at again
+    afterwards."""
+
+    seeded: float = 0.0
+    again: float = 0.0
+
+    def __bool__(self) -> bool:
+        return self.seeded > 0 or self.again > 0
+
+
+NO_REVIEW: Final = Reviewing()
+"""Nobody is measured."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What there is to judge about one agent, role, kind, tool and effect, facts and arguments
@@ -123,6 +139,7 @@ class Policy:
     checks: dict[str, Check] = field(default_factory=_no_checks)
     engine: Engine | None = None
     keeps: bool = False
+    review: Reviewing = NO_REVIEW
     plans: dict[tuple[str, ...], Plan] = field(default_factory=_no_plans, repr=False)
     """What `plan` has worked out already; bounded, and never changes a verdict."""
     _tools: dict[str, ToolFacts] = field(default_factory=_no_found, repr=False)

@@ -19,9 +19,64 @@ from holdfast.values.errors import Misuse
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-def propose(agent: str, tool: str, args: Mapping[str, Any], verdict: Verdict, why: str) -> str:
-    """The lines that would allow ``agent`` this very call of ``tool``, as additions (``+``) to the
-    policy that asked. ``why``: who approved it, and where, for the rule's reason.
+class Rule(msgspec.Struct, frozen=True):
+    """A rule to be reviewed, about one agent, one tool and a condition on its arguments ("": none).
+    ``asked``: the rules that asked, and would again; ``told``: these, and those of Holdfast's own;
+    ``policy``: the beginning of the hash of their policy."""
+
+    agent: str
+    tool: str
+    condition: str
+    then: str
+    reason: str
+    asked: tuple[str, ...]
+    told: tuple[str, ...]
+    policy: str
+
+    @property
+    def same(self) -> str:
+        """The condition that says what it is about, in whatever rule it stands."""
+        named = f"agent == {text_of(self.agent)} && tool == {text_of(self.tool)}"
+        return named + (f" && {self.condition}" if self.condition else "")
+
+    @property
+    def exception(self) -> str:
+        """What the rules that asked must leave out."""
+        return f"!({self.same})"
+
+    def lines(self) -> list[tuple[str, str]]:
+        """Its fields, as YAML."""
+        name = f"{self.then}-{_slug(self.tool)}-{digest(self.same.encode())[:8]}"
+        return [
+            ("id", name),
+            ("when", f"{{agent: {text_of(self.agent)}, tool: {text_of(self.tool)}}}"),
+            *([("if", text_of(self.condition))] if self.condition else []),
+            ("then", self.then),
+            ("reason", text_of(self.reason)),
+        ]
+
+    def text(self) -> str:
+        """It as additions (``+``) to a policy, with what the rules that asked must leave out."""
+        first, *rest = (f"{name}: {said}" for name, said in self.lines())
+        lines = [
+            f"# Asked by {', '.join(self.told)} of policy {self.policy}. For review:",
+            "# nothing changes until a policy says so.",
+            f"+ - {first}",
+            *(f"+   {line}" for line in rest),
+        ]
+        if self.asked and self.then == "allow":
+            lines.append(
+                "# The strictest rule wins, so what asked must leave this out. Add to each"
+            )
+            lines.append("# (joined with && to the condition that it has):")
+            for rule in self.asked:
+                lines += [f"  - id: {rule}", f"+   if: {text_of(self.exception)}"]
+        return "\n".join(lines) + "\n"
+
+
+def propose(agent: str, tool: str, args: Mapping[str, Any], verdict: Verdict, why: str) -> Rule:
+    """The rule that would allow ``agent`` this very call of ``tool``. ``why``: who approved it, and
+    where, for the rule's reason.
 
     The deciding arguments are those whose origins were judged; all, if none were. `Misuse` if one
     of them is too long, or no text, number, truth value or list of these: a rule that leaves it
@@ -32,30 +87,15 @@ def propose(agent: str, tool: str, args: Mapping[str, Any], verdict: Verdict, wh
     origin = verdict.facts.get("origin")
     names = sorted(origin) if isinstance(origin, Mapping) and origin else sorted(args)
     values = [f"{place(name)} == {_literal(name, args.get(name))}" for name in names]
-    return rule_text(agent, tool, " && ".join(values), verdict, "allow", why)
+    return rule_of(agent, tool, " && ".join(values), verdict, "allow", why)
 
 
-def rule_text(agent: str, tool: str, condition: str, verdict: Verdict, then: str, why: str) -> str:
-    """A rule about one agent, one tool and a condition on its arguments ("": none), as additions to
-    the policy whose ``verdict`` asked; to allow, with what the rules that asked must leave out."""
-    same = f"agent == {text_of(agent)} && tool == {text_of(tool)}"
-    same += f" && {condition}" if condition else ""
-    asked = [rule for rule in verdict.rules if rule not in RESERVED]
-    lines = [
-        f"# Asked by {', '.join(verdict.rules)} of policy {verdict.policy}. For review:",
-        "# nothing changes until a policy says so.",
-        f"+ - id: {then}-{_slug(tool)}-{digest(same.encode())[:8]}",
-        f"+   when: {{agent: {text_of(agent)}, tool: {text_of(tool)}}}",
-        *([f"+   if: {text_of(condition)}"] if condition else []),
-        f"+   then: {then}",
-        f"+   reason: {text_of(why[: limits.POLICY_TEXT_CHARS])}",
-    ]
-    if asked and then == "allow":
-        lines.append("# The strictest rule wins, so what asked must leave this out. Add to each")
-        lines.append("# (joined with && to the condition that it has):")
-        for rule in asked:
-            lines += [f"  - id: {rule}", f"+   if: {text_of(f'!({same})')}"]
-    return "\n".join(lines) + "\n"
+def rule_of(agent: str, tool: str, condition: str, verdict: Verdict, then: str, why: str) -> Rule:
+    """A rule about one agent, one tool and a condition on its arguments ("": none), made from the
+    ``verdict`` of a policy that asked."""
+    asked = tuple(rule for rule in verdict.rules if rule not in RESERVED)
+    return Rule(agent, tool, condition, then, why[: limits.POLICY_TEXT_CHARS], asked, verdict.rules,
+                verdict.policy)  # fmt: skip
 
 
 def _slug(tool: str) -> str:

@@ -3,7 +3,7 @@ lost or misspelled part of the input would weaken a verdict, and what a change o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -148,14 +148,15 @@ class Weaker:
 def mutate(case: Case, policy: Policy) -> Iterator[Weaker]:
     """Drop and misspell every part of the input of ``case``; yield what weakens its verdict.
 
-    A fact that is dropped is unknown, not at its default.
+    A fact that is dropped is unknown, not at its default; so is one whose name or word is
+    misspelled, for whatever reads facts refuses those it does not know (G86).
     """
     # INVARIANT G15: a fact that is lost never weakens a verdict
     before = judge(case.proposal, policy, case.facts)
     for part, how, proposal, facts, lost in _losses(case):
         after = _judge_without(proposal, policy, facts, lost)
         weaker = STRICTNESS[after.decision] < STRICTNESS[before.decision]
-        if weaker and part not in case.optional:
+        if weaker and not _may_go(part, case.optional):
             yield Weaker(case, part, how, before, after)
 
 
@@ -171,18 +172,35 @@ def _losses(case: Case) -> Iterator[Loss]:
             if other != value:
                 changed = msgspec.structs.replace(proposal, **{name: other})
                 yield name, how, changed, facts, ""
-    for name, value in proposal.args.items():
-        rest = {key: each for key, each in proposal.args.items() if key != name}
-        for how, args in (("dropped", rest), ("misspelled", {**rest, _misspelled(name): value})):
-            yield f"args.{name}", how, msgspec.structs.replace(proposal, args=args), facts, ""
+    for part, how, args in _thinner(dict(proposal.args), "args"):
+        yield part, how, msgspec.structs.replace(proposal, args=args), facts, ""
     for name in facts.__struct_fields__:
         yield f"facts.{name}", "dropped", proposal, facts, name
         found: Any = getattr(facts, name)
         keyed: dict[str, str] = dict(found) if isinstance(found, dict) else {}
-        for key in keyed:
-            fewer = {other: word for other, word in keyed.items() if other != key}
+        for part, how, fewer in _thinner(keyed, f"facts.{name}"):
             less = msgspec.structs.replace(facts, **{name: fewer})
-            yield f"facts.{name}.{key}", "dropped", proposal, less, ""
+            yield part, how, proposal, less, ""
+
+
+def _thinner(entries: Mapping[str, Any], path: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """The entries without one, or with one misspelled, at any depth; and which it was, and how."""
+    for name, value in entries.items():
+        rest = {key: each for key, each in entries.items() if key != name}
+        yield f"{path}.{name}", "dropped", rest
+        yield f"{path}.{name}", "misspelled", {**rest, _misspelled(name): value}
+        inner = value if isinstance(value, list | tuple) else [value]
+        for place, each in enumerate(inner):
+            if isinstance(each, Mapping):
+                for part, how, less in _thinner(each, f"{path}.{name}"):
+                    within = [*inner[:place], less, *inner[place + 1 :]]
+                    whole = less if isinstance(value, Mapping) else within
+                    yield part, how, {**entries, name: whole}
+
+
+def _may_go(part: str, optional: tuple[str, ...]) -> bool:
+    """Whether a part, or what it is in, may be lost."""
+    return any(part == one or part.startswith(f"{one}.") for one in optional)
 
 
 def _misspelled(text: str) -> str:
@@ -225,7 +243,7 @@ def compare(old: Policy, new: Policy) -> dict[str, list[str]]:
 
 
 _SECTIONS: Final = (
-    "otherwise", "tools", "agents", "routes", "risk", "budgets", "checks", "engine",
+    "otherwise", "tools", "agents", "routes", "risk", "budgets", "checks", "engine", "review",
 )  # fmt: skip
 
 

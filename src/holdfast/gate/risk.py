@@ -188,7 +188,7 @@ def concern(risk: Risk, table: RiskTable) -> str:
     )
 
 
-def sampled(action: str, table: RiskTable) -> bool:
-    """Whether an allowed action (its digest) belongs to the share that is reviewed afterwards; the
-    same action in the same place always gets the same answer."""
-    return table.sample > 0 and int(digest(action.encode())[:8], 16) < table.sample * 2**32
+def sampled(action: str, share: float) -> bool:
+    """Whether an action (its place) belongs to the share that is looked at afterwards; the same
+    action in the same place always gets the same answer."""
+    return share > 0 and int(digest(action.encode())[:8], 16) < share * 2**32

@@ -1,4 +1,5 @@
-"""The runs that Holdfast keeps of itself in a store: signed roots and deletions; what was stopped.
+"""The runs that Holdfast keeps of itself in a store: signed roots and deletions; what was stopped;
+cases that measure reviewers.
 
 They never execute: they are over as soon as they begin, and only news is added to them. They belong
 to one store, so archives leave them out and nothing deletes them.
@@ -17,7 +18,9 @@ AUDIT: Final = "holdfast.audit"
 """Name of the run of signed roots and deletions, and of its agent."""
 SWITCHES: Final = "holdfast.switches"
 """Name of the run of what persons stopped, and of its agent."""
-OWN: Final = frozenset({AUDIT, SWITCHES})
+SEEDED: Final = "holdfast.seeded"
+"""Name of the run of cases that only measure who reviews them, and of its agent."""
+OWN: Final = frozenset({AUDIT, SWITCHES, SEEDED})
 """The runs of Holdfast's own."""
 DELETED: Final = "deleted"
 """Type of findings that keep the ids of deleted events."""

@@ -37,6 +37,8 @@ REVIEW = "review"
 """Type of the finding that asks people to look at an event afterwards."""
 REVIEWED = "reviewed"
 """Type of the finding that says what a person thinks of it."""
+DOOR = "door:"
+"""References of programs that begin so name a door: the program is a client behind it."""
 BRANCH = "world"
 """Agent name of a run without a program: a world that is only forked, merged into and looked at."""
 
@@ -105,6 +107,11 @@ class RunRow(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     def woken(self) -> bool:
         """Whether something it waits for has come."""
         return any(wait.ready for wait in self.waits)
+
+    @property
+    def door(self) -> str:
+        """The door that its program is behind, "" for one that runs here."""
+        return self.ref.removeprefix(DOOR) if self.ref.startswith(DOOR) else ""
 
     @property
     def ended(self) -> bool:

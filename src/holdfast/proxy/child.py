@@ -25,6 +25,10 @@ def environment_of(named: Mapping[str, str]) -> dict[str, str]:
     return {name: os.environ[name] for name in PASSED if name in os.environ} | dict(named)
 
 
+def _nobody(why: str) -> None:
+    """Who is told nothing any more."""
+
+
 class _Streams(asyncio.SubprocessProtocol):
     def __init__(self, child: Child) -> None:
         self.child = child
@@ -95,7 +99,7 @@ class Child:
 
     def gone(self, why: str) -> None:
         """No more will come."""
-        lost, self._lost = self._lost, lambda _: None
+        lost, self._lost = self._lost, _nobody
         lost(why)
 
     async def send(self, line: bytes, sent: Any) -> None:
@@ -115,7 +119,7 @@ class Child:
         server outlives its door."""
         if self._transport is None:
             return
-        self._lost = lambda _: None
+        self._lost = _nobody
         if self._input is not None:
             self._input.close()
         for number in (signal.SIGTERM, signal.SIGKILL):

@@ -112,9 +112,9 @@ def _filled(place: str, text: str) -> str:
     """``text`` with variables of the environment filled in."""
 
     def value(match: re.Match[str]) -> str:
-        found = os.environ.get(match[1], match[2])
-        if found is None:
-            raise Misuse(f"{place}: the environment has no {match[1]}")
-        return found
+        name = match[1]
+        if name not in os.environ and match.lastindex == 1:
+            raise Misuse(f"{place}: the environment has no {name}")
+        return os.environ.get(name, match[2])
 
     return _VARIABLE.sub(value, text)

@@ -97,15 +97,20 @@ def fields(raw: bytes | Raw | UnsetType) -> dict[str, Any]:
     if raw is UNSET:
         return {}
     try:
-        return _objects.decode(raw)  # pyright: ignore[reportArgumentType]  # a Raw is a buffer
+        return _objects.decode(raw)
     except (msgspec.DecodeError, RecursionError):
         raise Broken(INVALID_PARAMS, "not an object that can be read") from None
 
 
-def error_of(raw: bytes | Raw) -> RpcError:
+def raw(value: Raw | UnsetType) -> bytes:
+    """A part of a message as it came, null if it is not there."""
+    return b"null" if value is UNSET else bytes(value)
+
+
+def error_of(said: bytes | Raw) -> RpcError:
     """The error that a peer answered with, whatever form it has."""
     try:
-        found = _anything.decode(raw)
+        found = _anything.decode(said)
     except (msgspec.DecodeError, RecursionError):
         found = None
     if not isinstance(found, dict) or type(found.get("code")) is not int:

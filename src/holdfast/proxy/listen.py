@@ -22,9 +22,15 @@ async def serve_door(
     """Serve ``app`` at host and port (0: any free one), and ``say`` where. `Outside` if it cannot
     listen there."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # said to be TCP, so that asyncio sends what is written at once: else each answer, whose head
+    # and body are two writes, waits some 40 ms for the client to acknowledge the first
+    door = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        door = socket.create_server((host, port), family=family)
+        door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        door.bind((host, port))
+        door.listen()
     except OSError as error:
+        door.close()
         raise Outside(f"cannot listen on {host}:{port}: {error.strerror}") from None
     shown = f"[{host}]" if ":" in host else host
     say(f"listening: http://{shown}:{door.getsockname()[1]}{PATH}")
@@ -33,7 +39,10 @@ async def serve_door(
         date_header=False, timeout_graceful_shutdown=1,
     )  # fmt: skip
     server = uvicorn.Server(config)
-    serving = asyncio.get_running_loop().create_task(server._serve([door]))  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]  # without its own signal handlers: stopping is the caller's
+    # without its own handlers of signals: when to stop is the caller's to say
+    serving = asyncio.get_running_loop().create_task(
+        server._serve([door])  # pyright: ignore[reportPrivateUsage]  # it has no public name
+    )
     stopped = asyncio.get_running_loop().create_task(stop.wait())
     try:
         await asyncio.wait([serving, stopped], return_when=asyncio.FIRST_COMPLETED)

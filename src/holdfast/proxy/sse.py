@@ -31,8 +31,7 @@ class Events:
         found: list[Event] = []
         lines = (self._rest + piece).replace(b"\r\n", b"\n").split(b"\n")
         self._rest = lines.pop()
-        for line in lines:
-            line = line.removesuffix(b"\r")
+        for line in (one.removesuffix(b"\r") for one in lines):
             if not line:
                 if self._data or self._id or self._retry >= 0:
                     found.append(Event(b"\n".join(self._data), self._id, self._retry))

@@ -10,11 +10,12 @@ from typing import Any, Protocol
 from holdfast.engine.described import Described, journal_name
 from holdfast.gate.proposal import EFFECTS
 from holdfast.proxy import eras, frames, naming
+from holdfast.proxy.answers import Answers
 from holdfast.proxy.asking import Asking
 from holdfast.proxy.call import Call
 from holdfast.proxy.exchange import Exchange
 from holdfast.proxy.links import Links
-from holdfast.proxy.longcalls import LongCalls, handle_of
+from holdfast.proxy.longcalls import handle_of
 from holdfast.proxy.upstream import Upstream
 from holdfast.values import limits
 from holdfast.values.canon import digest
@@ -60,16 +61,6 @@ class Guest(Protocol):
     def lost(self, key: str) -> None: ...
 
 
-class Whole(Protocol):
-    """What is needed of the front."""
-
-    long: LongCalls
-
-    def told(
-        self, exchange: Exchange, method: str, raw: bytes, upstream: Upstream | None
-    ) -> bytes: ...
-
-
 class Stepping:
     """Takes calls as steps of ``guest``. ``effect``: what the policy says that a tool does ("" if
     it does not speak of it); ``asking`` asks the person at the client, or does not; ``patience``:
@@ -99,7 +90,7 @@ class Stepping:
         return exchange.method, exchange.params
 
     async def carry_out(
-        self, front: Whole, links: Links, call: Call, params: dict[str, Any]
+        self, answers: Answers, links: Links, call: Call, params: dict[str, Any]
     ) -> None:
         """Carry a call out and tell whoever waits for it then how it ended."""
         step = call.method == "tools/call"
@@ -107,9 +98,9 @@ class Stepping:
         say: Callable[[Exchange], Any]
         try:
             if step:
-                raw, key = await self._step(front, links, call, params)
+                raw, key = await self._step(answers, links, call, params)
             else:
-                raw = await self._pass(front, links, call, params)
+                raw = await self._pass(answers, links, call, params)
         except frames.RpcError as error:
             code, text, data, key = error.code, error.text, error.data, error.key
             say = lambda one: one.fail(code, text, data)  # noqa: E731 - said below
@@ -119,7 +110,7 @@ class Stepping:
         except (HoldfastError, Suspended) as error:
             if isinstance(error, Suspended):
                 self.owed.add(str(error))
-            text, key = _said(error), getattr(error, "key", "")
+            text, key = _said(error), error.key if isinstance(error, HoldfastError) else ""
             if step and not isinstance(error, Misuse):
                 say = lambda one: one.result(_refusal(one, text))  # noqa: E731
             else:
@@ -150,7 +141,9 @@ class Stepping:
         self.owed.discard(key)
         self.guest.delivered(key)
 
-    async def _pass(self, front: Whole, links: Links, call: Call, params: dict[str, Any]) -> bytes:
+    async def _pass(
+        self, answers: Answers, links: Links, call: Call, params: dict[str, Any]
+    ) -> bytes:
         """A request that is no step but about which a server may ask back."""
         who = call.who
         if call.method == "prompts/get":
@@ -169,7 +162,7 @@ class Stepping:
                 errors.append(error)
                 continue
             exchange = call.exchange
-            return raw if exchange is None else front.told(exchange, call.method, raw, upstream)
+            return raw if exchange is None else answers.told(exchange, call.method, raw, upstream)
         raise (
             errors[0]
             if errors
@@ -177,7 +170,7 @@ class Stepping:
         )
 
     async def _step(
-        self, front: Whole, links: Links, call: Call, params: dict[str, Any]
+        self, answers: Answers, links: Links, call: Call, params: dict[str, Any]
     ) -> tuple[bytes, str]:
         name, args = params.get("name"), params.get("arguments", {})
         if not isinstance(name, str) or not isinstance(args, dict):
@@ -210,7 +203,7 @@ class Stepping:
             handle = handle_of(result)
             if handle is not None:
                 await call.hand_over(raw)
-                result = await front.long.outcome(there, links.who(there, call.who), handle)
+                result = await answers.long.outcome(there, links.who(there, call.who), handle)
                 return _recordable(frames.plain(result), result)
             call.raw, call.native = raw, there.modern
             return _recordable(raw, result)
@@ -219,11 +212,11 @@ class Stepping:
         exchange = call.exchange
         if taken.replayed or call.raw is None:
             raw = frames.plain(_restored(taken.value))
-            return (raw if exchange is None else front.told(exchange, call.method, raw, None),
+            return (raw if exchange is None else answers.told(exchange, call.method, raw, None),
                     taken.key)  # fmt: skip
         if exchange is None or call.native == exchange.modern:
             return call.raw, taken.key
-        return front.told(exchange, call.method, call.raw, upstream), taken.key
+        return answers.told(exchange, call.method, call.raw, upstream), taken.key
 
     async def _taken(
         self, tool: Described, args: dict[str, Any], perform: Any, call: Call
@@ -238,7 +231,7 @@ class Stepping:
                 if error.error_type == "RpcError" and said:
                     # as the server said it, if it said it just now: the journal keeps no more
                     found = call.error or frames.RpcError(int(said[1]), said[2])
-                    found.key = getattr(error, "key", "")
+                    found.key = error.key
                     raise found from None
                 raise
             except Suspended as error:
@@ -312,10 +305,12 @@ class Stepping:
             hint = eras.effect_of(definition.get("annotations"))
             before = self._hints.get(name, hint)
             effect = self._hints[name] = max(before, hint, key=EFFECTS.index)
-        mark = (digest(said), effect)
-        found = self._tools.get((name, mark[0] + effect))
+        mark = (name, digest(said) + effect)
+        found = self._tools.get(mark)
         if found is None:
-            found = self._tools[name, mark[0] + effect] = Described(
+            if len(self._tools) >= limits.TOOLS_ITEMS:
+                self._tools.clear()  # a server that never says the same twice
+            found = self._tools[mark] = Described(
                 name, _nowhere, effect=effect, description=str(definition.get("description") or ""),
                 schema=_object(definition.get("inputSchema")),
                 output=_object(definition.get("outputSchema")),

@@ -230,6 +230,8 @@ class Upstream:
             cursor = page.get("nextCursor")
             if not isinstance(cursor, str):
                 return found
+            if len(found) > limits.TOOLS_ITEMS:
+                break
         raise frames.RpcError(frames.INTERNAL_ERROR, f"{method} of {self.server.name} has no end")
 
     async def tool(self, name: str, who: Who) -> dict[str, Any] | None:
@@ -273,7 +275,7 @@ class Upstream:
         if frame.error is not frames.UNSET:
             found.fail(frames.error_of(frame.error))
         else:
-            found.future.set_result(bytes(frame.result))  # pyright: ignore[reportArgumentType]  # it has one
+            found.future.set_result(frames.raw(frame.result))
 
     def _noted(self, frame: frames.Frame, sent: Sent | None) -> None:
         if frame.method == "notifications/tools/list_changed":

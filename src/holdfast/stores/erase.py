@@ -75,12 +75,39 @@ def erase(
     """
     # INVARIANT J61: erasing changes no id, so every proof and every signed root still holds
     clock = clock or SystemClock()
-    row = store.ask(lambda conn: reading.row_of(conn, run))
     if run in OWN:
         raise Misuse(f"run {run} is the store's own record: nothing of it is erased")
+    found, _ = store.ask(lambda conn: _look(conn, run, key))
+    if dry or not found.payloads:
+        return found
+    places = store.ask(_packed)
+    blobs: Blobs = {}
+    pack({"why": why}, blobs)
+    store.put_now(blobs)
+
+    def told(conn: sqlite3.Connection) -> Batch:
+        nonlocal found
+        # INVARIANT G88: what allows it, what says so and what is erased are one transaction: a fork
+        # begins before it, and is seen, or after it, and finds that the past is gone
+        found, first = _look(conn, run, key)
+        said = pack({"step": key, "payloads": found.payloads, "why": why}, {})
+        return Batch(run, (Draft(FindingAdded(first, ERASED, by), clock.now_ms(), value=said),))
+
+    store.maintain(lambda conn: _rewrite(conn, run, key), told)
+    spared = store.ask(_lively)
+    gone = collect(store, grace_ms=3_600_000 if spared else 0, clock=clock).blobs
+    _blank(store, places)
+    _rebuild(store)
+    return msgspec.structs.replace(found, blobs=gone, spared=spared)
+
+
+def _look(conn: sqlite3.Connection, run: str, key: str) -> tuple[Erased, int]:
+    """What would be erased, and the position of its first event; raises as `erase`
+    does for what stands in the way."""
+    row = reading.row_of(conn, run)
     if not row.ended and row.status != "branch":
         raise Conflict(f"run {run} is {row.status}: it needs its payloads; cancel it first")
-    targets, forks = store.ask(lambda conn: _targets(conn, run, key))
+    targets, forks = _targets(conn, run, key)
     if key and not targets:
         raise NotFound(f"run {run} has no step {key!r}; `holdfast show {run}` lists them")
     count = sum(
@@ -88,26 +115,14 @@ def erase(
         for event in targets
         for payload in (event.args, event.value)
     )
-    needing = store.ask(lambda conn: _needing(conn, run, targets[0].pos)) if count else []
+    needing = _needing(conn, run, targets[0].pos) if count else []
     if needing:
         raise Conflict(
             f"run {run}: its forks {', '.join(needing)} have not ended and need what would be "
             "erased; cancel them first"
         )
-    texts = sum(map(_speaks, targets))
-    if dry or not count:
-        return Erased(len(targets), count, texts=texts, forks=forks)
-    places = store.ask(_packed)
-    blobs: Blobs = {}
-    said = pack({"step": key, "payloads": count, "why": why}, blobs)
-    note = Draft(FindingAdded(targets[0].pos, ERASED, by), clock.now_ms(), value=said)
-    store.append_now((Batch(run, (note,)),), blobs)
-    store.maintain(lambda conn: _rewrite(conn, run, key))
-    spared = store.ask(_lively)
-    gone = collect(store, grace_ms=3_600_000 if spared else 0, clock=clock).blobs
-    _blank(store, places)
-    _rebuild(store)
-    return Erased(len(targets), count, gone, texts, forks, spared)
+    first = targets[0].pos if targets else 0
+    return Erased(len(targets), count, texts=sum(map(_speaks, targets)), forks=forks), first
 
 
 def _speaks(event: Event) -> bool:

@@ -137,10 +137,17 @@ class SqliteStore(Reads):
         """
         return self._writer.submit_now(lambda conn: self._ledger.adopt(conn, events))
 
-    def maintain(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
-        """Run ``work``, which may delete rows, in a transaction of the writer's; blocks."""
+    def maintain(
+        self,
+        work: Callable[[sqlite3.Connection], _T],
+        told: Callable[[sqlite3.Connection], Batch] | None = None,
+    ) -> _T:
+        """Run ``work``, which may delete rows, in a transaction of the writer's; blocks. ``told``:
+        what to append before it, in the same transaction; if it raises, nothing is done."""
 
         def alone(conn: sqlite3.Connection) -> _T:
+            if told is not None:
+                self._ledger.append(conn, (told(conn),))
             self._ledger.flush(conn)  # it must see what was appended in this transaction
             try:
                 return work(conn)

@@ -12,7 +12,6 @@ from typing import Any
 import msgspec
 
 from holdfast.engine.declare import Agent
-from holdfast.engine.guest import DOOR
 from holdfast.engine.replay import replay
 from holdfast.journal.events import Event, body_of, event_id, payload_hash
 from holdfast.journal.like import is_short
@@ -132,7 +131,7 @@ async def replays(store: Store, programs: dict[str, Agent[..., Any]]) -> list[st
     """Every run reproduces from its journal under its program."""
     problems: list[str] = []
     for row in await store.runs(RunQuery(limit=1_000_000)):
-        if row.ref.startswith(DOOR):
+        if row.door:
             continue  # nothing replays a guest
         try:
             await replay(store, row.run, programs[row.agent])

@@ -13,6 +13,7 @@ from typing import Any
 
 from holdfast.engine import scope
 from holdfast.engine.declare import Tool, tool
+from holdfast.engine.meaning import tool_facts
 from holdfast.sandbox.spec import Limits
 from holdfast.tools.command import Result, check_command, environment_of, result_of, secrets_of
 from holdfast.tools.view import Matches, View
@@ -34,20 +35,26 @@ def _view() -> View:
     return View(here.stage, here.root)
 
 
+# INVARIANT G89: what a world tool returns of its own is trusted, what went in is joined to it, and
+# what is read from a world has no label of its own
+_OURS = tool_facts(output="trusted/public")
+"""What these tell of themselves, nothing or a count, nobody else wrote."""
+
+
 @tool(effect="read", name="world.read")
 async def read(path: str, offset: int = 0, limit: int = 0) -> str:
     """The text of a file, or ``limit`` lines of it from line ``offset`` (0 is the first)."""
     return _view().read(path, offset, limit)
 
 
-@tool(effect="world", name="world.write")
+@tool(effect="world", name="world.write", facts=_OURS)
 async def write(path: str, text: str, executable: bool = False) -> None:
     """Make ``text`` the content of a file; directories above it are made as needed."""
     here = scope.world_call()
     here.root = write_file(here.stage, here.root, check_path(path), text.encode(), executable)
 
 
-@tool(effect="world", name="world.edit")
+@tool(effect="world", name="world.edit", facts=_OURS)
 async def edit(path: str, old: str, new: str, every: bool = False) -> int:
     """Replace ``old`` by ``new`` in a file and return how often. It must occur exactly once, or at
     least once with ``every``; else nothing is changed."""
@@ -69,7 +76,7 @@ async def edit(path: str, old: str, new: str, every: bool = False) -> int:
     return count
 
 
-@tool(effect="world", name="world.remove")
+@tool(effect="world", name="world.remove", facts=_OURS)
 async def remove(path: str) -> None:
     """Remove a file, or a directory with all that it holds."""
     here = scope.world_call()

@@ -276,6 +276,9 @@ INPUT_ATTEMPTS = 100
 CANCEL_SECONDS = 3.0
 """A cancelled call's outcome is waited for this long, before it is recorded that nobody knows it.
 """
+TOOLS_ITEMS = 10_000
+"""Entries of one list of a server, and definitions of tools and handles of long calls that one
+process remembers: a hundred times what a model can be shown."""
 LIST_PAGES = 100
 """Pages of one list of a server; more is a loop without an end."""
 RESUME_EVENTS = 1_000
@@ -320,6 +323,8 @@ SCAN_TEXT_CHARS = 200
 """Characters of a suspicious text that are shown with the finding."""
 
 # Command line ---------------------------------------------------------------------------------
+NAMES_SEEN_EVENTS = 50_000
+"""Newest events in which `kill` looks for a name, to warn of a misspelled one: half a second."""
 LIST_ROWS = 50
 """Rows of a listing unless ``--limit`` says otherwise."""
 
@@ -336,6 +341,9 @@ POLICY_TEXT_CHARS = 500
 """A reason or way in a policy: one or two sentences, shown in a terminal and to a model."""
 POLICY_FILES = 100
 """Files of one policy folder: a person reads them all before it changes."""
+SEEDED_PERCENT = 50
+"""Of questions, behind which a policy may put a seeded case at most: more would take more of
+people's time than the questions do."""
 POLICY_ENTRIES = 2_000
 """Entries of any other section of a policy: tools, agents, routes, budgets, checks."""
 ROUTE_DEPTH = 20

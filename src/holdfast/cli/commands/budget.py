@@ -39,8 +39,7 @@ async def _budgets(desk: Desk, policy: str, rebuild: bool) -> None:
             desk.screen.note((f"meters that differed from their events: {differed}", "dim"))
         found = budget_lines(store, policy or desk.settings.policy)
     if desk.screen.json:
-        for line in found:
-            desk.screen.document(line)
+        desk.screen.document(found)
     elif found:
         desk.screen.table(
             ["BUDGET", "SCOPE", "OF", "PERIOD", "RESERVED", "USED", "LIMIT", "LEFT", "UNIT"],

@@ -62,6 +62,10 @@ def command(
 
     async def begin(runtime: Any, _: Any) -> list[str]:
         made = await _fork(desk, runtime.store, run, changes, wanted, (fresh, live))
+        if door := (await runtime.store.run(made)).door:
+            desk.screen.note((f"run {made}", "bold"), f"  fork of {run}; a client behind door "
+                             f"{door} can go on with it under this name")  # fmt: skip
+            return []
         how = "live: what leaves the world happens" if live else "what leaves the world is held"
         desk.screen.note((f"run {made}", "bold"), f"  fork of {run}", (f"  {how}", "dim"))
         await runtime.resume(made)

@@ -15,19 +15,21 @@ from holdfast.values import limits
 @click.option("--mine", is_flag=True, help="Only what you may answer (see HOLDFAST_USER).")
 @click.option("--review", is_flag=True,
               help="Instead: allowed calls to be looked at afterwards.")  # fmt: skip
+@click.option("--policy", default="", metavar="FILE",
+              help="Policy whose `review` puts seeded cases in (or HOLDFAST_POLICY).")  # fmt: skip
 @click.option("--limit", type=click.IntRange(1), default=limits.LIST_ROWS, help="How many.",
               show_default=True)  # fmt: skip
 @click.option("--no-input", is_flag=True, help="Only list, even on a terminal.")
 @shared
 @click.pass_context
 def command(
-    ctx: click.Context, *, mine: bool, review: bool, limit: int, no_input: bool, desk: Desk
-) -> int:
+    ctx: click.Context, *, mine: bool, review: bool, policy: str, limit: int, no_input: bool,
+    desk: Desk,
+) -> int:  # fmt: skip
     """List what runs ask people, the longest waiting first; on a terminal, answer it.
 
     There, each question is shown with its rules, risk and where each value came from, and you type
-    a (approve), d (deny), e (change arguments), s (skip) or q (quit). With --json: one document a
-    question.
+    a (approve), d (deny), e (change arguments), s (skip) or q (quit). With --json: an array.
 
     \b
     Examples:
@@ -37,20 +39,26 @@ def command(
     """
     if ctx.invoked_subcommand is not None:
         return 0
-    return asyncio.run(_inbox(desk, mine, review, limit, asks=not no_input))
+    return asyncio.run(_inbox(desk, policy, limit, mine=mine, review=review, asks=not no_input))
 
 
-async def _inbox(desk: Desk, mine: bool, review: bool, limit: int, *, asks: bool) -> int:
+async def _inbox(
+    desk: Desk, policy: str, limit: int, *, mine: bool, review: bool, asks: bool
+) -> int:
     from holdfast.cli.asking import keyboard
     from holdfast.cli.reviewing import go_through, look_back
+    from holdfast.cli.sowing import sower
 
     keys = keyboard() if asks and not desk.screen.json and desk.screen.out.isatty() else None
     async with desk.store() as store:
+        if sowing := None if review else sower(desk, store, policy):
+            await sowing()
         if keys is not None:
             count = await (look_back if review else go_through)(desk, store, keys)
             desk.screen.note(f"{count} answered")
         elif review:
-            await _reviews(desk, store, limit)
+            with desk.screen.listing():
+                await _reviews(desk, store, limit)
         else:
             await _list(desk, store, desk.user if mine else "", limit)
     return 0
@@ -63,8 +71,7 @@ async def _list(desk: Desk, store: Any, by: str, limit: int) -> None:
     waiting = await open_questions(store, by)
     shown = [(one, await question_of(store, one)) for one in waiting[:limit]]
     if desk.screen.json:
-        for one, question in shown:
-            desk.screen.document(document(one, question))
+        desk.screen.document([document(one, question) for one, question in shown])
     elif shown:
         now = desk.now_ms()
         desk.screen.table(TITLES, [line(one, question, now) for one, question in shown], fold=3)
@@ -117,3 +124,57 @@ def serve(*, chat: str, secret_file: str, people: str, listen: str, desk: Desk) 
     from holdfast.cli.chatting import serve_chat
 
     return asyncio.run(serve_chat(desk, chat, secret_file, people, listen))
+
+
+@command.command()
+@click.option("--since", default=None, type=click.FloatRange(0), metavar="DAYS",
+              help="Only answers of the last so many days.")  # fmt: skip
+@shared
+def stats(*, since: float | None, desk: Desk) -> None:
+    """Say how well persons review.
+
+    For each: answers and their median time; how often others answered the same about the same
+    action; what somebody else thought afterwards of what they approved; and how many seeded cases,
+    which are known to be bad (`review` in the policy), they did not approve.
+
+    \b
+    Example: holdfast inbox stats --since 90
+    """
+    asyncio.run(_stats(desk, since))
+
+
+async def _stats(desk: Desk, days: float | None) -> None:
+    import msgspec
+
+    from holdfast.cli.judged import told_events
+    from holdfast.cli.text import one_line
+    from holdfast.explain.reviewers import READ, reviewers
+
+    since = 0 if days is None else desk.now_ms() - int(days * 86_400_000)
+    async with desk.store() as store:
+        found = reviewers(await told_events(store, READ), store.get, since_ms=since)
+    if desk.screen.json:
+        desk.screen.document([msgspec.structs.asdict(one) for one in found])
+        return
+    if not found:
+        desk.screen.note(("nobody has answered anything", "dim"))
+        return
+    rows: list[list[Any]] = [
+        [(one_line(one.by), "bold"), str(one.answers), _seconds(one.seconds),
+         f"{one.approved}/{one.denied}/{one.edited}", _share(one.agrees, one.differs),
+         _share(one.right, one.wrong),
+         (_share(one.caught, one.seeded - one.caught), "red" if one.caught < one.seeded else "")]
+        for one in found
+    ]  # fmt: skip
+    titles = ["WHO", "ANSWERS", "MEDIAN", "YES/NO/CHANGED", "AS OTHERS", "RIGHT", "CAUGHT"]
+    desk.screen.table(titles, rows)
+
+
+def _share(good: int, bad: int) -> str:
+    return f"{good} of {good + bad}" if good or bad else "-"
+
+
+def _seconds(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from holdfast.cli.desk import Desk, shared
+from holdfast.journal.store import RunQuery
 
 
 @click.command()
@@ -53,16 +54,27 @@ async def _kill(
 
 
 async def _seen(store: Any, what: str, name: str) -> bool:
-    """Whether anything that was decided in the store is meant by ``name``."""
-    from holdfast.cli.judged import past_decisions
+    """Whether ``name`` means anything among the newest events of the store."""
     from holdfast.gate.pattern import names_of
+    from holdfast.journal.events import body_of
+    from holdfast.values import limits
 
-    test = names_of((name,)) if what != "rule" else None
-    for one in await past_decisions(store):
-        words = {"agent": (one.agent,), "tool": (one.plan.name,), "rule": one.verdict.rules}[what]
-        if any(test.match(word) if test else word == name for word in words):
-            return True
-    return False
+    test = names_of((name,)).match if what != "rule" else name.__eq__
+    last = await store.last_seq()
+    bottom = max(0, last - limits.NAMES_SEEN_EVENTS)
+    while last > bottom:
+        after = max(bottom, last - limits.READ_PAGE_EVENTS)
+        for event in await store.tail(after, last - after):
+            body = body_of(event)
+            plan, verdict = getattr(body, "plan", None), getattr(body, "verdict", None)
+            words: dict[str, tuple[str, ...]] = {
+                "agent": (getattr(body, "agent", ""),), "tool": (plan.name if plan else "",),
+                "rule": verdict.rules if verdict else (),
+            }  # fmt: skip
+            if any(word and test(word) for word in words[what]):
+                return True
+        last = after
+    return what == "agent" and bool(await store.runs(RunQuery(1, agent=name)))
 
 
 def _tell(
@@ -80,7 +92,9 @@ def _tell(
     if what and name:
         screen.say(f"{what} {one_line(name)} {'may go on' if lift else 'is stopped'}")
         if not lift and not seen:
-            screen.note((f"no {what} of this name was ever seen here: is it spelled so?", "yellow"))
+            screen.note(
+                (f"no {what} of this name was seen here lately: is it spelled so?", "yellow")
+            )
         return
     if not found:
         screen.note("nothing is stopped")

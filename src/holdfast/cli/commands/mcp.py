@@ -44,7 +44,7 @@ class Served(click.Group):
 @click.option("--config", default="", metavar="FILE",
               help="Instead: all servers of a file as clients have it (mcpServers).")  # fmt: skip
 @click.option("--server", default="", metavar="NAME",
-              help="What the server is called in the journal (default: after its command).")  # fmt: skip
+              help="The server's name in the journal (default: after its command).")  # fmt: skip
 @click.option("--env", "env", multiple=True, metavar="NAME",
               help="Also hand this variable to the server's command.")  # fmt: skip
 @click.option("--header", "header", multiple=True, metavar="NAME:VALUE",
@@ -52,7 +52,7 @@ class Served(click.Group):
 @click.option("--agent", default="mcp", metavar="NAME", show_default=True,
               help="Who calls, for the policy and in the journal.")  # fmt: skip
 @click.option("--name", default="", metavar="ID",
-              help="The run's id (default: the one that was left open, else a new one).")  # fmt: skip
+              help="The run's id (default: one that was left open, or a new one).")  # fmt: skip
 @click.option("--policy", default="", metavar="FILE", help="Policy file (or HOLDFAST_POLICY).")
 @click.option("--observe", is_flag=True, help="Only record what the policy says.")
 @click.option("--ask", type=click.Choice(["client", "inbox", "both"]), default="client",

@@ -12,8 +12,10 @@ import click
 
 from holdfast.cli.commands.policy_backtest import command as backtest
 from holdfast.cli.commands.policy_suggest import command as suggest
+from holdfast.cli.consulting import consulting
 from holdfast.cli.desk import Desk, json_only, shared
 from holdfast.cli.screen import Part
+from holdfast.cli.text import one_line
 
 _STYLES = {"allow": "green", "verify": "cyan", "escalate": "yellow", "deny": "red"}
 
@@ -78,6 +80,7 @@ def check(path: str, *, cases: str, desk: Desk) -> int:
     from holdfast.gate.rehearse import lint, mutate
 
     policy = load_policy_file(path)
+    _note_engine(desk, policy)
     known = _cases(path, cases)
     odd = lint(policy)
     failed = _failed(known, policy)
@@ -124,6 +127,7 @@ def test(path: str, *, cases: str, desk: Desk) -> int:
     known = _cases(path, cases)
     if not known:
         raise NotFound(f"{path}: there are no cases: write some in {Path(path) / 'tests'}/*.yaml")
+    _note_engine(desk, policy)
     failed = _failed(known, policy)
     if desk.screen.json:
         desk.screen.document({"cases": len(known), "failed": failed})
@@ -138,50 +142,46 @@ def test(path: str, *, cases: str, desk: Desk) -> int:
 @click.argument("path", metavar="POLICY")
 @click.argument("what", metavar="ACTION")
 @shared
-def explain(path: str, what: str, *, desk: Desk) -> None:
+def explain(path: str, what: str, *, desk: Desk) -> int:
     """Judge one action and show what every rule makes of it.
 
     ACTION is RUN@STEP (its facts are those stored with its verdict), a file with an input document
-    as JSON, or `-` for one on stdin. POLICY may be `default`.
+    as JSON, or `-` for one on stdin. POLICY may be `default`. If it has an engine outside (Open
+    Policy Agent), that is asked too; exit code 5 if it gives no answer, which denies.
 
     \b
     Examples:
       holdfast policy explain policies/support 7k3@4
       holdfast policy explain default - < action.json
     """
+    import msgspec
+
     from holdfast.gate import DEFAULT_POLICY, judge, load_policy_file
+    from holdfast.gate.outside import question, ruling, stricter
     from holdfast.gate.rehearse import explain as readings_of
 
     policy = DEFAULT_POLICY if path == "default" else load_policy_file(path)
     proposal, facts = _action(desk, what)
     verdict = judge(proposal, policy, facts)
     readings = readings_of(proposal, policy, facts)
-    screen = desk.screen
-    if screen.json:
-        import msgspec
-
-        screen.document({
+    said: Any = None
+    with consulting(policy) as ask:
+        if ask is not None:
+            said = ruling(ask(question(proposal, facts, dict(proposal.args))))
+            verdict = stricter(verdict, said, policy)
+    code = 5 if isinstance(said, str) else 0
+    if desk.screen.json:
+        desk.screen.document({
             "verdict": msgspec.structs.asdict(verdict),
             "rules": [{"id": each.rule.id, "then": each.rule.then, "matched": each.matched,
                        "why": each.why, "place": f"{each.rule.source}:{each.rule.line}"}
                       for each in readings],
+            "engine": None if isinstance(said, str | None) else msgspec.structs.asdict(said),
+            "no_answer": said if code else "",
         })  # fmt: skip
-        return
-    screen.say((verdict.decision, _STYLES[verdict.decision]), f" by {', '.join(verdict.rules)}")
-    for label, text in (("reason", verdict.reason), ("way", verdict.way),
-                        ("approvers", ", ".join(verdict.approvers)),
-                        ("checks", ", ".join(verdict.checks))):  # fmt: skip
-        if text:
-            screen.say((f"{label} ", "dim"), text)
-    words: dict[bool | None, Part] = {
-        True: ("yes", "bold"), False: ("no", "dim"), None: ("unclear: deny", "red")
-    }  # fmt: skip
-    rows: list[list[Part]] = [
-        [(each.rule.id, "bold"), each.rule.then, words[each.matched], each.why,
-         (f"{each.rule.source}:{each.rule.line}", "dim")]
-        for each in readings
-    ]  # fmt: skip
-    screen.table(["RULE", "THEN", "MATCHES", "WHY", "WHERE"], rows)
+    else:
+        _print_verdict(desk, verdict, readings, policy.engine, said)
+    return code
 
 
 @command.command()
@@ -202,6 +202,7 @@ def diff(old: str, new: str, *, over: str, desk: Desk) -> None:
     actions = [(case.name, case.proposal, case.facts)
                for path in (old, new) for case in _cases(path, "")]  # fmt: skip
     actions += _lines(over) if over else []
+    _note_engine(desk, before, after)
     rules = compare(before, after)
     changed = changes(before, after, {name: (name, *rest) for name, *rest in actions}.values())
     screen = desk.screen
@@ -305,6 +306,37 @@ def _lines(path: str) -> list[Any]:
 
 
 # Printing -----------------------------------------------------------------------------------------
+
+
+def _print_verdict(desk: Desk, verdict: Any, readings: list[Any], engine: Any, said: Any) -> None:
+    screen = desk.screen
+    screen.say((verdict.decision, _STYLES[verdict.decision]), f" by {', '.join(verdict.rules)}")
+    for label, text in (("reason", verdict.reason), ("way", verdict.way),
+                        ("approvers", ", ".join(verdict.approvers)),
+                        ("checks", ", ".join(verdict.checks))):  # fmt: skip
+        if text:
+            screen.say((f"{label} ", "dim"), text)
+    words: dict[bool | None, Part] = {
+        True: ("yes", "bold"), False: ("no", "dim"), None: ("unclear: deny", "red")
+    }  # fmt: skip
+    rows: list[list[Part]] = [
+        [(each.rule.id, "bold"), each.rule.then, words[each.matched], each.why,
+         (f"{each.rule.source}:{each.rule.line}", "dim")]
+        for each in readings
+    ]  # fmt: skip
+    if isinstance(said, str):
+        rows.append([("engine", "bold"), "deny", ("no answer", "red"), one_line(said), engine.opa])
+    elif said is not None:
+        by = one_line(f"by {', '.join(said.rules)}")
+        rows.append([("engine", "bold"), said.decision, ("yes", "bold"), by, (engine.opa, "dim")])
+    screen.table(["RULE", "THEN", "MATCHES", "WHY", "WHERE"], rows)
+
+
+def _note_engine(desk: Desk, *policies: Any) -> None:
+    """Say that cases are judged by rules alone."""
+    if any(policy.engine is not None for policy in policies):
+        desk.screen.note(("the engine outside is not asked: these are verdicts of the rules alone",
+                          "yellow"))  # fmt: skip
 
 
 def _print_rules(desk: Desk, policy: Any) -> None:

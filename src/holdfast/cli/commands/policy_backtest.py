@@ -7,11 +7,12 @@ from typing import Any
 
 import click
 
+from holdfast.cli.consulting import consulting
 from holdfast.cli.desk import Desk, shared
 from holdfast.cli.judged import past_decisions
 from holdfast.cli.text import one_line
 from holdfast.gate import load_policy_file
-from holdfast.gate.backtest import ORDER, Backtest, Change, backtest
+from holdfast.gate.backtest import NOT_ASKED, ORDER, Backtest, Change, backtest
 
 
 @click.command(name="backtest")
@@ -30,8 +31,10 @@ def command(
     """Judge decisions of the past again with another policy.
 
     It reads the facts that were kept with each verdict, and calls no model and no tool. Exact up to
-    the first changed verdict of a run; what came after it is unknown: fork the run to see. Ends
-    with 1 if something that the gate or a person had stopped would now be allowed.
+    the first changed verdict of a run; what came after it is unknown: fork the run to see. If the
+    policy has an engine outside (Open Policy Agent), it is asked; a decision that needs an answer
+    which does not come is counted as not judged. Exit code 1 if something that the gate or a person
+    had stopped would now be allowed, else 5 if the engine outside gave no answer.
 
     \b
     Examples:
@@ -49,12 +52,15 @@ async def _backtest(
     since = 0 if days is None else desk.now_ms() - int(days * 86_400_000)
     async with desk.store() as store:
         past = await past_decisions(store, since_ms=since, agent=agent)
-        found = backtest(past, policy, store.get)
+        with consulting(policy) as ask:
+            found = backtest(past, policy, store.get, ask)
     if desk.screen.json:
         desk.screen.document(_document(found, policy.hash, limit))
     else:
         _print(desk, found, limit)
-    return 1 if found.weaker and not accept else 0
+    if found.weaker and not accept:
+        return 1
+    return 5 if any(why.startswith(NOT_ASKED) for why in found.unjudged) else 0
 
 
 def _print(desk: Desk, found: Backtest, limit: int) -> None:

@@ -7,7 +7,10 @@ import asyncio
 import click
 
 from holdfast.cli.desk import Desk, shared
+from holdfast.cli.judged import past_decisions
 from holdfast.cli.text import one_line
+from holdfast.gate.proposing import rule_of
+from holdfast.gate.suggest import Suggestion, suggest
 
 
 @click.command(name="suggest")
@@ -31,28 +34,29 @@ def command(*, since: float | None, agent: str, least: int, desk: Desk) -> None:
 
 
 async def _suggest(desk: Desk, days: float | None, agent: str, least: int) -> None:
-    from holdfast.cli.judged import past_decisions
-    from holdfast.gate.proposing import rule_text
-    from holdfast.gate.suggest import suggest
-
     since = 0 if days is None else desk.now_ms() - int(days * 86_400_000)
     async with desk.store() as store:
         past = await past_decisions(store, since_ms=since, agent=agent)
         found = suggest(past, store.get, least)
-    for one in found:
-        then = "allow" if one.answer == "approve" else "deny"
-        did = "approved" if one.answer == "approve" else "refused"
-        why = f"persons {did} this {one.count} times of {one.count}"
-        text = rule_text(one.agent, one.tool, one.condition, one.verdict, then, why)
-        if desk.screen.json:
-            desk.screen.document({
-                "agent": one.agent, "tool": one.tool, "answer": one.answer, "count": one.count,
-                "condition": one.condition, "steps": list(one.places), "rule": text,
-            })  # fmt: skip
-        else:
-            desk.screen.say((f"{one_line(one.agent)} {one_line(one.tool)}", "bold"),
-                            f"  {why}, as in {', '.join(one.places)}")  # fmt: skip
-            desk.screen.say(text.rstrip())
+    with desk.screen.listing():
+        for one in found:
+            _show(desk, one)
     if not found:
         answered = sum(1 for one in past if one.answer)
         desk.screen.note(f"nothing to suggest from {answered:,} answers")
+
+
+def _show(desk: Desk, one: Suggestion) -> None:
+    then = "allow" if one.answer == "approve" else "deny"
+    did = "approved" if one.answer == "approve" else "refused"
+    why = f"persons {did} this {one.count} times of {one.count}"
+    text = rule_of(one.agent, one.tool, one.condition, one.verdict, then, why).text()
+    if desk.screen.json:
+        desk.screen.document({
+            "agent": one.agent, "tool": one.tool, "answer": one.answer, "count": one.count,
+            "condition": one.condition, "steps": list(one.places), "rule": text,
+        })  # fmt: skip
+        return
+    desk.screen.say((f"{one_line(one.agent)} {one_line(one.tool)}", "bold"),
+                    f"  {why}, as in {', '.join(one.places)}")  # fmt: skip
+    desk.screen.say(text.rstrip())

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import click
+import msgspec
 
 from holdfast.cli import telling
 from holdfast.cli.desk import Desk, shared
@@ -34,7 +35,7 @@ def command(
 ) -> None:
     """List runs, newest first.
 
-    STEPS of a run that has not ended is the number of its events. With --json: one document a run.
+    STEPS of a run that has not ended is the number of its events. With --json: an array.
 
     \b
     Examples:
@@ -47,29 +48,35 @@ def command(
 async def _list(
     desk: Desk, status: str, agent: str, limit: int, before: int, everything: bool
 ) -> None:
+    page = 1000 if everything else limit
     async with desk.store() as store:
-        shown = False
-        while True:
-            page = 1000 if everything else limit
-            rows = await store.runs(RunQuery(page, before, status, agent))
-            full = len(rows) == page
-            last = rows[-1].number if rows else 0
-            rows = [row for row in rows if agent or row.run not in OWN]  # not anybody's work
-            if desk.screen.json:
-                for row in rows:
-                    desk.screen.document(telling.row_document(row))
-            elif rows:
-                await _table(desk, store, rows)
-            shown = shown or bool(rows)
-            if not full:
-                break
-            before = last
-            if not everything:
-                if await store.runs(RunQuery(1, before, status, agent)):
-                    desk.screen.note((f"more: --before {before}, or --all", "dim"))
-                break
-        if not shown:
-            desk.screen.note(("no such runs" if status or agent else "no runs yet", "dim"))
+        with desk.screen.listing():
+            await _pages(desk, store, RunQuery(page, before, status, agent), everything=everything)
+
+
+async def _pages(desk: Desk, store: Store, query: RunQuery, *, everything: bool) -> None:
+    shown, before = False, query.before
+    while True:
+        rows = await store.runs(msgspec.structs.replace(query, before=before))
+        full = len(rows) == query.limit
+        last = rows[-1].number if rows else 0
+        rows = [row for row in rows if query.agent or row.run not in OWN]  # not anybody's work
+        if desk.screen.json:
+            for row in rows:
+                desk.screen.document(telling.row_document(row))
+        elif rows:
+            await _table(desk, store, rows)
+        shown = shown or bool(rows)
+        if not full:
+            break
+        before = last
+        if not everything:
+            if await store.runs(msgspec.structs.replace(query, limit=1, before=before)):
+                desk.screen.note((f"more: --before {before}, or --all", "dim"))
+            break
+    if not shown:
+        filtered = query.status or query.agent
+        desk.screen.note(("no such runs" if filtered else "no runs yet", "dim"))
 
 
 async def _table(desk: Desk, store: Store, rows: list[RunRow]) -> None:
@@ -98,6 +105,8 @@ def _parent(row: RunRow) -> str:
 def _about(row: RunRow, *, left: bool) -> Any:
     if row.error is not None:
         return (cut(one_line(f"{row.error.type}: {row.error.text}"), 300), "red")
+    if row.door and (left or any(wait.ready for wait in row.waits)):
+        return (f"a client behind door {row.door}: goes on when it calls again", "dim")
     if left:
         return (f"nobody runs it: holdfast resume {row.run}", "yellow")
     return "\n".join(telling.wait_text(wait, row.run) for wait in row.waits)

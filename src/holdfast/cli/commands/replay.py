@@ -43,7 +43,9 @@ async def _replay(desk: Desk, names: tuple[str, ...]) -> int:
     programs = runtime_of(desk).programs
     codes: list[int] = []
     async with desk.store() as store:
-        rows = [await find_run(store, name) for name in names] or await in_flight(store)
+        rows = [await find_run(store, name) for name in names]
+        if not rows:  # what clients behind doors did is looked up, never replayed
+            rows = [row for row in await in_flight(store) if not row.door]
         for number, row in enumerate(rows, 1):
             desk.screen.live(f"replaying {number} of {len(rows)}: {row.run}")
             with desk.screen.reserved(mute=True):

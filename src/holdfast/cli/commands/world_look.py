@@ -28,7 +28,8 @@ def ls(ref: str, path: str, *, limit: int, desk: Desk) -> None:
       holdfast world ls
       holdfast world ls 7k3@4 src
     """
-    asyncio.run(_files(desk, ref, path) if ref else _branches(desk, limit))
+    with desk.screen.listing():
+        asyncio.run(_files(desk, ref, path) if ref else _branches(desk, limit))
 
 
 async def _branches(desk: Desk, limit: int) -> None:
@@ -93,7 +94,8 @@ def tree(ref: str, *, desk: Desk) -> None:
     \b
     Example: holdfast world tree 7k3
     """
-    asyncio.run(_tree(desk, ref))
+    with desk.screen.listing():
+        asyncio.run(_tree(desk, ref))
 
 
 async def _tree(desk: Desk, ref: str) -> None:
@@ -138,7 +140,8 @@ def log(ref: str, *, desk: Desk) -> None:
     \b
     Example: holdfast world log 7k3
     """
-    asyncio.run(_log(desk, ref))
+    with desk.screen.listing():
+        asyncio.run(_log(desk, ref))
 
 
 async def _log(desk: Desk, ref: str) -> None:
