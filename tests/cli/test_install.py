@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import stat
 from pathlib import Path
@@ -92,7 +91,7 @@ def found(name: str, text: str) -> dict[str, entries.Entry]:
     return {one.name: one for one in entries.entries(CLIENTS[name], getattr(read, "value", read))}
 
 
-# A configuration of each client ----------------------------------------------------------------------
+# A configuration of each client -------------------------------------------------------------------
 @pytest.fixture
 def home(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("XDG_CONFIG_HOME", "CODEX_HOME", "CLAUDE_CONFIG_DIR"):
@@ -104,8 +103,8 @@ def home(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("project", [True, False])
 @pytest.mark.parametrize("name", list(CLIENTS))
-def test_in_and_out_again(name: str, project: bool, home: Path, place: Path):  # noqa: FBT001
-    """INVARIANTS D101, D103: byte for byte, by every client, the user's file and the project's."""
+def test_in_and_out_again(name: str, project: bool, home: Path, place: Path):
+    """INVARIANTS D101, D102, D103: byte for byte, in every client's file; nothing secret shown."""
     client = CLIENTS[name]
     if project and not client.project:
         assert "has no configuration" in invoke(
@@ -268,29 +267,28 @@ def test_a_write_that_fails_leaves_the_file(
     """INVARIANT D101: at whichever write it breaks, the file is as before or as after."""
     path = place / ".mcp.json"
     before = '{"mcpServers": {"a": {"command": "x"}}}'
-    real, calls = os.replace, 0
+    real, calls = Path.replace, 0
     for broken in (1, 2):
         path.write_text(before)
         calls = 0
 
-        def replace(one: Any, other: Any, *, broken: int = broken) -> None:
+        def replace(one: Any, other: Any, *, broken: int = broken) -> Path:
             nonlocal calls
             calls += 1
             if calls == broken:
                 raise OSError(28, "No space left on device")
-            real(one, other)
+            return real(one, other)
 
-        monkeypatch.setattr(os, "replace", replace)
+        monkeypatch.setattr(Path, "replace", replace)
         done = invoke("mcp", "install", "--client", "claude-code", "--project", ".", code=None)
         assert done.exit_code != 0
         assert path.read_text() == before
         assert not [one for one in place.iterdir() if one.name.startswith("..mcp")]
 
 
-# Texts that are changed at one spot -----------------------------------------------------------------
-NAMES = st.text(
-    st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"]), min_size=1, max_size=6
-)
+# Texts that are changed at one spot ---------------------------------------------------------------
+LETTERS = st.characters(codec="utf-8", exclude_categories=["Cs", "Cc"])
+NAMES = st.text(LETTERS, min_size=1, max_size=6)
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(10**9), 10**9) | st.text(max_size=6),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3),
@@ -332,7 +330,7 @@ def test_what_is_put_is_there_and_all_else_as_it_was(
     one: tuple[str, dict[str, Any]],
     name: str,
     value: Any,
-    deep: bool,  # noqa: FBT001
+    deep: bool,
 ):
     """INVARIANT D100: a put changes one member; taking it out again gives what was there."""
     text, document = one
@@ -358,10 +356,12 @@ def test_what_is_put_is_there_and_all_else_as_it_was(
 @given(written(), st.text(max_size=30))
 def test_any_text_is_read_or_refused(one: tuple[str, dict[str, Any]], noise: str):
     for text in (noise, one[0][: len(one[0]) // 2] + noise + one[0][len(one[0]) // 2 :]):
+        said = "line "
         try:
             jsonc.read(text)
         except Misuse as error:
-            assert str(error).startswith("line ")
+            said = str(error)
+        assert said.startswith("line ")
 
 
 @given(st.lists(st.text(max_size=8), min_size=1, max_size=4), st.sampled_from(list(CLIENTS)))
@@ -370,5 +370,5 @@ def test_words_come_out_as_they_went_in(words: list[str], name: str):
     made = entries.wrapped(CLIENTS[name], "any name!", words, ["A", "B", "A"], TERMS)
     assert entries.original(made) == words
     assert not entries.is_serving(made)
-    assert made.count("A") + words.count("A") * 0 >= 1
+    assert made[: made.index("--")].count("A") == 1
     assert entries.original(words) is None or words[0].endswith("holdfast")

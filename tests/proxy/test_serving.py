@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -53,7 +54,7 @@ Call = Callable[..., Any]
 @asynccontextmanager
 async def serving(
     opened: Any, mode: str = MODES[1], policy: str = ALLOW, **how: Any
-) -> AsyncIterator[tuple[Any, Call]]:
+) -> AsyncGenerator[tuple[Any, Call]]:
     """A place with the run ``past`` in it, and what calls a tool there."""
 
     async def call(name: str, *, fails: bool = False, **args: Any) -> Any:
@@ -124,7 +125,7 @@ async def test_agents_look_at_runs_in_both_eras(mode: str, opened: Any):
 
 async def test_what_is_hostile_is_given_as_data(opened: Any):
     """INVARIANT D96: in texts that are shown nothing commands a terminal, whatever a tool said."""
-    async with serving(opened) as (place, call):
+    async with serving(opened) as (_, call):
         texts = [
             await call("show_run", run="past"),
             await call("read_step", run="past", step="3"),
@@ -147,10 +148,13 @@ async def test_wrong_arguments_are_named(opened: Any):
             ("list_runs", {"limit": 10**9}), ("list_runs", {"cursor": "x"}),
             ("list_runs", {"wat": 1}), ("search", {"text": ""}), ("search", {"text": "  "}),
             ("search", {"text": "a", "cursor": "1"}), ("show_run", {"run": ""}),
-            ("world_read", {"ref": "past", "path": "../x"}), ("restore", {"ref": "past", "path": "a"}),
-            ("restore", {"ref": "past@1", "path": "none"}), ("fork", {"run": "past", "step": "99"}),
+            ("world_read", {"ref": "past", "path": "../x"}),
+            ("restore", {"ref": "past", "path": "a"}),
+            ("restore", {"ref": "past@1", "path": "none"}),
+            ("fork", {"run": "past", "step": "99"}),
             ("merge", {"source": "past", "into": "past"}),
-            ("spend", {"by": "nothing"}), ("read_step", {"run": "past", "step": "1", "cursor": "9999999"}),
+            ("spend", {"by": "nothing"}),
+            ("read_step", {"run": "past", "step": "1", "cursor": "9999999"}),
         ]:  # fmt: skip
             said = await call(name, fails=True, **args)
             assert said
@@ -221,7 +225,10 @@ async def test_a_fork_is_made_once_for_a_call(opened: Any):
         assert (row.fork_of, row.holds) == ("past", True)
         tools = {tool.name: tool for tool in offer.offered(place.runtime, "tester")}
         asked = tools["fork"].takes(run="past", step="3")
-        again = [(await tools["fork"].perform(asked, "same key")).run for _ in range(2)]
+        again = [
+            msgspec.to_builtins(await tools["fork"].perform(asked, "same key"))["run"]
+            for _ in range(2)
+        ]
         assert again[0] == again[1] != one["run"]
 
 

@@ -20,27 +20,26 @@ from holdfast.values import limits
 from holdfast.values.errors import Misuse
 from holdfast.values.ids import check_name
 
-
 _DOOR, OWN_DOOR = "mcp", "serve"
 
 
 class Options(msgspec.Struct, frozen=True):
     """The options of the command, as given."""
 
-    command: tuple[str, ...]
-    url: str
-    config: str
-    server: str
-    env: tuple[str, ...]
-    header: tuple[str, ...]
-    agent: str
-    name: str
-    policy: str
-    observe: bool
-    ask: str
-    patience: float
-    listen: str
-    token_file: str
+    command: tuple[str, ...] = ()
+    url: str = ""
+    config: str = ""
+    server: str = ""
+    env: tuple[str, ...] = ()
+    header: tuple[str, ...] = ()
+    agent: str = ""
+    name: str = ""
+    policy: str = ""
+    observe: bool = False
+    ask: str = "client"
+    patience: float = 0.0
+    listen: str = ""
+    token_file: str = ""
 
 
 Offer = Callable[[Any, str], list[Any]]

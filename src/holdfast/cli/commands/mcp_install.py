@@ -17,10 +17,10 @@ from holdfast.cli.desk import Desk, json_only
               help="The configuration of this directory, not yours.")  # fmt: skip
 @click.option("--config", default="", metavar="FILE", help="This file, wherever the client has it.")
 @click.option("--serve", is_flag=True,
-              help="Wrap nothing; add Holdfast itself as a server (`holdfast mcp serve`).")  # fmt: skip
+              help="Wrap nothing; add Holdfast itself (`holdfast mcp serve`).")  # fmt: skip
 @click.option("--only", multiple=True, metavar="NAME", help="Wrap only this server.")
 @click.option("--store", default="", metavar="DIR",
-              help="Where the entries record (default: .holdfast in the project, or at home).")  # fmt: skip
+              help="Their store (default: .holdfast in the project, or at home).")  # fmt: skip
 @click.option("--policy", default="", metavar="FILE", help="The policy of the entries.")
 @click.option("--observe", is_flag=True, help="Only record what the policy says.")
 @click.option("--env", multiple=True, metavar="NAME",

@@ -15,7 +15,7 @@ from holdfast.values import limits
 @click.option("--agent", default="mcp", metavar="NAME", show_default=True,
               help="Who calls, for the policy and in the journal.")  # fmt: skip
 @click.option("--name", default="", metavar="ID",
-              help="The run's id (default: the one that was left open, else a new one).")  # fmt: skip
+              help="The run's id (default: one that was left open, else a new one).")  # fmt: skip
 @click.option("--policy", default="", metavar="FILE", help="Policy file (or HOLDFAST_POLICY).")
 @click.option("--observe", is_flag=True, help="Only record what the policy says.")
 @click.option("--ask", type=click.Choice(["client", "inbox", "both"]), default="client",
@@ -34,8 +34,8 @@ def command(*, desk: Desk, **options: Any) -> int:
     """Be an MCP server: let agents look at runs, fork, merge, restore, and ask people.
 
     Each call is a step of the client's own run, judged by the policy: the tools are called
-    holdfast.list_runs, holdfast.merge and so on there. By default those that look, fork and ask run,
-    and merge and restore need a person.
+    holdfast.list_runs, holdfast.merge and so on there. By default those that look, fork and ask
+    run, and merge and restore need a person.
 
     \b
     Examples:
@@ -44,8 +44,7 @@ def command(*, desk: Desk, **options: Any) -> int:
     """
     from holdfast.cli.fronting import Options, serve
 
-    rest = {"command": (), "url": "", "config": "", "server": "", "env": (), "header": ()}
-    return asyncio.run(serve(desk, Options(**rest, **options), _own))
+    return asyncio.run(serve(desk, Options(**options), _own))
 
 
 def _own(runtime: Any, agent: str) -> list[Any]:

@@ -15,13 +15,13 @@ from holdfast.cli.desk import Desk, json_only
 @click.argument("server_command", nargs=-1, metavar="[-- COMMAND...]", type=click.UNPROCESSED)
 @click.option("--url", default="", metavar="URL", help="Instead of a command: a server over HTTP.")
 @click.option("--server", default="", metavar="NAME",
-              help="What the server is called in the journal (default: after its command).")  # fmt: skip
+              help="Its name in the journal (default: after its command).")  # fmt: skip
 @click.option("--env", "env", multiple=True, metavar="NAME",
               help="Also hand this variable to the server's command.")  # fmt: skip
 @click.option("--header", "header", multiple=True, metavar="NAME:VALUE",
               help="A header for --url; @FILE as the value reads it from a file.")  # fmt: skip
 @click.option("--write", default="", metavar="DIR",
-              help="Write the drafted policy into this folder, which must be new or empty.")  # fmt: skip
+              help="Write the draft into this folder, which must be new or empty.")  # fmt: skip
 @json_only
 def command(server_command: tuple[str, ...], *, write: str, desk: Desk, **options: Any) -> int:
     """List an MCP server's tools, say what is odd about them, and draft a policy.
@@ -38,13 +38,11 @@ def command(server_command: tuple[str, ...], *, write: str, desk: Desk, **option
     """
     from holdfast.cli.fronting import Options, servers_of
 
-    rest = {"config": "", "agent": "", "name": "", "policy": "", "observe": False, "ask": "",
-            "patience": 0.0, "listen": "", "token_file": ""}  # fmt: skip
-    (server,) = servers_of(Options(command=server_command, **options, **rest))
-    return asyncio.run(_scan(desk, server, Path(write) if write else None))
+    (server,) = servers_of(Options(command=server_command, **options))
+    return _scan(desk, server, Path(write) if write else None)
 
 
-async def _scan(desk: Desk, server: Any, folder: Path | None) -> int:
+def _scan(desk: Desk, server: Any, folder: Path | None) -> int:
     from holdfast.cli.scanning.draft import policy_text
     from holdfast.cli.scanning.findings import findings
     from holdfast.cli.scanning.listing import listed
@@ -52,7 +50,7 @@ async def _scan(desk: Desk, server: Any, folder: Path | None) -> int:
 
     if folder is not None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise Misuse(f"--write: {folder} exists already: say another folder")
-    found = await listed(server)
+    found = asyncio.run(listed(server))
     odd, text = findings(found), policy_text(found)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -85,7 +83,7 @@ def _tell(desk: Desk, found: Any, odd: list[Any], text: str) -> None:
 
     screen = desk.screen
     screen.note(f"{found.server}: {len(found.tools)} tools, revision {one_line(found.version)}")
-    rows = []
+    rows: list[list[Any]] = []
     for one in found.tools:
         facts = facts_of(one)
         rows.append([(cut(one_line(one.own), 60), "bold"), facts.effect, one.digest[:12],

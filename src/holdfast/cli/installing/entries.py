@@ -1,4 +1,4 @@
-"""What a server's entry becomes, and what it was before: a pure change of a configuration's text."""
+"""What a server's entry becomes, and what it was before: changes of a configuration's text."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def is_serving(words: list[str]) -> bool:
     return _after(words)[:2] == ["serve", "--agent"]
 
 
-# Entries as they stand in files ---------------------------------------------------------------------
+# Entries as they stand in files -------------------------------------------------------------------
 class Entry(msgspec.Struct, frozen=True):
     """A server as a file has it: its words, where they stand, and the names of its variables; or
     why it cannot be wrapped."""
@@ -128,6 +128,7 @@ def _entry(one: Client, path: Path, name: str, value: Any) -> Entry:
     if value.get("envFile"):
         return Entry(name, path, why="its variables come from a file")
     command, args_at = (*path, "command"), (*path, "args")
+    words: Any
     head, rest, env = value.get("command"), value.get("args", []), value.get("env", {})
     if one.form == "list":
         words, args_at, env = head, (), value.get("environment", {})

@@ -81,15 +81,15 @@ def write(path: Path, content: bytes, mode: int) -> None:
             file.flush()
             os.fchmod(file.fileno(), mode)
             os.fsync(file.fileno())
-        os.replace(name, path)
+        Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
 
 
 def earlier(path: Path, content: bytes) -> tuple[bytes | None, list[Path]]:
-    """What a file was before we changed it, as far as it is just what we wrote, and the backups that
-    say so; None: it was not there."""
+    """What a file was before we changed it, as far as it is just what we wrote, and the backups
+    that say so; None: it was not there."""
     path, used = path.resolve(), list[Path]()
     while (backup := backup_of(path, content)).exists() and backup not in used:
         used.append(backup)

@@ -14,8 +14,9 @@ from holdfast.values.errors import Misuse
 
 class Client(msgspec.Struct, frozen=True):
     """One client. ``user``, ``project``: its files, of which the first that exists counts (none:
-    it has no such); ``servers``: the member that names the servers; ``form``: ``words`` (command and
-    args), ``list`` (command is a list), ``nested`` (words, or an object of path and args)."""
+    it has no such); ``servers``: the member that names the servers; ``form``: ``words`` (command
+    and args), ``list`` (command is a list), ``nested`` (words, or an object of path and args);
+    ``extra``: what a new entry holds besides."""
 
     name: str
     servers: str

@@ -18,30 +18,40 @@ from holdfast.values.masking import masked
 
 _DEPTH = 20
 _LONG = 2_000
-_ORDERS = (
-    (r"\b(?:ignore|disregard|forget|override)\b.{0,30}\b(?:previous|prior|above|earlier|all|any|"
-     r"other)\b.{0,30}\b(?:instructions?|rules?|prompts?|tools?|messages?)\b",
-     "tells a model to ignore what it was told"),
-    (r"\b(?:do not|don't|never|without)\b.{0,40}\b(?:tell|mention|inform|reveal|show|notify|ask"
-     r"|telling|mentioning|informing|asking|notifying)\b.{0,30}\b(?:users?|persons?|humans?|anyone"
-     r"|them)\b", "tells a model to hide something from the person"),
-    (r"</?\s*(?:important|system|instructions?|secret|hidden|assistant|admin)\b[^>]*>",
-     "holds a tag that speaks to a model"),
-    (r"\b(?:before|after|whenever|every time|each time)\b.{0,30}\b(?:using|calling|you (?:use|call)|"
-     r"invoking)\b.{0,40}\b(?:this|any|other|another|the)\b.{0,20}\btools?\b.{0,60}"
-     r"\b(?:must|first|always|call|read|send|pass)\b", "orders other calls"),
-    (r"\bsystem prompt\b|\bconversation history\b|\bchain of thought\b",
-     "speaks of what a model keeps to itself"),
-    (r"~/\.\w+|\bid_(?:rsa|ed25519)\b|\.ssh/|\.aws/|\bmcp\.json\b|/etc/(?:passwd|shadow)\b|"
-     r"(?<![\w/.])\.env\b", "names files that hold credentials"),
-    (r"\b(?:api[_ ]?keys?|passwords?|credentials?|private keys?|access tokens?)\b.{0,60}"
-     r"\b(?:pass|send|include|put|append|attach|as)\b|\b(?:pass|send|include|put|append|attach)\b"
-     r".{0,60}\b(?:api[_ ]?keys?|passwords?|credentials?|private keys?|access tokens?)\b",
-     "asks for credentials"),
-    (r"<!--", "holds a comment that a reader may not see"),
-    (r"[A-Za-z0-9+/]{120,}={0,2}|(?:[0-9a-f]{2}){80,}", "holds encoded text"),
-)  # fmt: skip
-_PATTERNS = tuple((re.compile(one, re.IGNORECASE | re.DOTALL), what) for one, what in _ORDERS)
+_WHO = r"\b(?:users?|persons?|humans?|anyone|them)\b"
+_SECRETS = r"\b(?:api[_ ]?keys?|passwords?|credentials?|private keys?|access tokens?)\b"
+_SENDS = r"\b(?:pass|send|include|put|append|attach)\b"
+_ORDERS = {
+    "tells a model to ignore what it was told": (
+        r"\b(?:ignore|disregard|forget|override)\b.{0,30}\b(?:previous|prior|above|earlier|all|any"
+        r"|other)\b.{0,30}\b(?:instructions?|rules?|prompts?|tools?|messages?)\b"
+    ),
+    "tells a model to hide something from the person": (
+        r"\b(?:do not|don't|never|without)\b.{0,40}\b(?:tell|mention|inform|reveal|show|notify|ask"
+        r"|telling|mentioning|informing|asking|notifying)\b.{0,30}" + _WHO
+    ),
+    "holds a tag that speaks to a model": (
+        r"</?\s*(?:important|system|instructions?|secret|hidden|assistant|admin)\b[^>]*>"
+    ),
+    "orders other calls": (
+        r"\b(?:before|after|whenever|every time|each time)\b.{0,30}\b(?:using|calling|invoking"
+        r"|you (?:use|call))\b.{0,40}\b(?:this|any|other|another|the)\b.{0,20}\btools?\b.{0,60}"
+        r"\b(?:must|first|always|call|read|send|pass)\b"
+    ),
+    "speaks of what a model keeps to itself": (
+        r"\bsystem prompt\b|\bconversation history\b|\bchain of thought\b"
+    ),
+    "names files that hold credentials": (
+        r"~/\.\w+|\bid_(?:rsa|ed25519)\b|\.ssh/|\.aws/|\bmcp\.json\b|/etc/(?:passwd|shadow)\b"
+        r"|(?<![\w/.])\.env\b"
+    ),
+    "asks for credentials": f"{_SECRETS}.{{0,60}}{_SENDS}|{_SENDS}.{{0,60}}{_SECRETS}",
+    "holds a comment that a reader may not see": r"<!--",
+    "holds encoded text": r"[A-Za-z0-9+/]{120,}={0,2}|(?:[0-9a-f]{2}){80,}",
+}
+_PATTERNS = tuple(
+    (re.compile(one, re.IGNORECASE | re.DOTALL), what) for what, one in _ORDERS.items()
+)
 _ALLOWED = frozenset("\t\n\r")
 
 
@@ -99,8 +109,8 @@ def _of_text(tool: str, where: str, text: str) -> Iterator[Finding]:
     hidden = [char for char in text if _is_hidden(char)]
     if hidden:
         kinds = ", ".join(sorted({f"U+{ord(char):04X}" for char in hidden})[:5])
-        yield Finding(tool, where, f"holds {len(hidden)} characters that are not seen: {kinds}",
-                      _around(text, next(i for i, c in enumerate(text) if _is_hidden(c))))  # fmt: skip
+        what = f"holds {len(hidden)} characters that are not seen: {kinds}"
+        yield Finding(tool, where, what, _around(text, text.index(hidden[0])))
     # what is written with such characters between its letters, or in letters that look like others,
     # is read without them
     plain = unicodedata.normalize("NFKC", "".join(c for c in text if not _is_hidden(c)))

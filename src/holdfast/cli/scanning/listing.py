@@ -15,8 +15,8 @@ from holdfast.values.errors import Outside
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """A tool as its server defines it: ``name`` in the journal, ``own`` at the server, the digest of
-    its definition, which a policy may pin."""
+    """A tool as its server defines it: ``name`` in the journal, ``own`` at the server, the digest
+    of its definition, which a policy may pin."""
 
     name: str
     own: str

@@ -37,7 +37,7 @@ class Fork(Asked):
     set: Annotated[
         dict[str, Any],
         msgspec.Meta(description="New values by path: result.x, args.x (of the step), input.x"),
-    ] = {}
+    ] = msgspec.field(default_factory=dict)
 
 
 class Forked(Given):
@@ -63,7 +63,7 @@ async def fork(store: Store, asked: Fork, key: str, *, by: str) -> Forked:
     return Forked(run=name, command=f"holdfast resume {name}")
 
 
-# Merging -------------------------------------------------------------------------------------------
+# Merging ------------------------------------------------------------------------------------------
 class Merge(Asked):
     """Which run's changes go into which run's world."""
 
@@ -76,9 +76,9 @@ class Merged(Given):
     (at RUN): call again, unchanged, once they have decided."""
 
     merged: bool
-    changed: list[str] = []
+    changed: tuple[str, ...] = ()
     changes: int = 0
-    conflicts: list[str] = []
+    conflicts: tuple[str, ...] = ()
     waits: str = ""
     said: str = ""
 
@@ -104,13 +104,13 @@ def _landed(store: Store, done: Landed) -> Merged:
     conflicts = [brief(f"{one.kind} {label(one)}", 300) for one in done.merged.conflicts]
     if conflicts:
         return Merged(
-            merged=False, conflicts=conflicts[: limits.SERVE_ROWS],
+            merged=False, conflicts=tuple(conflicts[: limits.SERVE_ROWS]),
             said=f"{len(conflicts)} conflicts, nothing changed: a person resolves them "
             "(holdfast conflicts)",
         )  # fmt: skip
     changes = diff(Stage(store.get), done.before, done.root)
     named = [brief(f"{one.kind} {one.path}", 300) for one in changes[: limits.SERVE_ROWS]]
-    return Merged(merged=True, changed=named, changes=len(changes))
+    return Merged(merged=True, changed=tuple(named), changes=len(changes))
 
 
 class Restore(Asked):
@@ -143,13 +143,13 @@ async def restore(store: Store, asked: Restore, *, by: str) -> Merged:
     return _landed(store, done)
 
 
-# Asking --------------------------------------------------------------------------------------------
+# Asking -------------------------------------------------------------------------------------------
 class AskPerson(Asked):
     """What to ask. The same question again finds its answer; ``topic`` tells one that is asked anew
     from an earlier one in the same words."""
 
     question: Annotated[str, msgspec.Meta(min_length=1, max_length=limits.SERVE_QUESTION_CHARS)]
-    choices: Annotated[list[str], msgspec.Meta(max_length=20)] = []
+    choices: Annotated[tuple[str, ...], msgspec.Meta(max_length=20)] = ()
     topic: Annotated[str, msgspec.Meta(max_length=200)] = ""
     wait_seconds: Annotated[float, msgspec.Meta(ge=0, le=limits.SERVE_WAIT_SECONDS)] = 20.0
 
@@ -166,7 +166,7 @@ class Reply(Given):
 
 async def ask_person(runtime: Runtime, asked: AskPerson, *, by: str) -> Reply:
     """Ask a person, or find what they answered."""
-    args = {"text": asked.question, "choices": asked.choices, "client": by}
+    args = {"text": asked.question, "choices": list(asked.choices), "client": by}
     name, row = await _asking(runtime.store, args, asked.topic)
     if row is None:
         await runtime.host.start(question, (), args, name=name, by=by)
@@ -201,7 +201,7 @@ async def _asking(store: Store, args: dict[str, Any], topic: str) -> tuple[str, 
             return name, None
         (begun,) = await store.read(row.run, 0, 1)
         same = row.agent == question.name and not row.fork_of and not row.parent
-        if same and begun.args is not None and not is_erased(begun.args):
-            if unpack(begun.args, store.get) == args:
-                return name, row
+        whole_args = same and begun.args is not None and not is_erased(begun.args)
+        if whole_args and unpack(begun.args or b"null", store.get) == args:
+            return name, row
         number += 1

@@ -64,7 +64,7 @@ async def spend(store: Store, asked: Spend, *, policy: str) -> Spent:
         found = await store.runs(query)
         rows, more = found[: limits.SERVE_ROWS], len(found) > limits.SERVE_ROWS
     events = 0
-    lines: dict[str, SpendLine] = {}
+    lines: dict[str, SpendLine] = msgspec.field(default_factory=dict)
     last = rows[-1].number if rows else 0
     for at, row in enumerate(rows):
         if at and events >= limits.SERVE_SEARCH_EVENTS:
@@ -96,7 +96,7 @@ async def _used(store: Store, row: RunRow) -> tuple[Counter[str], int]:
         for event in await store.read(row.run, first, min(stop, first + limits.READ_PAGE_EVENTS)):
             if event.kind == "step.settled":
                 for unit, amount in body_of(event).usage.items():
-                    used[unit] += amount  # pyright: ignore[reportArgumentType]  # a float counts
+                    used[unit] += amount
     return used, max(0, stop - start)
 
 
@@ -119,7 +119,7 @@ def _budget(line: dict[str, Any]) -> SpendLine:
     )  # fmt: skip
 
 
-# Searching -----------------------------------------------------------------------------------------
+# Searching ----------------------------------------------------------------------------------------
 class Search(Asked):
     """What to look for: a text that occurs, whatever its case."""
 
@@ -141,9 +141,9 @@ class Match(Given):
 
 
 class Matches(Given):
-    """What was found among the runs and events that were looked at, newest runs first. Of each value
-    only the first ``value_chars`` characters were looked at. While ``next`` is not empty there is
-    more to look at."""
+    """What was found among the runs and events that were looked at, newest runs first. Of each
+    value only the first ``value_chars`` characters were looked at. While ``next`` is not empty
+    there is more to look at."""
 
     matches: list[Match]
     looked_runs: int

@@ -49,7 +49,7 @@ class RunLine(Given):
     fork_of: str = ""
     holds: bool = False
     error: str = ""
-    waits: list[str] = []
+    waits: tuple[str, ...] = ()
 
 
 class ListRuns(Asked):
@@ -75,7 +75,7 @@ def run_line(row: RunRow) -> RunLine:
     return RunLine(
         run=row.run, agent=brief(row.agent), status=row.status, started=row.started,
         changed=row.changed, steps=row.steps, parent=row.parent, fork_of=row.fork_of,
-        holds=row.holds, error=brief(error), waits=waits[:10],
+        holds=row.holds, error=brief(error), waits=tuple(waits[:10]),
     )  # fmt: skip
 
 
@@ -175,7 +175,7 @@ def _bytes(value: Any) -> str:
     return f"<{len(value)} bytes>" if isinstance(value, bytes) else repr(value)
 
 
-# Why -----------------------------------------------------------------------------------------------
+# Why ----------------------------------------------------------------------------------------------
 class Why(Asked):
     """Which step."""
 
@@ -205,18 +205,18 @@ class Reasons(Given):
     error: str = ""
     decision: str = ""
     observed: str = ""
-    rules: list[str] = []
+    rules: tuple[str, ...] = ()
     reason: str = ""
     way: str = ""
     policy: str = ""
     risk: float = 0.0
-    parts: dict[str, float] = {}
-    origin: dict[str, Any] = {}
-    facts: dict[str, Any] = {}
+    parts: dict[str, float] = msgspec.field(default_factory=dict)
+    origin: dict[str, Any] = msgspec.field(default_factory=dict)
+    facts: dict[str, Any] = msgspec.field(default_factory=dict)
     facts_cut: bool = False
-    checks: list[str] = []
-    asked: list[str] = []
-    answers: list[Answered] = []
+    checks: tuple[str, ...] = ()
+    asked: tuple[str, ...] = ()
+    answers: tuple[Answered, ...] = ()
     label: str = ""
 
 
@@ -244,20 +244,20 @@ async def why(store: Store, asked: Why) -> Reasons:
         status=settled.status if settled is not None else "open",
         error=brief(f"{error.type}: {error.text}") if error is not None else "",
         decision=verdict.decision if judged else "", observed=verdict.observed,
-        rules=list(verdict.rules), reason=brief(verdict.reason, 500), way=brief(verdict.way, 500),
+        rules=verdict.rules, reason=brief(verdict.reason, 500), way=brief(verdict.way, 500),
         policy=verdict.policy, risk=verdict.risk, parts=dict(verdict.parts),
         origin=dict(origin) if small and isinstance(origin, dict) else {},
         facts=dict(facts) if small else {}, facts_cut=not small,
-        checks=[brief(f"{one.name}: {'passed' if one.passed else 'did not pass'} {one.text}")
-                for one in verdict.checked],
-        asked=[brief(one.text, 500) for one in bodies if isinstance(one, ApprovalAsked)],
-        answers=[Answered(by=brief(one.by), decision=one.decision, note=brief(one.note, 500))
-                 for one in bodies if isinstance(one, ApprovalGiven)],
+        checks=tuple(brief(f"{one.name}: {'passed' if one.passed else 'did not pass'} {one.text}")
+                     for one in verdict.checked),
+        asked=tuple(brief(one.text, 500) for one in bodies if isinstance(one, ApprovalAsked)),
+        answers=tuple(Answered(by=brief(one.by), decision=one.decision, note=brief(one.note, 500))
+                      for one in bodies if isinstance(one, ApprovalGiven)),
         label=settled.label if settled is not None else "",
     )  # fmt: skip
 
 
-# Worlds --------------------------------------------------------------------------------------------
+# Worlds -------------------------------------------------------------------------------------------
 class WorldDiff(Asked):
     """Which versions; without ``other``: what the first has changed since it began."""
 

@@ -85,8 +85,8 @@ def _changing(runtime: Runtime, agent: str) -> list[Own]:
     store = runtime.store
     return [
         Own("fork", "Fork a run",
-            "Branch a run off just before a step, with something changed or nothing. The run itself "
-            "stays as it is; in the fork, what would leave the world is held.",
+            "Branch a run off just before a step, with something changed or nothing. The run "
+            "itself stays as it is; in the fork, what would leave the world is held.",
             "idempotent", changing.Fork, changing.Forked,
             lambda asked, key: changing.fork(store, asked, key, by=agent)),
         Own("merge", "Merge a world",

@@ -24,11 +24,11 @@ Next = Annotated[str, msgspec.Meta(description=(
 Rows = Annotated[int, msgspec.Meta(ge=1, le=limits.SERVE_ROWS, description="Entries of one page")]
 
 
-class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Asked(msgspec.Struct, forbid_unknown_fields=True):
     """Arguments: one that is not known is refused."""
 
 
-class Given(msgspec.Struct, frozen=True, kw_only=True):
+class Given(msgspec.Struct):
     """A result, or a part of one."""
 
 
