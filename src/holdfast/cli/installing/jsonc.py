@@ -67,12 +67,15 @@ class _Reader:
         match = _STRING.match(self.text, self.at) or _WORD.match(self.text, self.at)
         if match is None:
             raise self.wrong("a value is missing" if start < len(self.text) else "it ends too soon")
-        try:
-            found = json.loads(match[0])
-        except ValueError:
-            raise self.wrong(f"{match[0][:20]} is no value") from None
+        found = self.literal(match[0])
         self.at = match.end()
         return Node(found, start, self.at)
+
+    def literal(self, text: str) -> Any:
+        try:
+            return json.loads(text)
+        except ValueError:
+            raise self.wrong(f"{text[:20]!r} is no value") from None
 
     def object(self, start: int, depth: int) -> Node:
         members: dict[str, Node] = {}
@@ -86,7 +89,7 @@ class _Reader:
             self.at = match.end()
             if not self.sign(":"):
                 raise self.wrong("a ':' is missing")
-            name = str(json.loads(match[0]))
+            name = str(self.literal(match[0]))
             members[name], keys[name] = self.value(depth + 1), at
             self.comma("}")
         plain = {name: one.value for name, one in members.items()}

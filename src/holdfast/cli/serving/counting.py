@@ -64,7 +64,7 @@ async def spend(store: Store, asked: Spend, *, policy: str) -> Spent:
         found = await store.runs(query)
         rows, more = found[: limits.SERVE_ROWS], len(found) > limits.SERVE_ROWS
     events = 0
-    lines: dict[str, SpendLine] = msgspec.field(default_factory=dict)
+    lines: dict[str, SpendLine] = {}
     last = rows[-1].number if rows else 0
     for at, row in enumerate(rows):
         if at and events >= limits.SERVE_SEARCH_EVENTS:
