@@ -1,5 +1,6 @@
 """The proxy in front of one server, for a suite that cannot show a token: ``python proxied.py
-STORE (URL | COMMAND ... | own)`` on a free port, which it prints. It adds the token to what comes in."""
+STORE (URL | COMMAND ... | own)`` on a free port, which it prints. It adds the token to what comes
+in."""
 
 from __future__ import annotations
 

@@ -348,7 +348,7 @@ async def test_what_is_not_asked_of_it_is_not_found(opened: Any):
 
 
 def test_a_question_outlives_the_process_that_asked_it(tmp_path: Path):
-    """INVARIANT D99: killed while it waits; the next process finds the question, then the answer."""
+    """INVARIANT D99: killed while it waits; the next process finds it, and then the answer."""
     (tmp_path / "policy.yaml").write_text(ALLOW)
     many: list[Client] = []
     try:
