@@ -351,6 +351,7 @@ def test_a_question_outlives_the_process_that_asked_it(tmp_path: Path):
     """INVARIANT D99: killed while it waits; the next process finds it, and then the answer."""
     (tmp_path / "policy.yaml").write_text(ALLOW)
     many: list[Client] = []
+    found: dict[str, Any] = {}
     try:
         for _ in range(2):
             many.append(Client(tmp_path, "serve", "--policy", "policy.yaml"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import os
 import signal
 import sys
@@ -60,6 +61,7 @@ async def serve(desk: Desk, options: Options, own: Offer | None = None) -> int:
         env = {name: os.environ[name] for name in options.env if name in os.environ}
         await relay(door, token, hello(options, env), stop)
         return 0
+    _proxy("opening")
     servers = own or _named(options)
     check_name(options.agent, "agent")
     if options.listen:
@@ -103,12 +105,17 @@ def _named(options: Options) -> Offer:
     return lambda _, __: found
 
 
-def servers_of(options: Options) -> list[Any]:
-    """The servers that the options name."""
+def _proxy(module: str) -> Any:
+    """A module of the proxy; `Misuse` says which extra it needs."""
     try:
-        from holdfast.proxy import config
+        return importlib.import_module(f"holdfast.proxy.{module}")
     except ModuleNotFoundError as error:
         raise Misuse(f"mcp needs {error.name}: pip install 'holdfast[proxy]'") from None
+
+
+def servers_of(options: Options) -> list[Any]:
+    """The servers that the options name."""
+    config = _proxy("config")
     ways = [bool(options.command), bool(options.url), bool(options.config)]
     if sum(ways) != 1:
         raise Misuse("mcp: say one of: a server's command after --, --url, --config")
