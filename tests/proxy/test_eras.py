@@ -16,6 +16,8 @@ from holdfast.proxy.upstream import Server
 from tests.proxy.packages import NODE
 from tests.proxy.support import LEDGER, REFERENCE, lines_of
 
+pytestmark = pytest.mark.timeout(300)
+
 MODES = ["legacy", "2026-07-28"]
 PLAIN = {"PYTHONWARNINGS": "ignore"}
 MODERN = Server("ref", command=(sys.executable, REFERENCE, "modern"), env=PLAIN)

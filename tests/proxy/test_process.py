@@ -25,6 +25,8 @@ from tests.proxy.support import (
     until,
 )
 
+pytestmark = pytest.mark.timeout(300)
+
 
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[Path]:
