@@ -56,14 +56,18 @@ class Place:
 
 @asynccontextmanager
 async def _opened(
-    store: Path, servers: Sequence[Server], policy: str = ALLOW, **how: Any
+    store: Path,
+    servers: Sequence[Server] | Callable[[Runtime], Sequence[Server]],
+    policy: str = ALLOW,
+    **how: Any,
 ) -> AsyncGenerator[Place]:
     stop, said = asyncio.Event(), asyncio.get_running_loop().create_future()
     settings = Settings(store=str(store), user="ann")
     async with (
         Runtime(settings, policy=parse_policy(policy, "test")) as runtime,
-        fronted(runtime, servers, agent="tester", **how) as front,
-    ):
+        fronted(runtime, servers(runtime) if callable(servers) else servers, agent="tester",
+                **how) as front,
+    ):  # fmt: skip
         guest: Any = front.stepping.guest
 
         def piped(token: str, server: Server) -> Front | None:

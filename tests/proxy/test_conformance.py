@@ -89,3 +89,28 @@ def test_no_scenario_gets_worse(npm: Any, tmp_path: Path):
                     again = [n for n in worse if alone_worse(suite, direct, proxied, version, n)]
                     worse = {name: worse[name] for name in again}
                 assert not worse, version
+
+
+OWN = {
+    "2025-11-25": {
+        "server-initialize", "server-session-lifecycle", "logging-set-level", "ping", "tools-list",
+        "dns-rebinding-protection",
+    },
+    "2026-07-28": {
+        "tools-list", "dns-rebinding-protection", "http-header-validation",
+        "sep-2164-resource-not-found",
+    },
+}  # fmt: skip
+"""The scenarios that need no tools, prompts or resources of the suite's own."""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_our_own_server_conforms(npm: Any, tmp_path: Path):
+    suite = npm("conformance", "dist/index.js")
+    own = ("-m", "tests.proxy.proxied", str(tmp_path / "store"), "own")
+    with serving(*own, log=tmp_path / "own.log") as url:
+        for version, names in OWN.items():
+            found = scores(begin(suite, url, version))
+            assert {name: found[name] for name in names if found[name][1]} == {}
+            assert all(found[name][0] for name in names)

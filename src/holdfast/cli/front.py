@@ -29,6 +29,7 @@ TOPICS: dict[str, dict[str, str]] = {
     },
     "Doors": {
         "mcp": "Stand between MCP clients and servers: each call of a tool is judged and recorded.",
+        "scan": "List an MCP server's tools, say what is odd about them, and draft a policy.",
     },
     "Worlds": {
         "try": "Run a command in forks of this directory, side by side, and keep the best.",

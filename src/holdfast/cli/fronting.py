@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import importlib
 import os
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -19,54 +21,63 @@ from holdfast.values import limits
 from holdfast.values.errors import Misuse
 from holdfast.values.ids import check_name
 
+_DOOR, OWN_DOOR = "mcp", "serve"
+
 
 class Options(msgspec.Struct, frozen=True):
     """The options of the command, as given."""
 
-    command: tuple[str, ...]
-    url: str
-    config: str
-    server: str
-    env: tuple[str, ...]
-    header: tuple[str, ...]
-    agent: str
-    name: str
-    policy: str
-    observe: bool
-    ask: str
-    patience: float
-    listen: str
-    token_file: str
+    command: tuple[str, ...] = ()
+    url: str = ""
+    config: str = ""
+    server: str = ""
+    env: tuple[str, ...] = ()
+    header: tuple[str, ...] = ()
+    agent: str = ""
+    name: str = ""
+    policy: str = ""
+    observe: bool = False
+    ask: str = "client"
+    patience: float = 0.0
+    listen: str = ""
+    token_file: str = ""
 
 
-async def serve(desk: Desk, options: Options) -> int:
-    """Serve until the client leaves, or this process is asked to stop."""
+Offer = Callable[[Any, str], list[Any]]
+"""Gives the servers for an agent, once there is a runtime."""
+
+
+async def serve(desk: Desk, options: Options, own: Offer | None = None) -> int:
+    """Serve until the client leaves, or this process is asked to stop. ``own``: servers within this
+    process, instead of those that the options name."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     door, token = os.environ.get("HOLDFAST_DOOR", ""), os.environ.get("HOLDFAST_TOKEN", "")
-    if door and token and not options.listen:
+    if door and token and not options.listen and own is None:
         from holdfast.proxy.pipe import relay
 
         env = {name: os.environ[name] for name in options.env if name in os.environ}
         await relay(door, token, hello(options, env), stop)
         return 0
-    servers = servers_of(options)
+    _proxy("opening")
+    servers = own or _named(options)
     check_name(options.agent, "agent")
     if options.listen:
-        return await _listen(desk, options, servers, stop)
+        return await _listen(desk, options, servers, stop, _DOOR if own is None else OWN_DOOR)
     if sys.stdin.isatty():
         raise Misuse(
-            "mcp: a client starts this and speaks to it; to see a server's tools: holdfast mcp scan"
+            "mcp: a client starts this and speaks to it; to see a server's tools: holdfast scan"
         )
     from holdfast.proxy.opening import fronted
     from holdfast.proxy.terminal import serve as serve_here
 
     async with (
         _runtime(desk, options) as runtime,
-        fronted(runtime, servers, agent=options.agent, name=options.name, ask=options.ask,
-                patience=options.patience, observes=options.observe) as front,
+        fronted(runtime, servers(runtime, options.agent), agent=options.agent, name=options.name,
+                ask=options.ask, patience=options.patience, observes=options.observe,
+                door=_DOOR if own is None else OWN_DOOR) as front,
     ):  # fmt: skip
         await serve_here(front, stop)
     return 0
@@ -89,12 +100,22 @@ def _runtime(desk: Desk, options: Options) -> Any:
     return Runtime(settings)
 
 
-def servers_of(options: Options) -> list[Any]:
-    """The servers that the options name."""
+def _named(options: Options) -> Offer:
+    found = servers_of(options)
+    return lambda _, __: found
+
+
+def _proxy(module: str) -> Any:
+    """A module of the proxy; `Misuse` says which extra it needs."""
     try:
-        from holdfast.proxy import config
+        return importlib.import_module(f"holdfast.proxy.{module}")
     except ModuleNotFoundError as error:
         raise Misuse(f"mcp needs {error.name}: pip install 'holdfast[proxy]'") from None
+
+
+def servers_of(options: Options) -> list[Any]:
+    """The servers that the options name."""
+    config = _proxy("config")
     ways = [bool(options.command), bool(options.url), bool(options.config)]
     if sum(ways) != 1:
         raise Misuse("mcp: say one of: a server's command after --, --url, --config")
@@ -122,7 +143,9 @@ def _header(text: str) -> tuple[str, str]:
     return name.strip(), value
 
 
-async def _listen(desk: Desk, options: Options, servers: list[Any], stop: asyncio.Event) -> int:
+async def _listen(
+    desk: Desk, options: Options, servers: Offer, stop: asyncio.Event, door_name: str
+) -> int:
     try:
         from holdfast.proxy.listen import serve_door
     except ModuleNotFoundError as error:
@@ -140,8 +163,9 @@ async def _listen(desk: Desk, options: Options, servers: list[Any], stop: asynci
         known: dict[str, Any] = {}
         for agent, token in agents.items():
             known[token] = await stack.enter_async_context(
-                fronted(runtime, servers, agent=agent, ask=options.ask, patience=options.patience,
-                        name=options.name if len(agents) == 1 else "", observes=options.observe)
+                fronted(runtime, servers(runtime, agent), agent=agent, ask=options.ask,
+                        patience=options.patience, observes=options.observe, door=door_name,
+                        name=options.name if len(agents) == 1 else "")
             )  # fmt: skip
         door = Door(
             tokens(known), clock=SystemClock(), mark=lambda: new_id(SystemDice(), chars=26),

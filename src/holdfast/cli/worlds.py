@@ -112,6 +112,8 @@ def _what(moment: Moment, store: Store) -> tuple[str, str]:
         return f"changes in {note['directory']}", ""
     if note.get("how") == "rewind":
         return f"rewind to {note['to']}", by
+    if note.get("how") == "restore":
+        return f"restore of {note['path']} from {note['to']}", by
     if note.get("how") == "mount":
         return f"command {' '.join(note['command'])}", by
     refused = f" refused: {body.conflicts} conflicts" if body.conflicts else ""

@@ -50,12 +50,13 @@ def front_on(
 async def fronted(
     runtime: Runtime, servers: Sequence[Server], *, agent: str, name: str = "",
     ask: str = "client", patience: float = limits.PATIENCE_SECONDS, observes: bool = False,
+    door: str = "mcp",
 ) -> AsyncGenerator[Front]:  # fmt: skip
-    """A front with a guest run of ``agent``, for as long as the context lasts. ``name``: the run's
-    id; without one, a run that an earlier process left open for the same servers is gone on with,
-    else a new one begun. At the end the run is done, unless its client may come back for
-    something."""
-    guest = await _guest(runtime, servers, agent, name, observes=observes)
+    """A front with a guest run of ``agent`` behind ``door``, for as long as the context lasts.
+    ``name``: the run's id; without one, a run that an earlier process left open for the same
+    servers is gone on with, else a new one begun. At the end the run is done, unless its client may
+    come back for something."""
+    guest = await _guest(runtime, servers, agent, name, door=door, observes=observes)
     try:
         async with guest:
             front = front_on(runtime, guest, servers, ask=ask, patience=patience)
@@ -71,21 +72,22 @@ async def fronted(
 
 
 async def _guest(
-    runtime: Runtime, servers: Sequence[Server], agent: str, name: str, *, observes: bool
-) -> Guest:
+    runtime: Runtime, servers: Sequence[Server], agent: str, name: str, *, door: str,
+    observes: bool,
+) -> Guest:  # fmt: skip
     given = {"servers": [one.name for one in servers]}
     if name:
-        return await runtime.guest(agent, name=name, door="mcp", given=given, observes=observes)
+        return await runtime.guest(agent, name=name, door=door, given=given, observes=observes)
     base = base_of(agent, servers)
     # INVARIANT D25: a client that comes back finds the run that its last process left open, so
     # that what it was not told is not done again
-    for run in await left_open(runtime.store, agent, base):
+    for run in await left_open(runtime.store, agent, base, door):
         try:
-            return await runtime.guest(agent, name=run, door="mcp", given=given, observes=observes)
+            return await runtime.guest(agent, name=run, door=door, given=given, observes=observes)
         except Conflict:  # another process has it, or it ended meanwhile
             continue
     fresh = f"{base}.{new_id(SystemDice(), chars=6)}"
-    return await runtime.guest(agent, name=fresh, door="mcp", given=given, observes=observes)
+    return await runtime.guest(agent, name=fresh, door=door, given=given, observes=observes)
 
 
 def base_of(agent: str, servers: Sequence[Server]) -> str:
@@ -98,12 +100,12 @@ def base_of(agent: str, servers: Sequence[Server]) -> str:
     return base
 
 
-async def left_open(store: Store, agent: str, base: str) -> list[str]:
+async def left_open(store: Store, agent: str, base: str, door: str = "mcp") -> list[str]:
     """The open guest runs that begin so, newest first."""
     found: list[str] = []
     for status in ("running", "waiting"):
         rows = await store.runs(RunQuery(limit=limits.LIST_ROWS, status=status, agent=agent))
         found += [
-            row.run for row in rows if row.run.startswith(f"{base}.") and row.ref == f"{DOOR}mcp"
+            row.run for row in rows if row.run.startswith(f"{base}.") and row.ref == f"{DOOR}{door}"
         ]
     return found

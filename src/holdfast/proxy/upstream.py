@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -11,13 +11,15 @@ import msgspec
 from holdfast.proxy import eras, frames
 from holdfast.proxy.child import Child
 from holdfast.proxy.remote import Remote
+from holdfast.proxy.within import Within
 from holdfast.values import limits
 from holdfast.values.errors import Outside
 
 
 class Server(msgspec.Struct, frozen=True):
-    """A server as somebody configured it: a ``command``, or a ``url``. ``name``: what its tools are
-    called after in the journal; what it says of itself does not count."""
+    """A server as somebody configured it: a ``command``, a ``url``, or one ``within`` this process.
+    ``name``: what its tools are called after in the journal; what it says of itself does not
+    count."""
 
     name: str
     command: tuple[str, ...] = ()
@@ -25,6 +27,7 @@ class Server(msgspec.Struct, frozen=True):
     cwd: str = ""
     url: str = ""
     headers: Mapping[str, str] = {}
+    within: Callable[[Callable[[bytes, Any], None]], Within] | None = None
 
 
 class Who(msgspec.Struct, frozen=True):
@@ -94,14 +97,17 @@ class Upstream:
         self.lost = ""
         self._last = 0
         self._learning = asyncio.Lock()
-        self.wire: Child | Remote = (
-            Remote(server.url, headers=server.headers, receive=self._receive, lost=self._gone)
-            if server.url
-            else Child(
-                server.command, env=server.env, cwd=server.cwd, receive=self._receive,
-                lost=self._gone,
-            )
-        )  # fmt: skip
+        self.wire = self._wire()
+
+    def _wire(self) -> Child | Remote | Within:
+        server, receive = self.server, self._receive
+        if server.within is not None:
+            return server.within(receive)
+        if server.url:
+            return Remote(server.url, headers=server.headers, receive=receive, lost=self._gone)
+        return Child(
+            server.command, env=server.env, cwd=server.cwd, receive=receive, lost=self._gone
+        )
 
     # Greeting -----------------------------------------------------------------------------------
 

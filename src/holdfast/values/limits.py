@@ -377,6 +377,29 @@ PATIENCE_SECONDS = 30.0
 """How long a call waits for a person unless ``--patience`` says otherwise: clients give up after a
 minute, some earlier."""
 
+# Holdfast as a server for agents ----------------------------------------------------------------
+SERVE_RESULT_BYTES = 128 * 1024
+"""One result of a tool, as JSON: clients cut longer ones off, or hand them to a model whole."""
+SERVE_PAGE_CHARS = 16_000
+"""Characters of one page of a long text: some 4,000 tokens, and within SERVE_RESULT_BYTES whatever
+they are."""
+SERVE_ROWS = 40
+"""Entries of one page of a list: with SERVE_BRIEF_CHARS each still within SERVE_RESULT_BYTES."""
+SERVE_BRIEF_CHARS = 160
+"""Characters of a value in a list: enough to know it again."""
+SERVE_SEARCH_EVENTS = 5_000
+"""Events that one search looks at before it says where to go on: about half a second."""
+SERVE_SEARCH_CHARS = 4_000
+"""Characters of each value that a search looks at; what lies beyond is not found."""
+SERVE_QUESTION_CHARS = 2_000
+"""A question to a person: longer ones are not read."""
+SERVE_WAIT_SECONDS = 50.0
+"""How long a question waits for its answer in one call at most: clients give up after a minute."""
+SERVE_LOOK_SECONDS = 0.2
+"""How often a run that a call waits for is looked at."""
+SCAN_TEXT_CHARS = 200
+"""Characters of a suspicious text that are shown with the finding."""
+
 # Command line ---------------------------------------------------------------------------------
 NAMES_SEEN_EVENTS = 50_000
 """Newest events in which `kill` looks for a name, to warn of a misspelled one: half a second."""

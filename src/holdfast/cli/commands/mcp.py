@@ -11,7 +11,11 @@ import click
 from holdfast.cli.desk import Desk, shared
 from holdfast.values import limits
 
-SUBCOMMANDS: dict[str, str] = {}
+SUBCOMMANDS: dict[str, str] = {
+    "serve": "holdfast.cli.commands.mcp_serve",
+    "install": "holdfast.cli.commands.mcp_install",
+    "uninstall": "holdfast.cli.commands.mcp_uninstall",
+}
 """Commands below this one, and their modules."""
 
 

@@ -1,0 +1,133 @@
+"""A configuration's file: read, written whole or not at all, backed up, and brought back."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from holdfast.cli.installing import jsonc
+from holdfast.values.canon import digest
+from holdfast.values.errors import Conflict, Misuse, NotFound
+from holdfast.values.masking import masked
+
+_SECRET = ("env", "environment", "headers", "http_headers", "requestInit")
+
+
+def form_of(path: Path) -> ModuleType:
+    """What reads and changes a file of this kind."""
+    if path.suffix != ".toml":
+        return jsonc
+    from holdfast.cli.installing import toml
+
+    return toml
+
+
+def load(path: Path) -> bytes:
+    """A file's content; `NotFound`, `Misuse` name it."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise NotFound(f"{path}: there is no such configuration") from None
+    except OSError as error:
+        raise Misuse(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def text_of(path: Path, content: bytes) -> str:
+    """Its text; `Misuse` if it has none."""
+    try:
+        return content.decode()
+    except UnicodeDecodeError:
+        raise Misuse(f"{path}: is not UTF-8 text") from None
+
+
+def backup_of(path: Path, installed: bytes, *, none: bool = False) -> Path:
+    """Where stands what a file was before it became ``installed``; ``none``: that it was not."""
+    return path.with_name(
+        f"{path.name}.holdfast-{digest(installed)[:16]}.{'none' if none else 'bak'}"
+    )
+
+
+def replace(path: Path, before: bytes | None, after: bytes) -> Path:
+    """Write a file whole, in place of what was looked at, and keep that beside it; its backup.
+    `Conflict` if somebody changed it meanwhile."""
+    # INVARIANT D101: the backup stands before the file changes, and the file is never half written
+    path = path.resolve()
+    backup = backup_of(path, after, none=before is None)
+    mode = path.stat().st_mode & 0o777 if before is not None else 0o600
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write(backup, before or b"", mode)
+    if before is not None and load(path) != before:
+        backup.unlink()
+        raise Conflict(f"{path}: it was changed just now: say it again")
+    write(path, after, mode)
+    return backup
+
+
+def write(path: Path, content: bytes, mode: int) -> None:
+    """Write a file atomically; `Misuse` says why it cannot be."""
+    try:
+        number, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except OSError as error:
+        raise Misuse(f"{path}: cannot be written ({error.strerror})") from None
+    try:
+        with os.fdopen(number, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fchmod(file.fileno(), mode)
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def earlier(path: Path, content: bytes) -> tuple[bytes | None, list[Path]]:
+    """What a file was before we changed it, as far as it is just what we wrote, and the backups
+    that say so; None: it was not there."""
+    path, used = path.resolve(), list[Path]()
+    while (backup := backup_of(path, content)).exists() and backup not in used:
+        used.append(backup)
+        content = load(backup)
+    none = backup_of(path, content, none=True)
+    return (None, [*used, none]) if none.exists() else (content, used)
+
+
+def backups(path: Path) -> list[Path]:
+    """Every backup of ours beside a file."""
+    path = path.resolve()
+    return sorted(path.parent.glob(f"{_plain(path.name)}.holdfast-" + "[0-9a-f]" * 16 + ".*"))
+
+
+def _plain(name: str) -> str:
+    return "".join(f"[{char}]" if char in "[]*?" else char for char in name)
+
+
+def difference(path: Path, before: str, after: str, documents: list[Any]) -> str:
+    """A patch from one text to the other. INVARIANT D102: what may be secret in it is not shown:
+    values of variables and headers."""
+    lines = difflib.unified_diff(
+        before.splitlines(keepends=True), after.splitlines(keepends=True), str(path), str(path), n=1
+    )
+    text = "".join(line if line.endswith("\n") else f"{line}\n" for line in lines)
+    secret = {value for one in documents for value in _values(one) if value}
+    for value in sorted(secret, key=len, reverse=True):
+        for written in (json.dumps(value), json.dumps(value, ensure_ascii=False), f"'{value}'"):
+            text = text.replace(written, '"…"')
+    return masked(text)
+
+
+def _values(found: Any, inside: bool = False) -> Iterator[str]:
+    if isinstance(found, dict):
+        for name, value in found.items():
+            yield from _values(value, inside or name in _SECRET)
+    elif isinstance(found, list):
+        for value in found:
+            yield from _values(value, inside)
+    elif inside and isinstance(found, str):
+        yield found
