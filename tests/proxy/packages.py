@@ -39,7 +39,7 @@ def main() -> int:
         shutil.copyfile(HERE / name, PLACE / name)
     done = subprocess.run(
         [NODE, NPM, "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error",
-         "--fetch-retries=1", "--fetch-retry-maxtimeout=5000",
+         "--fetch-retries=2", "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=5000",
          "--cache", str(PLACE / ".npm")],
         cwd=PLACE, stdin=subprocess.DEVNULL,
         env={**os.environ, "NODE_OPTIONS": "--use-system-ca",
