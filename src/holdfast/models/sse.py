@@ -61,24 +61,24 @@ class Lines:
         *whole, rest = b"".join(self._rest).split(end)
         self._rest = [rest] if rest else []
         for part in whole:
-            yield from self._by_line(part) if self._lines else self._block(part)
+            if self._lines:
+                yield from self._by_line(part)
+                continue
+            # nearly all are one of two forms
+            name, _, data = part.partition(b"\ndata: ")
+            if data and name[:7] == b"event: " and b"\n" not in name and b"\n" not in data:
+                yield _event(name[7:].decode("utf-8", "replace"), data)
+            elif len(part) > 6 and part[:6] == b"data: " and b"\n" not in part:
+                yield _event("", part[6:])
+            else:
+                for line in part.split(b"\n"):
+                    yield from self._by_line(line)
+                yield from self._by_line(b"")
 
     def close(self) -> Iterator[Event]:
         """What a stream leaves that ends without the empty line after its last event."""
         yield from self.feed(b"\n\n")
         yield from self.feed(b"\n\n")  # the first may have ended a line only
-
-    def _block(self, block: bytes) -> Iterator[Event]:
-        """The lines before an empty one; nearly all are one of two forms."""
-        name, _, data = block.partition(b"\ndata: ")
-        if name.startswith(b"event: ") and data and b"\n" not in name and b"\n" not in data:
-            yield _event(name[7:].decode("utf-8", "replace"), data)
-        elif block.startswith(b"data: ") and b"\n" not in block and len(block) > 6:
-            yield _event("", block[6:])
-        else:
-            for line in block.split(b"\n"):
-                yield from self._by_line(line)
-            yield from self._by_line(b"")
 
     def _by_line(self, text: bytes) -> Iterator[Event]:
         for line in text.removesuffix(b"\r").split(b"\r"):
@@ -101,5 +101,11 @@ class Lines:
 
 
 def _event(name: str, data: bytes) -> Event:
-    value = decoded(data)
+    try:
+        value = _DECODER.decode(data)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        value = None
     return Event(name, data.decode("utf-8", "replace") if value is None else value)
+
+
+_DECODER = msgspec.json.Decoder()
