@@ -10,12 +10,18 @@ import click
 import msgspec
 import pytest
 
+from holdfast.cli import main
 from holdfast.cli.commands.mcp import command
 from holdfast.gate import parse_policy
 from holdfast.proxy.config import read_config
 from holdfast.values import limits
 
 PAGE = (Path(__file__).parents[2] / "docs" / "mcp.md").read_text("utf-8")
+
+
+def above() -> click.Context:
+    """What a command is called in: click keeps its names for help with the command."""
+    return click.Context(main, info_name="holdfast", **main.context_settings)
 
 
 def test_the_policy_loads_and_means_what_the_page_says():
@@ -31,7 +37,7 @@ def test_the_config_is_one(tmp_path: Path):
     file.write_text(text)
     (server,) = read_config(str(file))
     assert server.command[:2] == ("holdfast", "mcp")
-    parsed = command.make_context("mcp", list(server.command[2:]), resilient_parsing=True)
+    parsed = command.make_context("mcp", list(server.command[2:]), parent=above())
     assert parsed.params["agent"] == "coder"
     assert parsed.meta["holdfast.server"][0] == "npx"
     assert msgspec.json.decode(text)
@@ -39,7 +45,9 @@ def test_the_config_is_one(tmp_path: Path):
 
 @pytest.mark.parametrize("line", re.findall(r"^holdfast mcp .*$", PAGE, re.MULTILINE))
 def test_the_commands_are_understood(line: str):
-    assert isinstance(command.make_context("mcp", shlex.split(line)[2:]), click.Context)
+    assert isinstance(
+        command.make_context("mcp", shlex.split(line)[2:], parent=above()), click.Context
+    )
 
 
 def test_the_limits_are_those_of_the_page():

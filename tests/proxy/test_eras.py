@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,8 @@ from holdfast.journal.events import body_of
 from holdfast.proxy.upstream import Server
 from tests.proxy.packages import NODE
 from tests.proxy.support import LEDGER, REFERENCE, lines_of
+
+pytestmark = pytest.mark.timeout(300)
 
 MODES = ["legacy", "2026-07-28"]
 PLAIN = {"PYTHONWARNINGS": "ignore"}
@@ -147,7 +151,11 @@ async def test_many_servers_are_one(opened: Any, tmp_path: Path, npm: Any):
         Server("files", command=(NODE, files, str(tmp_path))),
         Server("notes", command=(NODE, notes), env={"MEMORY_FILE_PATH": str(tmp_path / "m.json")}),
         Server("time", command=(sys.executable, "-m", "mcp_server_time"), env=PLAIN),
+        Server("git", command=(sys.executable, "-m", "mcp_server_git"), env=PLAIN),
+        Server("fetch", command=(sys.executable, "-m", "mcp_server_fetch"), env=PLAIN),
     ]  # fmt: skip
+    begin = ["git", "init", "-q", "-b", "main", str(tmp_path / "repo")]
+    await asyncio.to_thread(subprocess.run, begin, check=True)
     async with opened(servers) as place, place.client("2026-07-28") as client:
         names = {one.name for one in (await client.list_tools()).tools}
         assert {"ledger__pay", "other__pay", "read_text_file", "create_entities"} <= names
@@ -157,5 +165,11 @@ async def test_many_servers_are_one(opened: Any, tmp_path: Path, npm: Any):
         assert read.content[0].text == "hello"
         when = await client.call_tool("get_current_time", {"timezone": "UTC"})
         assert "UTC" in when.content[0].text
+        repo = {"repo_path": str(tmp_path / "repo")}
+        status = await client.call_tool("git_status", repo)
+        assert "main" in status.content[0].text
+        assert "fetch" in names
+        prompts = (await client.list_prompts()).prompts
+        assert [one.name for one in prompts] == ["fetch"]
     assert lines_of(tmp_path / "other") == ["pay ann"]
     assert lines_of(tmp_path / "ledger") == []

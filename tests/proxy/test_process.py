@@ -10,9 +10,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 
-from tests.proxy.support import ALLOW, LEDGER, Client, environment, lines_of, text_of, until
+from tests.proxy.support import (
+    ALLOW,
+    INITIALIZE,
+    LEDGER,
+    WAIT,
+    Client,
+    environment,
+    lines_of,
+    text_of,
+    until,
+)
+
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture
@@ -43,6 +56,10 @@ def holdfast(place: Path, *args: str) -> str:
     ).stdout  # fmt: skip
 
 
+def newest(place: Path) -> dict[str, Any]:
+    return json.loads(holdfast(place, "ps", "--json"))[0]
+
+
 def test_a_proxy_that_dies_during_a_call_does_not_repeat_it(place: Path):
     """INVARIANTS D12, D13, D25: killed between effect and outcome; the same call asks a person."""
     first = connect(place)
@@ -54,7 +71,7 @@ def test_a_proxy_that_dies_during_a_call_does_not_repeat_it(place: Path):
     assert said["result"]["isError"]
     assert "holdfast" in text_of(said)
     assert lines_of(place / "ledger") == ["slow ann"]
-    run = json.loads(holdfast(place, "ps", "--json").splitlines()[0])["run"]
+    run = newest(place)["run"]
     holdfast(place, "answer", run, '{"content": [{"type": "text", "text": "it was paid"}]}')
     assert text_of(second.call("slow", to="ann")) == "it was paid"
     assert second.close() == 0
@@ -76,7 +93,23 @@ def test_a_client_that_dies_is_answered_from_the_journal(place: Path):
     assert text_of(second.call("slow", to="bob")) == "slow bob"
     assert lines_of(place / "ledger") == ["slow bob"] * 2
     assert second.close() == 0
-    assert json.loads(holdfast(place, "ps", "--json").splitlines()[0])["status"] == "done"
+    assert newest(place)["status"] == "done"
+
+
+def test_an_error_that_nobody_heard_is_told_again(place: Path):
+    """INVARIANT D15: what is not known to have happened is not tried again unasked."""
+    client = connect(place, "--patience", "30")
+    client.begin("tools/call", {"name": "die", "arguments": {"to": "x"}})
+    until(lambda: holdfast(place, "inbox", "--json").strip() not in ("", "[]"), "the question")
+    run = newest(place)["run"]
+    client.kill()
+    holdfast(place, "deny", run, "--note", "nobody knows")
+    client = connect(place)
+    again = client.call("die", to="x")
+    assert again["result"]["isError"]
+    assert "not known" in text_of(again)
+    assert lines_of(place / "ledger") == ["die x"]
+    client.close()
 
 
 def test_a_server_that_dies_and_a_person_who_approves(place: Path):
@@ -129,9 +162,21 @@ def test_bad_input_is_answered_and_the_rest_goes_on(place: Path):
     assert big["structuredContent"]["number"] == 123456789012345678901234567890
     assert client.greeted["result"]["serverInfo"]["name"] == "liar"
     assert client.close() == 0
-    run = json.loads(holdfast(place, "ps", "--json").splitlines()[0])
+    run = newest(place)
     assert run["agent"] == "mcp"
     assert "ledger.big" in holdfast(place, "show", run["run"])  # not liar.big
+
+
+def test_a_client_that_only_closes_its_half_is_answered(place: Path):
+    """And what it is answered does not count as delivered: it may not have listened."""
+    for _ in range(2):
+        client = connect(place)
+        about = client.begin("tools/call", {"name": "pay", "arguments": {"to": "ann"}})
+        assert client.process.stdin is not None
+        client.process.stdin.close()
+        assert text_of(client.answer(about)) == "pay ann"
+        assert client.process.wait(WAIT) == 0
+        assert lines_of(place / "ledger") == ["pay ann"]
 
 
 def test_a_call_that_a_server_goes_on_with_is_one_step(place: Path):
@@ -140,7 +185,7 @@ def test_a_call_that_a_server_goes_on_with_is_one_step(place: Path):
     asked = {"name": "slow", "arguments": {"to": "ann"}, "task": {"ttl": 60_000}}
     assert client.ask("tools/call", asked)["result"]["task"]["taskId"] == "t1"
     assert client.ask("tasks/get", {"taskId": "t1"})["result"]["status"] == "working"
-    run = json.loads(holdfast(place, "ps", "--json").splitlines()[0])["run"]
+    run = newest(place)["run"]
     assert "at last" not in holdfast(place, "show", run)
     (place / "ledger.go").touch()
     until(lambda: "at last" in holdfast(place, "show", run), "the outcome")
@@ -160,7 +205,7 @@ def test_servers_get_no_secrets_and_do_not_outlive_their_door(place: Path):
     assert "A_SECRET" not in found
     assert not [name for name in found if name.startswith("HOLDFAST_")]
     assert client.close() == 0
-    row = json.loads(holdfast(place, "ps", "--json").splitlines()[0])
+    row = newest(place)
     assert row["agent"] == "clerk"  # whatever the client calls itself
     mine = str(place / "ledger").encode()
     commands = list(Path("/proc").glob("[0-9]*/cmdline"))
@@ -172,6 +217,42 @@ def _read(file: Path) -> bytes:
         return file.read_bytes()
     except OSError:
         return b""
+
+
+def test_over_http_the_token_says_who_calls(place: Path):
+    """INVARIANT D8; a file of tokens that others may read is refused."""
+    tokens = place / "tokens"
+    tokens.write_text("ann: 0123456789abcdef-ann\nbob: 0123456789abcdef-bob\n")
+    command = [sys.executable, "-m", "holdfast.cli", "mcp", "--policy", str(place / "policy.yaml"),
+               "--listen", "127.0.0.1:0", "--token-file", str(tokens),
+               "--", sys.executable, LEDGER, str(place / "ledger")]  # fmt: skip
+    refused = subprocess.run(command, cwd=place, env=environment(place), capture_output=True,
+                             text=True, stdin=subprocess.DEVNULL, check=False)  # fmt: skip
+    assert (refused.returncode, "chmod 600" in refused.stderr) == (2, True)
+    tokens.chmod(0o600)
+    with subprocess.Popen(
+        command, cwd=place, env=environment(place), text=True, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        try:
+            url = process.stdout.readline().removeprefix("listening: ").strip()
+            for name in ("ann", "bob"):
+                headers = {"Authorization": f"Bearer 0123456789abcdef-{name}",
+                           "Accept": "application/json, text/event-stream"}  # fmt: skip
+                with httpx2.Client(headers=headers, timeout=WAIT) as http:
+                    said = {"jsonrpc": "2.0", "id": 1, "method": "initialize",
+                            "params": {**INITIALIZE, "clientInfo": {"name": "root"}}}  # fmt: skip
+                    mark = http.post(url, json=said).headers["mcp-session-id"]
+                    said = {"jsonrpc": "2.0", "id": 2, "method": "tools/call",
+                            "params": {"name": "pay", "arguments": {"to": name}}}  # fmt: skip
+                    answer = http.post(url, json=said, headers={"Mcp-Session-Id": mark}).json()
+                    assert text_of(answer) == f"pay {name}"
+        finally:
+            process.terminate()
+            process.wait(WAIT)
+    rows = json.loads(holdfast(place, "ps", "--json"))
+    assert {(row["agent"], row["status"]) for row in rows} == {("ann", "done"), ("bob", "done")}
 
 
 def test_a_tool_that_changes_is_seen_by_the_policy(place: Path):

@@ -15,6 +15,7 @@ import msgspec
 
 from holdfast.cli.chatting import private, read_text
 from holdfast.cli.desk import Desk
+from holdfast.values import limits
 from holdfast.values.errors import Misuse
 from holdfast.values.ids import check_name
 
@@ -149,7 +150,7 @@ async def _listen(desk: Desk, options: Options, servers: list[Any], stop: asynci
         with contextlib.suppress(asyncio.CancelledError):
             await serve_door(door, host, port, stop, desk.screen.note)
         for front in known.values():
-            await front.settle(10.0)
+            await front.settle(limits.LEAVE_SECONDS)
     return 0
 
 

@@ -247,8 +247,9 @@ class Guest:
             known = not reads and taken.settled is not None and taken.settled.status == "value"
             value = None if known else self._outcome(tool, taken)
             return Taken(value, place, key, replayed=False)
-        except HoldfastError:
-            raise  # told as any outcome: whoever tells it says `delivered`
+        except HoldfastError as error:
+            error.key = key
+            raise  # told as any outcome: whoever tells it says `delivered`, or `lost`
         except BaseException:
             self._run.attended.discard(key)
             self._unattended(pending)

@@ -49,7 +49,7 @@ class Exchange:
 
     async def finish(self, frame: bytes) -> bool:
         """The answer; whether the client has got it."""
-        self.peer.exchanges.pop(self.id, None)
+        self.peer.closed(self.id)
         if self.gone:
             return False
         return await self.peer.deliver(frame, self)
@@ -72,6 +72,7 @@ class Peer:
         self.who = Who()
         self.links: Any = None
         self.exchanges: dict[frames.Id, Exchange] = {}
+        self._idle = asyncio.Event()
         self._asked: dict[str, asyncio.Future[bytes]] = {}
         self._last = 0
 
@@ -120,6 +121,18 @@ class Peer:
             future.set_exception(frames.error_of(frame.error))
         else:
             future.set_result(frames.raw(frame.result))
+
+    async def answered_all(self) -> None:
+        """Wait until no request of this client is open."""
+        while self.exchanges:
+            self._idle.clear()
+            await self._idle.wait()
+
+    def closed(self, about: frames.Id) -> None:
+        """A request is being answered."""
+        self.exchanges.pop(about, None)
+        if not self.exchanges:
+            self._idle.set()
 
     def leave(self) -> list[Exchange]:
         """The client is gone: the requests for which nobody waits any more."""

@@ -83,6 +83,8 @@ class LongCalls:
         one = _Long(name, upstream.server.name, modern=upstream.modern)
         self._open[name] = one
         self._servers[name] = one.server
+        while len(self._servers) > limits.TOOLS_ITEMS:
+            del self._servers[next(iter(self._servers))]
         pause = handle.get("pollIntervalMs", handle.get("pollInterval"))
         pause = pause if isinstance(pause, int | float) and pause > 0 else 0
         one.ended(handle)

@@ -110,7 +110,7 @@ class Stepping:
         except (HoldfastError, Suspended) as error:
             if isinstance(error, Suspended):
                 self.owed.add(str(error))
-            text, key = _said(error), getattr(error, "key", "")
+            text, key = _said(error), error.key if isinstance(error, HoldfastError) else ""
             if step and not isinstance(error, Misuse):
                 say = lambda one: one.result(_refusal(one, text))  # noqa: E731
             else:
@@ -231,7 +231,7 @@ class Stepping:
                 if error.error_type == "RpcError" and said:
                     # as the server said it, if it said it just now: the journal keeps no more
                     found = call.error or frames.RpcError(int(said[1]), said[2])
-                    found.key = getattr(error, "key", "")
+                    found.key = error.key
                     raise found from None
                 raise
             except Suspended as error:
@@ -305,10 +305,12 @@ class Stepping:
             hint = eras.effect_of(definition.get("annotations"))
             before = self._hints.get(name, hint)
             effect = self._hints[name] = max(before, hint, key=EFFECTS.index)
-        mark = (digest(said), effect)
-        found = self._tools.get((name, mark[0] + effect))
+        mark = (name, digest(said) + effect)
+        found = self._tools.get(mark)
         if found is None:
-            found = self._tools[name, mark[0] + effect] = Described(
+            if len(self._tools) >= limits.TOOLS_ITEMS:
+                self._tools.clear()  # a server that never says the same twice
+            found = self._tools[mark] = Described(
                 name, _nowhere, effect=effect, description=str(definition.get("description") or ""),
                 schema=_object(definition.get("inputSchema")),
                 output=_object(definition.get("outputSchema")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from typing import Any
 
@@ -15,10 +16,12 @@ from holdfast.values.errors import Misuse
 
 
 class LinePeer(Peer):
-    """A client that reads and writes lines; ``write`` sends one."""
+    """A client that reads and writes lines. ``closing``: it says nothing any more, so it may not
+    listen either: it is answered, but nothing counts as delivered."""
 
     def __init__(self, writer: Writer) -> None:
         super().__init__()
+        self.closing = False
         self._writer = writer
         self._order = asyncio.Lock()
 
@@ -31,7 +34,7 @@ class LinePeer(Peer):
     async def deliver(self, frame: bytes, about: Exchange) -> bool:
         """Send an answer; whether the client's end has taken it."""
         del about
-        return await self._writer.write(frame)
+        return await self._writer.write(frame) and not self.closing
 
 
 class LineFront:
@@ -71,6 +74,11 @@ async def serve(front: Front, stop: asyncio.Event) -> None:
         raise Misuse("mcp: a client must be connected to stdin and stdout through pipes") from None
     try:
         await _first(reader.ended.wait(), writer.lost.wait(), stop.wait())
+        if not stop.is_set():
+            client.peer.closing = True
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(limits.LEAVE_SECONDS):
+                    await _first(client.peer.answered_all(), writer.lost.wait(), stop.wait())
     finally:
         read.close()
         front.gone(client.peer)

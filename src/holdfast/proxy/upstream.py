@@ -224,6 +224,8 @@ class Upstream:
             cursor = page.get("nextCursor")
             if not isinstance(cursor, str):
                 return found
+            if len(found) > limits.TOOLS_ITEMS:
+                break
         raise frames.RpcError(frames.INTERNAL_ERROR, f"{method} of {self.server.name} has no end")
 
     async def tool(self, name: str, who: Who) -> dict[str, Any] | None:

@@ -28,9 +28,11 @@ import builtins
 
 
 class HoldfastError(Exception):
-    """Base of all errors. ``str(error)`` is one line that names the place and the way out."""
+    """Base of all errors. ``str(error)`` is one line that names the place and the way out; ``key``
+    is the step of a guest run that ended so, if one did."""
 
     exit_code = 1
+    key = ""
 
 
 class Misuse(HoldfastError):
