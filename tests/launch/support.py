@@ -105,10 +105,9 @@ async def launch(
 ) -> Ended:
     """Launch a command of a project; its output goes nowhere."""
     said: list[str] = []
-    wanted = Wanted(
-        words=words, directory=str(project.path), copies=str(project.copies),
-        **{"patience": 0.0, **more},
-    )  # fmt: skip
+    more.setdefault("patience", 0.0)
+    place, copies = str(project.path), str(project.copies)
+    wanted = Wanted(words=words, directory=place, copies=copies, **more)
     streams = Streams(terminal=False, out=subprocess.DEVNULL, piece=lambda _, piece: None)
     given = {**os.environ, "HOME": str(project.copies.parent / "home"), **(env or {})}
     (project.copies.parent / "home").mkdir(exist_ok=True)

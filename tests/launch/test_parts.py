@@ -68,7 +68,7 @@ def test_comments_and_other_forms():
     file = Rewritten(".codex/config.toml", toml)
     assert file.lead(offer)
     found = tomlkit.parse(file.content.decode())
-    assert found["mcp_servers"]["a"].unwrap() == {  # type: ignore[index]
+    assert found["mcp_servers"]["a"].unwrap() == {
         "command": "pipe", "args": ["here"], "env": {"TOKEN": "t"}, "startup_timeout_sec": 3,
     }  # fmt: skip
     assert file.content.startswith(b"# top")

@@ -156,8 +156,8 @@ async def _carry_out(desk: Desk, wanted: Wanted, policy: str) -> tuple[Launched 
         to.flush()
 
     async def begun(run: str, fresh: bool) -> None:
-        # INVARIANT D89: that a run's directory is meant is believed of runs that are begun here: one
-        # that came with a store may name any
+        # INVARIANT D89: what a run says of its directory is believed if it is begun here: one that
+        # came with a store may name any
         if fresh:
             await remember_home(runtime.store, run, desk.settings.directory)
         desk.screen.note((f"run {run}", "bold"), f"  {one_line(wanted.words[0])} on a branch of "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -89,7 +90,8 @@ async def on_leash(
         os.close(read)
 
     def send(number: int) -> None:
-        os.write(write, bytes((number,)))
+        with contextlib.suppress(BrokenPipeError):  # it has just ended
+            os.write(write, bytes((number,)))
 
     signals.lead(send)
     try:
