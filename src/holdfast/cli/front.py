@@ -27,9 +27,10 @@ TOPICS: dict[str, dict[str, str]] = {
         "cancel": "Ask a run to stop.",
         "signal": "Send a signal that a run may wait for.",
     },
-    "Doors": {
+    "Doors for agents that are not ours": {
         "mcp": "Stand between MCP clients and servers: each call of a tool is judged and recorded.",
         "scan": "List an MCP server's tools, say what is odd about them, and draft a policy.",
+        "proxy": "Stand between agents and models: judge, budget, record and replay every call.",
     },
     "Worlds": {
         "try": "Run a command in forks of this directory, side by side, and keep the best.",
@@ -49,9 +50,6 @@ TOPICS: dict[str, dict[str, str]] = {
         "replay": "Check that runs still reproduce under today's code.",
         "diff": "Compare two runs, step by step.",
         "publish": "Perform what a fork held, in order, or drop it.",
-    },
-    "Doors for agents that are not ours": {
-        "proxy": "Stand between agents and models: judge, budget, record and replay every call.",
     },
     "Audit": {
         "audit": "Sign what happened, prove it, export it, and read it as sentences.",
