@@ -51,7 +51,7 @@ PYTHON ?= $(firstword $(foreach p,python3.13 python3.12 python3.11 python3,$(she
 UNUSABLE := holdfast needs Python 3.11 or newer with its venv module: install it (Debian, Ubuntu: apt install python3-venv) or name one: make PYTHON=/path/to/python
 PIP_INSTALL := -m pip install -q --disable-pip-version-check
 
-# $(call environment,folder,dependency group,constraints): made once, completed when a list changes
+# $(call environment,folder,dependency groups,constraints): made once, completed when a list changes
 define environment
 	@$(1)/bin/python -m pip --version >/dev/null 2>&1 || { \
 	  chosen="$(PYTHON)"; \
@@ -60,12 +60,12 @@ define environment
 	  "$$chosen" -m venv --clear $(1) && echo '*' > $(1)/.gitignore; }
 	@echo "installing the $(2) dependencies into $(1)"
 	@$(1)/bin/python $(PIP_INSTALL) $(3) pip
-	@$(1)/bin/python $(PIP_INSTALL) $(3) --build-constraint constraints.txt --group $(2) -e .
+	@$(1)/bin/python $(PIP_INSTALL) $(3) --build-constraint constraints.txt $(foreach group,$(2),--group $(group)) -e .
 	@touch $@
 endef
 
 .venv/.ready: pyproject.toml constraints.txt
-	$(call environment,.venv,dev,-c constraints.txt)
+	$(call environment,.venv,dev frameworks,-c constraints.txt)
 
 .venv-bench/.ready: pyproject.toml constraints.txt constraints-bench.txt
-	$(call environment,.venv-bench,bench,-c constraints.txt -c constraints-bench.txt)
+	$(call environment,.venv-bench,bench frameworks,-c constraints.txt -c constraints-bench.txt)

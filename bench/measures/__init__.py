@@ -2,6 +2,7 @@
 
 NAMES = (
     "sequential", "once", "together", "onestep", "replay", "fork", "signal", "parked",
-    "conversation", "listing", "imports", "worlds", "openworlds", "databases", "merging",
-    "judging", "flowing", "consulting", "budgets", "backtesting", "auditing",
+    "conversation", "checkpoints", "listing", "imports", "worlds", "openworlds", "databases",
+    "merging", "judging", "flowing", "consulting", "budgets", "backtesting", "auditing",
+    "wire",
 )  # fmt: skip

@@ -21,7 +21,7 @@ async def serve_chat(desk: Desk, chat: str, secret: str, people: str, listen: st
 
     from holdfast.values.ports import SystemClock
 
-    host, port = _listen(listen)
+    host, port = listen_at(listen)
     url = _private(chat[1:], "--chat") if chat.startswith("@") else chat
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or not url.isprintable():
@@ -42,7 +42,8 @@ def _say(desk: Desk, text: str) -> None:
         desk.screen.note(one_line(text))
 
 
-def _listen(text: str) -> tuple[str, int]:
+def listen_at(text: str) -> tuple[str, int]:
+    """Host and port of ``--listen``; `Misuse` for anything else."""
     host, colon, port = text.rpartition(":")
     if not colon or not host or not port.isdecimal() or int(port) > 65535:
         raise Misuse(f"--listen {text!r}: say HOST:PORT")

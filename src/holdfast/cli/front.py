@@ -46,6 +46,9 @@ TOPICS: dict[str, dict[str, str]] = {
         "diff": "Compare two runs, step by step.",
         "publish": "Perform what a fork held, in order, or drop it.",
     },
+    "Doors for agents that are not ours": {
+        "proxy": "Stand between agents and models: judge, budget, record and replay every call.",
+    },
     "Audit": {
         "audit": "Sign what happened, prove it, export it, and read it as sentences.",
         "report": "Print the evidence for controls of frameworks, its gaps and owners.",

@@ -19,7 +19,7 @@ from holdfast.engine.home import Home
 from holdfast.engine.resident import Resident
 from holdfast.engine.run import Pending, Run
 from holdfast.engine.steps import Outer, holds, outcome, plan_of
-from holdfast.journal.events import Draft, Event, Plan, StepSettled
+from holdfast.journal.events import Draft, Event, FindingAdded, Plan, StepSettled
 from holdfast.journal.views import DOOR, place_of
 from holdfast.values import limits
 from holdfast.values.canon import Blobs, decode, digest, pack, unpack
@@ -207,6 +207,13 @@ class Guest:
         self._flushing: asyncio.Task[Any] | None = None
 
     @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop that its steps are taken on."""
+        main = self._run.main
+        assert isinstance(main, asyncio.Future)
+        return main.get_loop()
+
+    @property
     def observes(self) -> bool:
         """Whether verdicts are recorded but not enforced."""
         started = self._run.history.started
@@ -220,14 +227,16 @@ class Guest:
         key: str = "",
         perform: Perform | None = None,
         patience: float | None = None,
+        reads: bool = True,
     ) -> Taken:
         """Take a step that calls ``tool``, along the path; which step that is, see decision 0012.
 
         ``perform``: how it is performed this once, for `Described` tools. ``patience``: seconds to
         wait for a person (None: as long as it takes), after which `Suspended` is raised and the
-        step stays open. Raises `Refused`, `Expired`, `OutcomeUnknown`, `ToolError` as recorded;
-        `Diverged` if the key is that of another call. Cancelled, it lets an effect that is being
-        performed finish, and does not wait for people any more.
+        step stays open. ``reads``: else the value of a step that is taken now is not read back from
+        its record, for a door that has it. Raises `Refused`, `Expired`, `OutcomeUnknown`,
+        `ToolError` as recorded; `Diverged` if the key is that of another call. Cancelled, it lets
+        an effect that is being performed finish, and does not wait for people any more.
         """
         if isinstance(tool, Described):
             tool = tool.with_(perform)
@@ -241,7 +250,10 @@ class Guest:
             self._resident.pump()
             assert isinstance(pending.future, asyncio.Future)
             await asyncio.wait([pending.future])
-            return Taken(self._outcome(tool, pending.future.result()), place, key, replayed=False)
+            taken: Step = pending.future.result()
+            known = not reads and taken.settled is not None and taken.settled.status == "value"
+            value = None if known else self._outcome(tool, taken)
+            return Taken(value, place, key, replayed=False)
         except HoldfastError:
             raise  # told as any outcome: whoever tells it says `delivered`
         except BaseException:
@@ -329,6 +341,13 @@ class Guest:
             self._run.words.add(mark)
             self._run.jot(_SAID, text)
             await self._resident.append([], {})  # facts are of what is recorded
+
+    async def found(self, finding: str, value: Any, *, by: str) -> None:
+        """Record a finding (its type, and what was found) about the newest event of the run."""
+        blobs: Blobs = {}
+        body = FindingAdded(self._run.history.pos, finding, by=by)
+        draft = Draft(body, self._home.clock.now_ms(), value=pack(value, blobs))
+        await self._resident.append([draft], blobs)
 
     def _begin_flush(self) -> None:
         self._flush = None

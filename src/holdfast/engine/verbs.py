@@ -105,18 +105,21 @@ async def step(
     *,
     key: str = "",
     perform: Perform | None = None,
+    patience: float | None = None,
 ) -> Any:
     """The core call, which adapters of frameworks are written on: take a step that calls ``tool``
     with arguments by name, and return its result.
 
     Inside an agent's run it is a step of that; inside a guest (`Runtime.guest`) one of the guest's,
     under ``key`` if that is given; outside of both the tool is simply performed. ``perform``: what
-    is called instead of the tool's own function, for `Described` tools. Raises what the step ended
+    is called instead of the tool's own function, for `Described` tools. ``patience``: as for
+    `Guest.step`. Raises what the step ended
     with: `Refused`, `Expired`, `OutcomeUnknown`, `ToolError`.
     """
     guest = scope.guest.get()
     if scope.current_run() is None and guest is not None and scope.call.get() is None:
-        return (await guest.step(tool, args, key=key, perform=perform)).value
+        taken = await guest.step(tool, args, key=key, perform=perform, patience=patience)
+        return taken.value
     if isinstance(tool, Described):
         tool = tool.with_(perform)
     return await call(tool, **args)

@@ -10,7 +10,7 @@ from holdfast.gate import Proposal, Verdict
 from holdfast.gate.agents import AgentCard, card_of
 from holdfast.gate.switches import Switchboard
 from holdfast.journal.record import OWN
-from holdfast.journal.views import BRANCH, RunRow
+from holdfast.journal.views import BRANCH, THREAD, RunRow
 
 
 class Registered(msgspec.Struct, frozen=True):
@@ -35,7 +35,7 @@ def registry(
     """Every agent that ran, and every one that a policy names, the latest first."""
     seen: dict[str, tuple[int, int]] = {}
     for row in rows:
-        if row.run not in OWN and row.agent != BRANCH:
+        if row.run not in OWN and row.agent not in (BRANCH, THREAD):
             runs, last = seen.get(row.agent, (0, 0))
             seen[row.agent] = (runs + 1, max(last, row.changed, row.started))
     named = (name for card in cards for name in card.agent if "*" not in name and "?" not in name)

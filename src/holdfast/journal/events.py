@@ -408,6 +408,11 @@ def payload_hash(payload: bytes | None) -> str:
     return digest(payload)
 
 
+def erased(payload: bytes) -> bytes:
+    """What stands in the place of a payload that was erased."""
+    return b'{"$erased":"%b"}' % payload_hash(payload).encode()
+
+
 def is_erased(payload: bytes | None) -> bool:
     """Whether a payload is only the hash of one."""
     return payload is not None and payload.startswith(b'{"$erased":"') and len(payload) == 78

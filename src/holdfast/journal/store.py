@@ -64,6 +64,11 @@ class Store(Protocol):
         """`append`, but block the calling thread until it is durable."""
         ...
 
+    def forget(self, run: str, positions: Sequence[int]) -> None:
+        """Put hashes in the place of the values of findings of a run, as erasing does; what they
+        referred to goes with the next collection of garbage. Blocks. `Misuse` for other events."""
+        ...
+
     async def put(self, blobs: Blobs) -> None:
         """Store content early. Idempotent."""
         ...

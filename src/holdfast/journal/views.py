@@ -41,6 +41,8 @@ DOOR = "door:"
 """References of programs that begin so name a door: the program is a client behind it."""
 BRANCH = "world"
 """Agent name of a run without a program: a world that is only forked, merged into and looked at."""
+THREAD = "thread"
+"""Agent name of a run without a program: what a framework saves of a conversation, as findings."""
 
 
 class Wait(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -155,7 +157,7 @@ def _started(row: RunRow | None, event: Event) -> RunRow:
         run=event.run,
         agent=body.agent,
         ref=body.ref,
-        status="branch" if body.agent == BRANCH and not body.ref else "running",
+        status="branch" if body.agent in (BRANCH, THREAD) and not body.ref else "running",
         started=event.at,
         changed=event.at,
         parent=body.parent,

@@ -9,13 +9,13 @@ from functools import partial
 
 import msgspec
 
-from holdfast.journal.events import Event, Head
+from holdfast.journal.events import Event, Head, erased
 from holdfast.journal.meters import parts
 from holdfast.journal.placing import Placed, Slot, graft, lineage, place, refused
 from holdfast.journal.store import Batch, RunQuery
 from holdfast.journal.views import RunRow
 from holdfast.values.canon import Blobs, digest
-from holdfast.values.errors import Corrupt, Exceeded, LeaseLost, NotFound
+from holdfast.values.errors import Corrupt, Exceeded, LeaseLost, Misuse, NotFound
 
 
 class _Contents:
@@ -73,6 +73,17 @@ class MemoryStore(_Contents):
         self.put_now(blobs)
         self._take(placed)
         return placed.events
+
+    def forget(self, run: str, positions: Sequence[int]) -> None:
+        """See `Store.forget`."""
+        chain = _need_chain(self, run)
+        for pos in positions:
+            event = chain[pos - chain[0].pos] if chain[0].pos <= pos <= chain[-1].pos else None
+            if event is None or event.kind != "finding.added":
+                raise Misuse(f"event {run}#{pos} is no finding: `holdfast erase` erases a run")
+            if event.value is not None:
+                other = msgspec.structs.replace(event, value=erased(event.value))
+                chain[pos - chain[0].pos] = self.events[event.seq - 1] = other
 
     def adopt(self, events: Sequence[Event]) -> int:
         """Take in sealed events of one run from another store; see `SqliteStore.adopt`."""
@@ -210,6 +221,11 @@ def _need(slots: dict[str, Slot], run: str) -> Slot:
     if slot is None:
         raise NotFound(f"run {run!r} is not in this store")
     return slot
+
+
+def _need_chain(store: MemoryStore, run: str) -> list[Event]:
+    _need(store.slots, run)
+    return store.chains[run]
 
 
 def _head_at(store: MemoryStore, run: str, pos: int) -> Head:

@@ -19,6 +19,7 @@ from holdfast.journal.store import Batch
 from holdfast.stores import reading
 from holdfast.stores.bells import Bell
 from holdfast.stores.blobs import BlobTable, Prepared, count
+from holdfast.stores.forgetting import forget
 from holdfast.stores.ledger import Ledger
 from holdfast.stores.reads import Reads
 from holdfast.stores.schema import grow_wal, open_store
@@ -136,6 +137,10 @@ class SqliteStore(Reads):
         is absent, `LeaseLost` if it would grow while a process is running it.
         """
         return self._writer.submit_now(lambda conn: self._ledger.adopt(conn, events))
+
+    def forget(self, run: str, positions: Sequence[int]) -> None:
+        """See `Store.forget`."""
+        self.maintain(lambda conn: forget(conn, run, positions))
 
     def maintain(
         self,

@@ -26,6 +26,7 @@ from holdfast.journal.events import (
     StepPlanned,
     StepSettled,
     body_of,
+    is_erased,
 )
 from holdfast.journal.store import Batch, RunQuery, Store
 from holdfast.journal.views import CANCEL
@@ -168,6 +169,28 @@ class _Appends(Suite):
         event = (await sound(store, "r"))[1]
         assert (event.args, event.value) == (skeleton, b"null")
         assert unpack(event.args or b"", store.get) == value
+
+    @scenario
+    async def test_what_findings_said_can_be_forgotten(self, store: Store) -> None:
+        """INVARIANT D50: forgetting changes no id, so the chain still proves itself."""
+        blobs: Blobs = {}
+        long = pack(["x" * 500], blobs)
+        said = [draft(FindingAdded(0, "note"), value=value) for value in (long, b"2", None)]
+        await begin(store, "r")
+        await store.append((Batch("r", (*said, signal())),), blobs)
+        before = await sound(store, "r")
+        for _ in range(2):  # it may be said again
+            store.forget("r", [1, 3])
+            after = await sound(store, "r")
+            assert [event.id for event in after] == [event.id for event in before]
+            assert [is_erased(event.value) for event in after] == [False, True, *[False] * 3]
+            assert (after[2].value, after[3].value) == (b"2", None)
+        for bad in (0, 4, 5):
+            with pytest.raises(Misuse):
+                store.forget("r", [bad])
+        with pytest.raises(NotFound):
+            store.forget("none", [])
+        await store.append((Batch("r", (draft(FindingAdded(0, "note")),), 4),), {})
 
 
 class _Leases(Suite):

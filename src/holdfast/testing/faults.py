@@ -79,6 +79,11 @@ class Mortal:
             found = await call()
         return await self._never() if self.crashed else found
 
+    def forget(self, run: str, positions: Sequence[int]) -> None:
+        """See `Store.forget`."""
+        self._alive()
+        self.inner.forget(run, positions)
+
     async def put(self, blobs: Blobs) -> None:
         """See `Store.put`."""
         await self._ask(lambda: self.inner.put(blobs))
@@ -262,7 +267,10 @@ def _virtual() -> bool:
 @contextlib.contextmanager
 def _real() -> Generator[None]:
     """A real thread or disk is at work: virtual time stands still."""
-    loop = asyncio.get_running_loop()
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:  # the asker drives the coroutine itself: no time passes
+        loop = None
     if isinstance(loop, VirtualLoop):
         with loop.hold():
             yield

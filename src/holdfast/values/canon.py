@@ -235,6 +235,38 @@ def unpack(skeleton: bytes, fetch: Callable[[str], bytes]) -> Any:
     return _untag(_decoder.decode(skeleton), fetch)
 
 
+def part(plain: Any, blobs: Blobs) -> Any:
+    """A part of a skeleton that is built piece by piece: ``plain`` (bytes, a scalar, or lists and
+    dicts of parts, whose keys do not start with ``$``), or a reference to it if it is long.
+    `seal_parts` writes the whole. Raises `TooLarge`, and `Misuse` for what cannot be encoded."""
+    if isinstance(plain, bytes):
+        if len(plain) <= limits.PART_MIN_BYTES:
+            return {"$bytes": base64.b64encode(plain).decode()}
+        if len(plain) > limits.PAYLOAD_MAX_BYTES:
+            raise TooLarge(
+                f"{len(plain):,} bytes is over the payload limit of {limits.PAYLOAD_MAX_BYTES:,}"
+            )
+        return {"$raw": _keep(plain, blobs)}
+    if type(plain) is float and not math.isfinite(plain):
+        return {"$float": repr(plain)}
+    encoded = seal_parts(plain)
+    if len(encoded) <= limits.PART_MIN_BYTES:
+        return plain
+    if len(encoded) > limits.PAYLOAD_MAX_BYTES:
+        raise TooLarge(
+            f"{len(encoded):,} bytes is over the payload limit of {limits.PAYLOAD_MAX_BYTES:,}"
+        )
+    return {"$blob": _keep(encoded, blobs)}
+
+
+def seal_parts(plain: Any) -> bytes:
+    """The canonical skeleton that parts make together (see `part`)."""
+    try:
+        return _encoder.encode(plain)
+    except (TypeError, ValueError) as error:
+        raise Misuse(f"cannot be recorded: {error}") from None
+
+
 def references(skeleton: bytes) -> set[str]:
     """Hashes of the blobs that a skeleton names directly (for garbage collection)."""
     if b'"$blob"' not in skeleton and b'"$raw"' not in skeleton:

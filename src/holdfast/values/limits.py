@@ -98,6 +98,19 @@ METER_MAX_UNITS = 2**62
 """A meter's value, up or down: half of what SQLite's integers hold."""
 USAGE_MAX_ITEMS = 16
 """Units of which one call may tell what it used: they stand in its outcome."""
+KNOWN_THREAD_RUNS = 256
+"""Threads of a framework's saved state whose places a process remembers, some 200 bytes for each
+state; another thread is read once through before it is used."""
+LIST_GROUP_ITEMS = 8
+"""Items of a long saved list that stand together on average: a state that differs from another in
+one item writes about so many references again, on each of two or three levels."""
+LIST_WHOLE_ITEMS = 16
+"""Saved lists of no more items are not grouped. References in an event's row take 33 bytes."""
+SAVED_DEPTH_MAX = 16
+"""Lists and dicts inside each other in a saved state that are taken apart; what is deeper is
+stored in one piece."""
+REPLAYED_PIECE_CHARS = 40
+"""Text of a recorded answer that a replay streams at once: about what providers send."""
 READ_PAGE_EVENTS = 2_000
 """Events fetched from a store at once while reading a run."""
 
@@ -255,6 +268,49 @@ WITNESS_TAIL_BYTES = 256 * 1024
 """Read from the end of a file of signed roots to find the newest: far more than one line takes."""
 WITNESS_PUSH_SECONDS = 60.0
 """A push of signed roots to a remote that takes longer has failed."""
+
+# Models ---------------------------------------------------------------------------------------
+WIRE_BODY_BYTES = 48 * 1024 * 1024
+"""One request or response of a model's wire: pictures fit, and it stays below what a payload may
+have. A response beyond it still reaches its client, but only its beginning is read."""
+WIRE_RETRY_SECONDS = 30.0
+"""A busy provider is not waited for longer than this before it is asked again, whatever it says:
+clients wait too."""
+WIRE_CONNECT_SECONDS = 30.0
+"""Time to reach a provider."""
+WIRE_SILENCE_SECONDS = 600.0
+"""A provider that says nothing for this long has failed; models may think for minutes."""
+WIRE_PATIENCE_SECONDS = 30.0
+"""A client's request waits this long for a person, unless the settings say otherwise: most clients
+give up after some minutes."""
+WIRE_LEARN_ENTRIES = 100_000
+"""Messages of one client that are known to be read already; beyond, they are read again."""
+WIRE_BACKLOG_CONNECTIONS = 1_024
+"""Connections that wait to be taken: a whole fleet of agents may begin at once."""
+WIRE_EVENT_CHARS = 24
+"""Pieces of texts when a recorded answer is told again as a stream: about six tokens."""
+SPOKEN_CHARS = 200_000
+"""A text of role user up to this length can be a person's words; longer ones are files."""
+HEARD_CHARS = 4_000_000
+"""What tools and models said to one client, remembered to tell it from a person's words; the oldest
+goes first."""
+HEARD_WHOLE_CHARS = 60
+"""A text that holds one of theirs of this length is not a person's; shorter ones are names and
+paths that people say too."""
+PREFIX_KEPT_ITEMS = 32
+"""Conversations of one client that are remembered, to notice where one changed in the middle."""
+PREFIX_LOST_BYTES = 4_096
+"""A change in a conversation is told of if this much after it must be read anew: providers keep
+nothing shorter than about a thousand tokens."""
+ANSWER_TOKENS = 16_384
+"""Reserved for an answer whose request sets no limit."""
+PICTURE_TOKENS = 3_000
+"""Reserved for a picture or file inside a request: more than providers count for a page."""
+PICTURE_LOOK_BYTES = 64 * 1024
+"""Requests shorter than this are not looked through for pictures: they hold none worth counting."""
+TOKEN_MIN_BYTES = 3
+"""Bytes of a token of a request when it is reserved for: text of any language and code seldom have
+fewer on average, with the JSON around them."""
 
 # Command line ---------------------------------------------------------------------------------
 NAMES_SEEN_EVENTS = 50_000

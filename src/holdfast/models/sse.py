@@ -1,0 +1,90 @@
+"""Server-sent events: bytes in any pieces to events, and events to bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import msgspec
+
+from holdfast.values import limits
+
+
+class Event(NamedTuple):
+    """One event. ``name`` is empty where a dialect names none; ``data`` is its decoded JSON, or its
+    text where that is none (``[DONE]``)."""
+
+    name: str
+    data: Any
+
+
+def encode(event: Event) -> bytes:
+    """The event as it goes over the wire."""
+    data = event.data
+    text = data.encode() if isinstance(data, str) else msgspec.json.encode(data)
+    head = b"event: " + event.name.encode() + b"\n" if event.name else b""
+    return head + b"data: " + text + b"\n\n"
+
+
+def decoded(text: bytes | bytearray) -> Any:
+    """JSON as plain values; None for bytes that are none (null is None too)."""
+    try:
+        return msgspec.json.decode(text)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+
+
+class Lines:
+    """Events from bytes that come in pieces of any size. Never raises: what is no event is passed
+    over, and a stream longer than a message may be sets ``broken``, which ends the reading."""
+
+    def __init__(self) -> None:
+        self.broken = False
+        self._seen = 0
+        self._rest = bytearray()
+        self._from = 0
+        self._name = ""
+        self._data: list[bytes] = []
+
+    def feed(self, piece: bytes) -> Iterator[Event]:
+        """The events that end in ``piece``. Lines end in LF, CR LF or CR."""
+        self._seen += len(piece)
+        self.broken = self._seen > limits.WIRE_BODY_BYTES
+        if self.broken:
+            return
+        rest = self._rest
+        rest += piece
+        start = 0
+        while True:
+            end = rest.find(b"\n", max(start, self._from))
+            if end < 0:
+                break
+            for line in bytes(rest[start:end]).removesuffix(b"\r").split(b"\r"):
+                event = self._line(line)
+                if event is not None:
+                    yield event
+            start = end + 1
+        del rest[:start]
+        self._from = len(rest)
+
+    def close(self) -> Iterator[Event]:
+        """What a stream leaves that ends without the empty line after its last event."""
+        yield from self.feed(b"\n\n")
+
+    def _line(self, line: bytes) -> Event | None:
+        if not line:
+            data, name = self._data, self._name
+            self._data, self._name = [], ""
+            return _event(name, b"\n".join(data)) if data else None
+        field, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if field == b"data":
+            self._data.append(value)
+        elif field == b"event":
+            self._name = value.decode("utf-8", "replace")
+        return None
+
+
+def _event(name: str, data: bytes) -> Event:
+    value = decoded(data)
+    return Event(name, data.decode("utf-8", "replace") if value is None else value)

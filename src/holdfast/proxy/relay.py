@@ -1,0 +1,356 @@
+"""One call of a model over the wire: bytes pass through as they are, and are read on the side."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from holdfast.engine.verbs import spent
+from holdfast.models import sse
+from holdfast.models.dialects import Dialect
+from holdfast.models.exchange import Answered, Asked, Usage
+from holdfast.models.plain import mapping
+from holdfast.models.prices import Prices
+from holdfast.proxy.providers import Headers, Provider, response_headers
+from holdfast.values import limits
+from holdfast.values.errors import Misuse, Outside
+from holdfast.values.ports import Clock
+
+BUSY = frozenset({408, 429, 500, 502, 503, 504, 529})
+"""Answers after which the same request may be made again, or elsewhere."""
+AWAY = "the client went away"
+_LONG = "the answer is longer than what is read of one"
+
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+class Client:
+    """Whoever waits for an answer. ``begun``: it has its first byte; ``ended``: all of it;
+    ``gone``: it does not listen any more."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.begun = False
+        self.ended = False
+        self.gone = False
+        self.asking: asyncio.Task[Any] | None = None
+        """What asks the provider on its behalf, while it does."""
+
+    async def head(self, status: int, headers: Headers) -> None:
+        """Begin the answer."""
+        self.begun = True
+        if not self.gone:
+            start = {"type": "http.response.start", "status": status, "headers": headers}
+            await self._send(start)
+
+    async def body(self, part: bytes, *, more: bool = True) -> None:
+        """A part of the answer; the last one without ``more``."""
+        self.ended = self.ended or not more
+        if not self.gone:
+            await self._send({"type": "http.response.body", "body": part, "more_body": more})
+
+    async def whole(self, status: int, content: bytes, more: Headers | None = None) -> None:
+        """An answer in one piece."""
+        kind = (b"content-type", b"application/json")
+        length = (b"content-length", b"%d" % len(content))
+        await self.head(status, [kind, length, *(more or [])])
+        await self.body(content, more=False)
+
+    def leave(self, *, drain: bool) -> None:
+        """It is gone: the call is given up, or goes on for the record only."""
+        self.gone = True
+        if self.asking is not None and not drain:
+            self.asking.cancel()
+
+
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """What is asked of a provider. ``counts``: only how many tokens it would be; ``content``: the
+    bytes to send; ``body``: what they say; ``last``: nobody else is asked if this one is busy."""
+
+    provider: Provider
+    dialect: Dialect
+    asked: Asked
+    method: str
+    path: str
+    query: bytes
+    headers: list[tuple[bytes, bytes]]
+    content: bytes
+    body: dict[str, Any] = {}
+    counts: bool = False
+    last: bool = True
+
+
+class Wires(NamedTuple):
+    """What relays share: connections, prices, time."""
+
+    http: aiohttp.ClientSession
+    prices: Prices
+    clock: Clock
+
+
+class Relay:
+    """Performs one order for one client; what it makes of it is the step's value."""
+
+    def __init__(self, wires: Wires, order: Order, client: Client) -> None:
+        self.wires = wires
+        self.order = order
+        self.client = client
+        self.attempts: list[dict[str, Any]] = []
+        self.status = 0
+        self.first_ms: float | None = None
+        self.broken = ""
+        self.value: dict[str, Any] | None = None
+        self._begun = 0
+        self._lines = sse.Lines()
+        self._gather = order.dialect.gather()
+        self._rest = bytearray()
+        self._streams = False
+        self._headers: Headers = []
+        self._held: list[bytes] = []
+        self._long = False
+        self._unread = ""
+        """Why the record lacks something that the client has."""
+
+    async def perform(self, args: dict[str, Any]) -> dict[str, Any]:
+        """Ask, pass on, read. Raises `Outside` if nothing could be had."""
+        self._amend(args)
+        client = self.client
+        client.asking = task = asyncio.current_task()
+        assert task is not None
+        try:
+            if client.gone:
+                self.broken = AWAY
+            else:
+                await self._tries()
+        except asyncio.CancelledError:
+            if not client.gone or task.uncancel():
+                raise  # this process stops
+            self.broken = AWAY
+        except Outside:
+            if self.attempts and all(one.get("unsent") for one in self.attempts):
+                spent(tokens=0, money=0)  # no provider got it
+            raise
+        finally:
+            client.asking = None
+        self.value = self._value()
+        return self.value
+
+    def _amend(self, args: dict[str, Any]) -> None:
+        """INVARIANT D45: what a person changed before they approved it is what is sent."""
+        order, request = self.order, args.get("request")
+        if request is order.body or request == order.body:
+            return
+        asked = order.dialect.request(mapping(request))
+        if order.dialect.name != "gemini" and asked.model != order.asked.model:
+            raise Misuse("an approval may not change the model: deny, and let it be asked for")
+        self.order = msgspec.structs.replace(
+            order, body=mapping(request), content=msgspec.json.encode(request)
+        )
+
+    async def forward(self) -> None:
+        """Ask and pass on, without a step."""
+        await self._tries()
+        await self.release()
+
+    async def release(self) -> None:
+        """Give the client what was held back until the step was recorded, and the end.
+
+        INVARIANT D46: nobody has a whole answer that is not recorded.
+        """
+        client = self.client
+        if not client.begun:
+            await client.head(self.status, self._headers)
+        if not self.broken:
+            for part in self._held:
+                await client.body(part)
+            await client.body(b"", more=False)
+
+    # Asking -------------------------------------------------------------------------------------
+
+    async def _tries(self) -> None:
+        tries = self.order.provider.retries + 1
+        for left in reversed(range(tries)):
+            reply = await self._ask(final=not left)
+            told = None
+            if reply is not None:
+                try:
+                    told = reply.headers.get("retry-after")
+                    if not (left and reply.status in BUSY):
+                        await self._pass(reply)
+                        if not (left and self.broken and not self.client.begun):
+                            return
+                        self._forget()
+                    else:
+                        self._note({"status": reply.status})
+                finally:
+                    reply.close()  # one that was read to its end is back in the pool by now
+            await asyncio.sleep(_backoff(tries - left, told))
+
+    def _forget(self) -> None:
+        """An answer broke off before the client had anything of it: another one is asked for."""
+        self._note({"error": self.broken})
+        self.broken, self.first_ms = "", None
+        self._rest.clear()
+        self._held.clear()
+
+    async def _ask(self, *, final: bool) -> aiohttp.ClientResponse | None:
+        """The head of an answer; None: there is none, and it may be tried again."""
+        order, provider = self.order, self.order.provider
+        self._begun = self.wires.clock.ticks_ns()
+        try:
+            reply = await self.wires.http.request(
+                order.method,
+                URL(provider.target(order.path, order.query), encoded=True),
+                data=order.content or None,
+                headers=provider.request_headers(order.headers),
+                allow_redirects=False,
+                skip_auto_headers=("user-agent", "accept", "content-type"),
+            )
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            unsent = isinstance(error, aiohttp.ClientConnectorError)
+            self._note({"error": _plainly(error), **({"unsent": True} if unsent else {})})
+            if final:
+                text = f"provider {provider.name} cannot be reached: {_plainly(error)}"
+                raise Outside(text) from None
+            return None
+        if 300 <= reply.status < 400:
+            reply.close()
+            raise Outside(f"provider {provider.name} answers with a redirect: correct its url")
+        return reply
+
+    def _note(self, attempt: dict[str, Any]) -> None:
+        took = (self.wires.clock.ticks_ns() - self._begun) / 1e6
+        self.attempts.append({**attempt, "ms": round(took, 1)})
+
+    async def _pass(self, reply: aiohttp.ClientResponse) -> None:
+        """INVARIANT D38: what the provider sends reaches the client as it is, each piece of a
+        stream when it comes, but for its last word, which waits for the record."""
+        client, provider = self.client, self.order.provider
+        self.status = reply.status
+        self._headers = response_headers(reply.raw_headers, provider)
+        self._streams = reply.content_type == "text/event-stream" and reply.status < 400
+        if self._streams:
+            await client.head(reply.status, self._headers)
+        try:
+            while part := await reply.content.readany():
+                if self.first_ms is None:
+                    self.first_ms = (self.wires.clock.ticks_ns() - self._begun) / 1e6
+                await self._take(provider.hide(part))
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            self.broken = f"the provider's answer broke off: {_plainly(error)}"
+
+    async def _take(self, part: bytes) -> None:
+        """Read a piece, and pass it on or hold it."""
+        if self._streams:
+            for event in self._lines.feed(part):
+                self._gather.take(event)
+            if not self._gather.done:
+                await self.client.body(part)
+                return
+        elif self.client.begun or len(self._rest) + len(part) > limits.WIRE_BODY_BYTES:
+            await self._overflow(part)
+            return
+        else:
+            self._rest += part
+        self._held.append(part)
+
+    async def _overflow(self, part: bytes) -> None:
+        """It is longer than what is read of one: it passes, unread."""
+        if not self.client.begun:
+            await self.client.head(self.status, self._headers)
+        for one in (*self._held, part):
+            await self.client.body(one)
+        self._held.clear()
+        self._long = True
+
+    # Reading ------------------------------------------------------------------------------------
+
+    def _message(self) -> Any:
+        """The whole message in the dialect's own form, or what there is of it."""
+        if self._streams:
+            for event in self._lines.close():
+                self._gather.take(event)
+            ended = self._gather.done or self._gather.error
+            if not ended:
+                self._unread = "the stream ended before its last word"
+            if self._lines.broken:
+                self._unread = _LONG
+            return self._gather.message
+        if self._long:
+            self._unread = _LONG
+            return None
+        found = sse.decoded(self._rest)
+        if isinstance(found, list) and self.order.dialect.name == "gemini":  # streamed as a list
+            for one in found:
+                self._gather.take(sse.Event("", one))
+            return self._gather.message
+        return self._rest.decode("utf-8", "replace") if found is None else found
+
+    def _value(self) -> dict[str, Any]:
+        message = self._message()
+        read = self.order.dialect.answer(mapping(message))
+        value: dict[str, Any] = {
+            "status": self.status,
+            "response": message,
+            "usage": None if read.usage is None else msgspec.to_builtins(read.usage),
+            "usage_verbatim": read.verbatim,
+            "price": self._settle(read),
+            "first_ms": None if self.first_ms is None else round(self.first_ms, 1),
+            "finish": read.finish,
+        }
+        if error := self._gather.error or read.error:
+            value["error"] = error[: limits.ERROR_TEXT_CHARS]
+        if broken := self.broken or self._unread:
+            value["broken"] = broken
+        if self.attempts:
+            value["attempts"] = self.attempts
+        return value
+
+    def _settle(self, read: Answered) -> dict[str, Any] | None:
+        """Tell budgets what was used; the price row that counts.
+
+        INVARIANT D39: an answer that broke off, or does not say its usage, tells nothing: then what
+        was reserved for it counts. A price that nobody knows is said to be unknown.
+        """
+        order = self.order
+        if self.status >= 400 or (order.counts and self.status):
+            spent(tokens=0, money=0)
+            return None
+        now = self.wires.clock.now_ms()
+        names = dict.fromkeys((order.asked.model, read.model or order.asked.model))
+        provider, prices = order.provider, self.wires.prices
+        rows = [prices.row(provider.name, name, now, provider.url) for name in names]
+        row = next((one for one in rows if one is not None), None)
+        incomplete = self.broken or self._unread or self._gather.error
+        whole = read.usage is not None and not incomplete
+        if whole and read.usage is not None:
+            spent(tokens=read.usage.total)
+            if row is not None:
+                spent(money=row.cost(read.usage))
+        if row is None:
+            return {"unknown": prices.why_unknown(provider.name, order.asked.model)}
+        found = row.told(read.usage or Usage())
+        if whole and read.usage is not None:
+            found["money"] = row.cost(read.usage)
+        return found
+
+
+def _plainly(error: BaseException) -> str:
+    """What failed, without addresses: they may hold a key."""
+    inner = getattr(error, "os_error", error)
+    text = getattr(inner, "strerror", None)
+    return text if isinstance(text, str) and text else type(error).__name__
+
+
+def _backoff(attempt: int, told: str | None) -> float:
+    """Seconds until the next attempt: as the provider says, else doubling."""
+    try:
+        wait = float(told) if told else 0.5 * 2**attempt
+    except ValueError:
+        wait = 0.5 * 2**attempt
+    return min(max(0.0, wait), limits.WIRE_RETRY_SECONDS)
