@@ -48,6 +48,7 @@ TOPICS: dict[str, dict[str, str]] = {
     },
     "Doors for agents that are not ours": {
         "proxy": "Stand between agents and models: judge, budget, record and replay every call.",
+        "skills": "Check skills, list their versions, and report what came of using them.",
     },
     "Audit": {
         "audit": "Sign what happened, prove it, export it, and read it as sentences.",
