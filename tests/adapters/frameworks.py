@@ -260,7 +260,11 @@ def case(run: Any, folder: Path, number: int, side: str) -> dict[str, Any]:
 
 
 def main(framework: str, folder: Path) -> Sequence[dict[str, Any]]:
-    run = {"langgraph": langgraph, "openai_agents": openai_agents}[framework]()
+    return sweep({"langgraph": langgraph, "openai_agents": openai_agents}[framework](), folder)
+
+
+def sweep(run: Any, folder: Path) -> Sequence[dict[str, Any]]:
+    """The run as a whole, then killed before and after each write."""
     new = SqliteStore(folder / "new" / ".holdfast", synchronous="NORMAL")
     asyncio.run(new.close())  # copied for every case
     parse_policy(POLICY, "policy.yaml")  # what it takes is loaded once, not in every life
