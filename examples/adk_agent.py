@@ -51,9 +51,7 @@ async def ask(text: str) -> str:
     session = await runner.session_service.create_session(app_name="trips", user_id="ann")
     message = types.Content(role="user", parts=[types.Part(text=text)])
     said = ""
-    async for event in runner.run_async(
-        user_id="ann", session_id=session.id, new_message=message
-    ):
+    async for event in runner.run_async(user_id="ann", session_id=session.id, new_message=message):
         for part in (event.content.parts if event.content else None) or ():
             said = part.text or said
     return said

@@ -76,7 +76,7 @@ async def test_a_person_who_says_no_is_heard_by_the_model(framework: str):
     store = MemoryStore()
     async with runtime(store, ASK) as here, await here.guest("helper", name="g"):
         waiting = asyncio.create_task(run())
-        while (await store.run("g")).status != "waiting" and not waiting.done():
+        while (await store.run("g")).status != "waiting" and not waiting.done():  # noqa: ASYNC110
             await asyncio.sleep(0.001)
         await here.answer("g", "deny", note="not him")
         assert "not him" in await waiting
@@ -91,7 +91,7 @@ async def test_d116_another_call_at_the_same_place_stops_the_agent(framework: st
         async with await here.guest("helper", name="g") as guest:
             await guest.step(_named("send"), {"to": "eve"}, key="call.1", perform=_nothing)
             await guest.leave()
-        with pytest.raises(BaseException) as caught:  # noqa: PT011 - each wraps it in its own way
+        with pytest.raises(BaseException) as caught:
             async with await here.guest("helper", name="g"):
                 await MAKERS[framework](ONE, [send], asked)()
         chain: list[BaseException] = [caught.value]

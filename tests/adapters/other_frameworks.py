@@ -17,7 +17,7 @@ Turns = Sequence[Sequence[tuple[str, str, dict[str, Any]]]]
 # ---- Google ADK --------------------------------------------------------------------------------
 
 
-def google_adk(turns: Turns, tools: Any, asked: list[int], *, ids: bool = True, **more: Any) -> Any:
+def google_adk(turns: Turns, tools: Any, asked: list[int], **more: Any) -> Any:
     from google.adk.agents import LlmAgent
     from google.adk.apps import App
     from google.adk.models import BaseLlm, LlmResponse
@@ -36,7 +36,9 @@ def google_adk(turns: Turns, tools: Any, asked: list[int], *, ids: bool = True, 
             if turn < len(turns):
                 said = [
                     types.Part(
-                        function_call=types.FunctionCall(id=ids and key or None, name=name, args=a)
+                        function_call=types.FunctionCall(
+                            id=(ids and key) or None, name=name, args=a
+                        )
                     )
                     for key, name, a in turns[turn]
                 ]
@@ -48,6 +50,7 @@ def google_adk(turns: Turns, tools: Any, asked: list[int], *, ids: bool = True, 
                 ),
             )
 
+    ids = more.pop("ids", True)
     callbacks = {name: more.pop(name) for name in ("before_tool_callback",) if name in more}
 
     async def run(text: str = "begin") -> str:
@@ -111,9 +114,7 @@ def strands(turns: Turns, tools: Any, asked: list[int], **more: Any) -> Any:
             yield {"metadata": {"usage": usage, "metrics": {"latencyMs": 1}}}
 
     async def run(text: str = "begin") -> str:
-        agent = Agent(
-            model=Scripted(), tools=[tool(one) for one in tools], callback_handler=None
-        )
+        agent = Agent(model=Scripted(), tools=[tool(one) for one in tools], callback_handler=None)
         return str(await govern(agent, **more).invoke_async(text)).strip()
 
     return run

@@ -1,6 +1,6 @@
 """Google ADK, Strands and Microsoft's Agent Framework through the gate.
 
-They need an environment of their own (`make setup-frameworks`), whose Python is `.venv-frameworks`
+They need an environment of their own (`make frameworks`), whose Python is `.venv-frameworks`
 or named by HOLDFAST_FRAMEWORKS; without it these tests are skipped. What needs a framework in this
 process runs as ``one_framework.py`` there.
 """
@@ -26,7 +26,7 @@ pytestmark = [
     pytest.mark.skipif(
         not PYTHON.exists(),
         reason=f"{PYTHON} is not there: Google ADK, Strands and Microsoft's Agent Framework are "
-        "NOT TESTED; `make setup-frameworks` installs them",
+        "NOT TESTED; `make frameworks` installs them",
     ),
     pytest.mark.timeout(600),
 ]
@@ -61,10 +61,11 @@ def test_d116_d118_d119_what_holds_in_each(framework: str, tmp_path: Path):
     """INVARIANT D116, D118, D119: see ``one_framework.py``, whose tests run in that environment."""
     told = run(
         "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml"),
-        "--rootdir", str(HERE), "--override-ini", "addopts=", "-W", "default", str(HERE / "one_framework.py"),
-        "-k", framework, at=tmp_path,
+        "--rootdir", str(HERE), "--override-ini", "addopts=", "-W", "default",
+        str(HERE / "one_framework.py"), "-k", framework, at=tmp_path,
     )  # fmt: skip
-    assert " passed" in told and "skipped" not in told
+    assert " passed" in told
+    assert "skipped" not in told
 
 
 @pytest.mark.parametrize(

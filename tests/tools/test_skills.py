@@ -164,7 +164,7 @@ def test_d111_links_and_other_things_are_refused(tmp_path: Path):
         "pipe: is neither a file nor a folder: a skill is files and folders",
         "up: is a symlink: a skill is files and folders",
     ]
-    with pytest.raises(Misuse, match="key.md: is a symlink"):
+    with pytest.raises(Misuse, match=r"key\.md: is a symlink"):
         skills(at)
 
 
@@ -268,11 +268,14 @@ def test_d115_a_version_is_all_files_and_nothing_else(
     here, there = (make(top, **files) for top in tops)
     before = check(here).skill
     again = check(there).skill
-    assert before is not None and again is not None and before.version == again.version
+    assert before is not None
+    assert again is not None
+    assert before.version == again.version
     (there / ".git").mkdir()
     (there / ".git" / "HEAD").write_text("x")
     again = check(there).skill
-    assert again is not None and again.version == before.version
+    assert again is not None
+    assert again.version == before.version
     if change == "content":
         (there / "SKILL.md").write_text(CARD.format(name="pdf", about="Reads PDF.", body="Do it"))
     elif change == "name":
@@ -283,7 +286,8 @@ def test_d115_a_version_is_all_files_and_nothing_else(
         (there / "c").mkdir(exist_ok=True)
         (there / "c" / "f").write_bytes(b"new")
     changed = check(there).skill
-    assert changed is not None and changed.version != before.version
+    assert changed is not None
+    assert changed.version != before.version
 
 
 async def test_d114_another_version_is_never_handed_out_for_an_approved_one(tmp_path: Path):
@@ -311,12 +315,13 @@ def test_what_was_loaded_stays(tmp_path: Path):
 def shelf(tmp_path: Path) -> Iterator[holdfast.Skills]:
     make(tmp_path / "s", "pdf", body="Read ref.md.", ref="the reference")
     make(tmp_path / "s", "csv")
-    yield skills(tmp_path / "s")
+    return skills(tmp_path / "s")
 
 
 def test_a_prompt_has_names_and_descriptions_only(shelf: holdfast.Skills):
     said = shelf.prompt()
-    assert "<name>pdf</name>" in said and "Reads PDF." in said
+    assert "<name>pdf</name>" in said
+    assert "Reads PDF." in said
     assert "Read ref.md" not in said
     assert [tool.name for tool in shelf.tools] == ["skills.activate", "skills.read"]
 
@@ -448,17 +453,16 @@ async def test_d117_a_report_counts_what_came_after_by_version(tmp_path: Path):
             await look()
         make(tmp_path / "s", body="Wipe.")
         second = skills(at)
-        with pytest.raises(RuntimeError):
-            async with await here.guest("helper", name="bad"):
-                await second.activate("pdf")
-                with pytest.raises(holdfast.Refused):
-                    await wipe()
-                waiting = asyncio.create_task(holdfast.step(send, {}))
-                while (await store.run("bad")).status != "waiting":  # noqa: ASYNC110
-                    await asyncio.sleep(0.001)
-                await here.answer("bad", "approve")
-                await waiting
-                raise RuntimeError("no good")
+        async with await here.guest("helper", name="bad") as guest:
+            await second.activate("pdf")
+            with pytest.raises(holdfast.Refused):
+                await wipe()
+            waiting = asyncio.create_task(holdfast.step(send, {}))
+            while (await store.run("bad")).status != "waiting":  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+            await here.answer("bad", "approve")
+            await waiting
+            await guest.end(error=RuntimeError("no good"))
     found = uses(every_event(store, await store.last_seq()), store.get)
     await store.close()
     lines = {one.version: one for one in by_version(found)}

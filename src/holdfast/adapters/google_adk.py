@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from google.adk.agents import LlmAgent
 from google.adk.agents.callback_context import CallbackContext
 from google.adk.agents.context import Context
 from google.adk.events.event_actions import EventActions
-from google.adk.models import LlmRequest, LlmResponse
+from google.adk.models.llm_request import LlmRequest
+from google.adk.models.llm_response import LlmResponse
 from google.adk.plugins.base_plugin import BasePlugin
 from google.adk.tools import BaseTool, FunctionTool, exit_loop
 from google.adk.tools.agent_tool import AgentTool
@@ -66,11 +67,9 @@ class Governed(BasePlugin):
             return None
         invocation = callback_context.get_invocation_context()
         agent = cast("LlmAgent", invocation.agent)
-        for callback in agent.canonical_before_model_callbacks:  # skipped by what this answers
-            said: Any = callback(callback_context=callback_context, llm_request=llm_request)
-            said = await said if inspect.isawaitable(said) else said
-            if said:
-                return said
+        given: dict[str, Any] = {"callback_context": callback_context, "llm_request": llm_request}
+        if said := await _first(agent.canonical_before_model_callbacks, given):
+            return cast("LlmResponse", said)
         invocation.increment_llm_call_count()
         model = await agent.canonical_model_async(callback_context)
         named = llm_request.model or model.model
@@ -103,11 +102,10 @@ class Governed(BasePlugin):
         if step is None:
             return None
         agent = cast("LlmAgent", tool_context.get_invocation_context().agent)
-        for callback in agent.canonical_before_tool_callbacks:  # skipped by what this answers
-            said: Any = callback(tool=tool, args=tool_args, tool_context=tool_context)
-            said = await said if inspect.isawaitable(said) else said
-            if said is not None:
-                return said
+        given: dict[str, Any] = {"tool": tool, "args": tool_args, "tool_context": tool_context}
+        said = await _first(agent.canonical_before_tool_callbacks, given)
+        if said is not None:
+            return cast("dict[str, Any]", said)
         # INVARIANT D118: a person whom the framework would have asked is not passed over
         if await tool.check_require_confirmation(tool_args, tool_context) is True:
             raise Misuse(
@@ -142,6 +140,16 @@ class Governed(BasePlugin):
         shape = {} if declared is None else declared.model_dump(mode="json", exclude_none=True)
         schema = shape.get("parameters_json_schema") or shape.get("parameters") or {}
         return described(tool.name, kind, description=tool.description, schema=schema)
+
+
+async def _first(callbacks: Sequence[Callable[..., Any]], given: Mapping[str, Any]) -> Any:
+    """What the first of an agent's own callbacks says: ADK skips them where a plugin answers."""
+    for callback in callbacks:
+        said = callback(**given)
+        said = await said if inspect.isawaitable(said) else said
+        if said is not None:
+            return said
+    return None
 
 
 def _request(asked: LlmRequest) -> dict[str, Any]:

@@ -155,7 +155,7 @@ class _Gate:
             asked = Interrupt(id=use["toolUseId"], name="holdfast", reason=str(error))
             raise InterruptException(asked) from None
 
-    def ended(self, _: AfterInvocationEvent) -> None:
+    def ended(self, event: AfterInvocationEvent) -> None:
         """The agent has stopped: say why, where that is not its own doing."""
         error, self.stopped = self.stopped, None
         if error is not None:
