@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Generator
-from contextlib import ExitStack, contextmanager
+from contextlib import AsyncExitStack, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +34,44 @@ FLEET = 200
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
+BARE = """
+import asyncio, json, sys
+import aiohttp
+from holdfast.proxy.serving import served
+
+async def main(upstream):
+    http = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), auto_decompress=False)
+
+    async def app(scope, receive, send):
+        body = b""
+        while (message := await receive()).get("more_body"):
+            body += message["body"]
+        body += message["body"]
+        kind = {"content-type": "application/json"}
+        async with http.post(upstream + scope["path"], data=body, headers=kind) as reply:
+            head = [(b"content-type", b"text/event-stream")]
+            await send({"type": "http.response.start", "status": reply.status, "headers": head})
+            while part := await reply.content.readany():
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+            await send({"type": "http.response.body", "body": b""})
+
+    async with served(app) as url:
+        print(json.dumps({"upstreams": {"anthropic": url}, "token": ""}), flush=True)
+        await asyncio.to_thread(sys.stdin.read)
+    await http.close()
+
+asyncio.run(main(sys.argv[1]))
+"""
+"""The least that a proxy on these parts does: what ours is compared with."""
+
+
 class Proxy:
     """A running proxy: its address and headers for clients, its processor time and memory."""
 
     def __init__(self, process: subprocess.Popen[str], told: dict[str, Any]) -> None:
         self.url = told["upstreams"]["anthropic"]
         self.headers = {"x-api-key": told["token"]}
+        self.pid = process.pid
         self._stat = Path(f"/proc/{process.pid}/stat")
         self._status = Path(f"/proc/{process.pid}/status")
 
@@ -72,8 +104,8 @@ def _lines(process: subprocess.Popen[str]) -> str:
 
 
 @contextmanager
-def standing(folder: Path) -> Generator[tuple[str, Proxy]]:
-    """A provider's address, and a proxy in front of it, on one core."""
+def standing(folder: Path) -> Generator[tuple[str, Proxy, Proxy]]:
+    """A provider's address, our proxy in front of it, and a bare one."""
     (folder / "script.json").write_text(json.dumps(SCRIPT))
     (folder / "policy.yaml").write_text(POLICY)
     with ExitStack() as stack:
@@ -86,9 +118,9 @@ def standing(folder: Path) -> Generator[tuple[str, Proxy]]:
             _process("-m", "holdfast.cli", "proxy", "--upstream", f"anthropic={url}", "--json",
                      "--policy", "policy.yaml", "--until-stdin-ends", folder=folder)
         )  # fmt: skip
-        told = json.loads(_lines(process))
-        os.sched_setaffinity(process.pid, {max(os.sched_getaffinity(0))})
-        yield url, Proxy(process, told)
+        ours = Proxy(process, json.loads(_lines(process)))
+        process = stack.enter_context(_process("-c", BARE, url, folder=folder))
+        yield url, ours, Proxy(process, json.loads(_lines(process)))
 
 
 def _body(number: int, pace: str, *, stream: bool) -> bytes:
@@ -132,14 +164,13 @@ async def _beside(
 async def measure(ground: Ground) -> list[Figure]:
     """Added processor time and latency, and two hundred streams at once."""
     folder = ground.folder("wire")
-    with standing(folder) as (url, proxy):
-        async with (
-            aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as direct,
-            aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0), headers=proxy.headers
-            ) as through,
-        ):
-            places = [(direct, url), (through, proxy.url)]
+    with standing(folder) as (url, proxy, bare):
+        async with AsyncExitStack() as stack:
+            places: list[tuple[aiohttp.ClientSession, str]] = []
+            for base, headers in ((url, {}), (proxy.url, proxy.headers), (bare.url, {})):
+                unbounded = aiohttp.TCPConnector(limit=0)
+                http = aiohttp.ClientSession(connector=unbounded, headers=headers)
+                places.append((await stack.enter_async_context(http), base))
             await _beside(places, 50, "warm", stream=False)
             await _beside(places, 10, "at once", stream=True)
             found: list[Figure] = []
@@ -149,24 +180,27 @@ async def measure(ground: Ground) -> list[Figure]:
                 (f"a stream of {PIECES} pieces", "at once", True, calls // 2, 1.5),
                 (f"a stream of {PIECES} pieces, 2 ms apart", "paced", True, calls // 20, None),
             ):
-                before = proxy.spent_ms()
+                before = proxy.spent_ms(), bare.spent_ms()
                 took = await _beside(places, times, pace, stream=stream)
-                cpu = (proxy.spent_ms() - before) / times
+                cpu = (proxy.spent_ms() - before[0]) / times, (bare.spent_ms() - before[1]) / times
                 found += _figures(what, took, cpu, limit, stream=stream)
-            found += await _fleet(through, proxy)
+            found += await _fleet(places[1][0], proxy)
     return found
 
 
 def _figures(
-    what: str, took: list[tuple[list[float], list[float]]], cpu: float, limit: float | None,
-    *, stream: bool,
+    what: str, took: list[tuple[list[float], list[float]]], spent: tuple[float, float],
+    limit: float | None, *, stream: bool,
 ) -> list[Figure]:  # fmt: skip
-    (first, whole), (later, last) = [(median(a), median(b)) for a, b in took]
+    (first, whole), (later, last), (_, bare) = [(median(a), median(b)) for a, b in took]
+    cpu, least = spent
     target, reached = (f"<= {limit:g} ms", cpu <= limit) if limit else ("", None)
     found = [
-        Figure(f"wire, added CPU: {what}", cpu, "ms", target, reached),
-        Figure(f"wire, whole time: {what}", last, "ms", peers={"direct": whole}),
-    ]
+        Figure(f"wire, added CPU: {what}", cpu, "ms", target, reached, {"bare proxy": least}),
+        Figure(
+            f"wire, whole time: {what}", last, "ms", peers={"direct": whole, "bare proxy": bare}
+        ),
+    ]  # fmt: skip
     if stream:
         added = later - first
         found += [
@@ -177,7 +211,8 @@ def _figures(
 
 
 async def _fleet(http: aiohttp.ClientSession, proxy: Proxy) -> list[Figure]:
-    """Many streams at once, each of three seconds."""
+    """Many streams at once, each of three seconds, on one core."""
+    os.sched_setaffinity(proxy.pid, {max(os.sched_getaffinity(0))})
     before, start = proxy.spent_ms(), time.perf_counter()
     took = await asyncio.gather(
         *(_ask(http, proxy.url, _body(n, "slowly", stream=True)) for n in range(FLEET)),

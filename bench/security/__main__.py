@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bench.security.replay import careful, replay, trusting
-from bench.security.scenario import cases
+from bench.security.scenario import LATER, cases
 from bench.security.tally import Played, as_json, markdown
 from holdfast.gate import Policy, load_policy_file
 
-SETS = ("design", "aside", "both", "fresh", "all")
+SETS = ("design", "aside", "both", *LATER, "all")
 PACK = Path(__file__).resolve().parents[2] / "policies" / "guard"
 
 

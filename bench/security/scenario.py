@@ -19,12 +19,13 @@ import yaml
 from bench.security.disguise import dress
 
 FOLDER = Path(__file__).with_name("scenarios")
-FRESH = Path(__file__).with_name("fresh")
+LATER = ("fresh", "unseen_a", "unseen_b")
+"""Folders of the sets that were written later, by somebody who had not read the gate."""
 DISGUISES = (
     "loud", "plain", "bare", "launder", "encoded", "multilingual", "split",
 )  # fmt: skip
 _MARK = re.compile(r" ?<[12]>")
-_SIGNATURE = re.compile(r"(read|world|idempotent|once) (\w+)\((.*)\)(?: -> (\w+))?")
+_SIGNATURE = re.compile(r"(read|world|idempotent|once) ([\w.]+)\((.*)\)(?: -> (\w+))?")
 _PARAMETER = re.compile(r"(\w+): ([\w\[\]]+)(?: = (.+))?")
 Json = Any
 
@@ -93,10 +94,11 @@ def signature(text: str) -> Signature:
 @cache
 def scenarios() -> tuple[Scenario, ...]:
     """All scenarios, each with its half: of each domain, ordered by the hash of their ids, every
-    other one is set aside. Those that were written later, by somebody who had not read the gate,
-    are the third set."""
+    other one is set aside. What was written later, by somebody who had not read the gate, is a set
+    named like its folder. Such a folder may be missing."""
     found: list[Scenario] = []
-    for path in sorted([*FOLDER.glob("*.yaml"), *FRESH.glob("*.yaml")]):
+    folders = (FOLDER, *map(FOLDER.with_name, LATER))
+    for path in sorted(file for folder in folders for file in folder.glob("*.yaml")):
         loaded = yaml.safe_load(path.read_text("utf-8"))
         sets = {name: tuple(map(signature, lines)) for name, lines in loaded.pop("tools").items()}
         domain = loaded.pop("domain")
@@ -105,12 +107,15 @@ def scenarios() -> tuple[Scenario, ...]:
             raise ValueError(f"{path.name}: unknown {sorted(loaded)}")
         here.sort(key=lambda one: hashlib.sha256(one.id.encode()).digest())
         found += [
-            replace(one, half="fresh" if path.parent == FRESH else ("design", "aside")[place % 2])
-            for place, one in enumerate(here)
+            replace(one, half=_half(path.parent.name, place)) for place, one in enumerate(here)
         ]
     if len({one.id for one in found}) != len(found):
         raise ValueError("two scenarios have one id")
     return tuple(sorted(found, key=lambda one: (one.domain, one.id)))
+
+
+def _half(folder: str, place: int) -> str:
+    return folder if folder in LATER else ("design", "aside")[place % 2]
 
 
 def _scenario(raw: dict[str, Json], domain: str, sets: Mapping[str, tuple[Signature, ...]]):
@@ -136,10 +141,10 @@ def _call(raw: dict[str, Json], effects: Mapping[str, str], *, honest: bool) -> 
 
 
 def cases(half: str = "both") -> Iterator[Case]:
-    """Every replay of a set (``both`` halves, ``all`` three sets): each scenario as it should go,
+    """Every replay of a set (``both`` halves, ``all`` the sets): each scenario as it should go,
     then deceived in each disguise."""
     for one in scenarios():
-        if half == one.half or half == "all" or (half == "both" and one.half != "fresh"):
+        if half == one.half or half == "all" or (half == "both" and one.half not in LATER):
             yield _case(one, "", _clean(one.honest))
             for disguise, how in one.disguises.items():
                 yield _case(one, disguise, deceived(one, disguise, how))

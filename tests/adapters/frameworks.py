@@ -1,7 +1,7 @@
 """The same agent in two frameworks, killed at every write: run by ``test_frameworks``.
 
-``python frameworks.py FRAMEWORK FOLDER`` imports the framework once and forks a process for each
-life of a run, so that each is killed as a machine would kill it. Prints what it saw as JSON.
+``python frameworks.py FRAMEWORK FOLDER SIDE`` imports the framework once and forks a process for
+each life of a run, so that each is killed as a machine would kill it. Prints what it saw as JSON.
 """
 
 from __future__ import annotations
@@ -259,21 +259,20 @@ def case(run: Any, folder: Path, number: int, side: str) -> dict[str, Any]:
             "effects": effects(), "appends": appends}  # fmt: skip
 
 
-def main(framework: str, folder: Path) -> Sequence[dict[str, Any]]:
-    return sweep({"langgraph": langgraph, "openai_agents": openai_agents}[framework](), folder)
+def main(framework: str, folder: Path, side: str) -> Sequence[dict[str, Any]]:
+    run = {"langgraph": langgraph, "openai_agents": openai_agents}[framework]()
+    return sweep(run, folder, side)
 
 
-def sweep(run: Any, folder: Path) -> Sequence[dict[str, Any]]:
-    """The run as a whole, then killed before and after each write."""
+def sweep(run: Any, folder: Path, side: str) -> Sequence[dict[str, Any]]:
+    """The run as a whole, then killed at each write."""
     new = SqliteStore(folder / "new" / ".holdfast", synchronous="NORMAL")
     asyncio.run(new.close())  # copied for every case
     parse_policy(POLICY, "policy.yaml")  # what it takes is loaded once, not in every life
-    found = [case(run, folder / "whole", 0, "")]
-    for number in range(1, found[0]["appends"] + 1):
-        found += [case(run, folder / f"{number}-{side}", number, side)
-                  for side in ("before", "after")]  # fmt: skip
-    return found
+    whole = case(run, folder / "whole", 0, "")
+    numbers = range(1, whole["appends"] + 1)
+    return [whole, *(case(run, folder / str(number), number, side) for number in numbers)]
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(sys.argv[1], Path(sys.argv[2]))))
+    print(json.dumps(main(sys.argv[1], Path(sys.argv[2]), sys.argv[3])))

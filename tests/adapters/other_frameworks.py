@@ -1,5 +1,5 @@
 """The agent of ``frameworks.py`` in frameworks that need an environment of their own: run by
-``test_other_frameworks``, as ``python other_frameworks.py FRAMEWORK FOLDER``.
+``test_other_frameworks``, as ``python other_frameworks.py FRAMEWORK FOLDER SIDE``.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ def google_adk(turns: Turns, tools: Any, asked: list[int], **more: Any) -> Any:
                 said = [
                     types.Part(
                         function_call=types.FunctionCall(
-                            id=(ids and key) or None, name=name, args=a
+                            id=key if ids else None, name=name, args=args
                         )
                     )
-                    for key, name, a in turns[turn]
+                    for key, name, args in turns[turn]
                 ]
             content = types.Content(role="model", parts=said)
             yield LlmResponse(
@@ -192,4 +192,4 @@ if __name__ == "__main__":
     (folder / "first").mkdir()
     frameworks.here[0] = folder / "first"
     asyncio.run(run_it())  # what frameworks import late is imported once, not in every life
-    print(json.dumps(frameworks.sweep(run_it, folder)))
+    print(json.dumps(frameworks.sweep(run_it, folder, sys.argv[3])))

@@ -48,20 +48,22 @@ openai = pytest.mark.skipif(
 
 @both
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # some forty processes, one after the other
+@pytest.mark.parametrize("side", ["before", "after"])
 def test_one_policy_governs_and_a_kill_at_every_write_changes_nothing(
-    framework: str, tmp_path: Path
+    framework: str, side: str, tmp_path: Path
 ):
     """INVARIANT D57: the run goes on where it was, and no effect of ``once`` happens twice. Both
     frameworks answer the same: what is denied comes back, what is escalated waits for a person."""
     script = Path(__file__).with_name("frameworks.py")
     done = subprocess.run(
-        [sys.executable, str(script), framework, str(tmp_path)],
-        capture_output=True, text=True, timeout=110, check=False,
+        [sys.executable, str(script), framework, str(tmp_path), side],
+        capture_output=True, text=True, timeout=880, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     whole, *killed = json.loads(done.stdout)
     assert (whole["codes"], whole["answer"]) == ([3, 0], ANSWER), done.stderr
-    assert len(killed) == 2 * whole["appends"]
+    assert len(killed) == whole["appends"]
     for one in killed:
         assert 9 in one["codes"], one
         assert (one["answer"], one["effects"]) == (ANSWER, ["charged 5", "sent to bob"]), one
@@ -92,6 +94,12 @@ def model_of(turns: Turns, asked: list[int]) -> Any:
 
         def _stream(self, messages: Any, *args: Any, **more: Any) -> Any:
             said = self._generate(messages).generations[0].message
+            for number, one in enumerate(said.tool_calls):
+                piece: Any = {**one, "args": json.dumps(one["args"]), "index": number}
+                piece["type"] = "tool_call_chunk"
+                yield ChatGenerationChunk(
+                    message=AIMessageChunk(content="", tool_call_chunks=[piece])
+                )
             for word in said.text.split(" "):
                 yield ChatGenerationChunk(message=AIMessageChunk(content=f"{word} "))
 
@@ -363,6 +371,26 @@ async def test_a_graph_of_ones_own_blocking_code_and_a_checkpointer():
             found = await asyncio.to_thread(built.invoke, None, config)
         assert found["messages"][-1].text == "content of a | sent to bob"
     assert (asked, sent) == ([0, 1, 2], ["bob"])
+
+
+@langgraph
+async def test_blocking_code_outside_of_a_guest_goes_its_way():
+    from langchain.agents import create_agent
+    from langchain_core.tools import tool
+
+    from holdfast.adapters.langchain import Governed
+
+    @tool
+    def send(to: str) -> str:
+        """Send a letter."""
+        return f"sent to {to}"
+
+    model = model_of([[("1", "send", {"to": "bob"})]], [])
+    graph = create_agent(model, [send], middleware=[Governed()])
+    begin: Any = {"messages": [("user", "x")]}
+    assert graph.invoke(begin)["messages"][-1].text == "sent to bob"
+    stream: Any = graph.stream(begin, stream_mode="messages")
+    assert len([one for one, _ in stream if type(one).__name__ == "AIMessageChunk"]) > 3
 
 
 @langgraph

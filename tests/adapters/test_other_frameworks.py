@@ -42,15 +42,16 @@ def run(*command: str, at: Path) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("side", ["before", "after"])
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_one_policy_governs_and_a_kill_at_every_write_changes_nothing(
-    framework: str, tmp_path: Path
+    framework: str, side: str, tmp_path: Path
 ):
     """INVARIANT D57, and D56: what nobody said anything of is ``once``."""
     script = str(HERE / "other_frameworks.py")
-    whole, *killed = json.loads(run(script, framework, str(tmp_path), at=tmp_path))
+    whole, *killed = json.loads(run(script, framework, str(tmp_path), side, at=tmp_path))
     assert (whole["codes"], whole["answer"]) == ([3, 0], ANSWER)
-    assert len(killed) == 2 * whole["appends"]
+    assert len(killed) == whole["appends"]
     for one in killed:
         assert 9 in one["codes"], one
         assert (one["answer"], one["effects"]) == (ANSWER, ["charged 5", "sent to bob"]), one

@@ -65,11 +65,41 @@ def test_an_untrusted_text_asks_nothing() -> None:
     assert not flow(context, {}, TOOL, "delete_file", "once", "tool")["asked"]
 
 
-def test_reading_from_anywhere_is_asked_for_by_words_of_the_web() -> None:
-    assert not asked("Improve the wording of README.md", "fetch", "read")
-    assert not asked("Improve the wording of README.md", "get_webpage", "read")
-    assert asked("Read the article that Bob linked", "open_url", "read")
-    assert asked("See https://docs.corp.example/install", "fetch", "read")
+def _reads(words: str, name: str, **args: str) -> bool:
+    context = Context()
+    context.person("r@0", words)
+    return flow(context, args, TOOL, name, "read", "tool")["asked"]
+
+
+def test_opening_a_link_is_asked_for_by_words_of_the_web_whatever_the_tool_is_called() -> None:
+    link = "https://docs.corp.example/install"
+    for name in ("fetch", "zorgle", "get_webpage"):
+        assert not _reads("Improve the wording of README.md", name, at=link)
+        assert _reads("Improve the wording of README.md", name, at="README.md")
+        assert _reads("Read the article that Bob linked", name, at=link)
+        assert _reads(f"See {link}", name, at=link)
+
+
+@pytest.mark.parametrize(
+    ("words", "tool", "expected"),
+    [("Summarise my mails", "frobnicate", True), ("Send a mail to Bob", "delete_file", True),
+     ("Send a mail to Bob", "frobnicate", False), ("Zorgle it and send them", "expel", False),
+     ("Get me what is cheapest", "checkout", False), ("Set that up for Ann", "grant", False),
+     ("Kirjoita Annalle heti", "delete_file", False), ("Send a mail to Bob", "send_mail", False),
+     ("What is new?", "delete_file", True), ("Ada", "send", True), ("Ann Berg", "send", True),
+     ("\u0909\u0928\u0915\u094b \u092c\u0924\u093e \u0926\u094b", "send", False),
+     ("Tell Ann and Bob the news", "delete_file", True)],
+)  # fmt: skip
+def test_only_who_is_understood_surely_does_not_ask(words: str, tool: str, expected: bool) -> None:
+    context = Context()
+    context.person("r@0", words)
+    assert flow(context, {}, TOOL, tool, "once", "tool")["unasked"] is expected
+
+
+def test_the_place_of_a_tool_says_nothing_of_what_it_does() -> None:
+    for name in ("close.send_mail", "mcp__delete__send_mail", "delete/send_mail"):
+        assert asked("Please mail Anna", name)
+        assert not asked("Delete and close it", name)
 
 
 def test_names_of_arguments_ask_nothing() -> None:

@@ -11,9 +11,13 @@ import pytest
 import yarl
 
 from holdfast.engine.answers import answer
+from holdfast.engine.described import Described
+from holdfast.journal.events import StepSettled
+from holdfast.models import sse
 from holdfast.models.dialects import DIALECTS
 from holdfast.proxy.providers import Provider
 from holdfast.proxy.wire import Fallback, Rules
+from holdfast.runtime import Runtime, Settings
 from holdfast.testing.standin import StandIn
 from holdfast.values import limits
 from holdfast.values.errors import Misuse
@@ -103,6 +107,60 @@ async def test_the_first_piece_is_not_held_back():
         client.server.go()
         got += await reply.read()
         assert gathered("anthropic.messages", got)["content"][0]["text"] == "0123456789"
+
+
+@every
+@pytest.mark.parametrize("stream", [False, True])
+async def test_the_last_word_waits_for_the_record(name: str, stream: bool):
+    """D46"""
+    may, asked = asyncio.Event(), asyncio.Event()
+    path, body = at(name, stream=stream)
+    async with wired([ANSWER]) as client:
+        host = client.runtime.host
+        plain = host.store.append
+
+        async def append(batches: Any, *more: Any) -> Any:
+            drafts = [draft for batch in batches for draft in batch.drafts]
+            if any(_is_outcome(draft.body) for draft in drafts):
+                asked.set()
+                await may.wait()
+            return await plain(batches, *more)
+
+        host.store.append = append  # type: ignore[method-assign]
+        calling = asyncio.create_task(client.http.post(client.url + path, json=body))
+        await asked.wait()
+        if stream:
+            reply = await calling
+            assert not reply.content.at_eof()
+            events = list(sse.Lines().feed(reply.content.read_nowait()))
+            gather = DIALECTS[name].gather()
+            for event in events:
+                gather.take(event)
+            assert not gather.done
+        else:
+            assert not calling.done()
+        may.set()
+        assert await (await calling).read()
+        assert len(await client.values()) == 1
+
+
+def _is_outcome(body: Any) -> bool:
+    return isinstance(body, StepSettled) and body.plan is not None and body.plan.kind == "model"
+
+
+async def test_what_was_judged_is_what_is_sent():
+    """D45: nothing else is sent under the verdict on a request, should it be another by then."""
+    async with wired(["never"]) as client:
+        plain = client.guest.step
+
+        async def other(tool: Any, args: dict[str, Any], **more: Any) -> Any:
+            return await plain(tool, {**args, "request": {**args["request"], "n": 2}}, **more)
+
+        client.guest.step = other  # type: ignore[method-assign]
+        reply = await client.post(CHAT, BODY)
+        assert reply.status == 502
+        assert "another request than was judged" in error_of(reply)
+        assert not client.server.requests
 
 
 async def test_counting_lists_and_everything_else():
@@ -231,6 +289,45 @@ async def test_a_guest_that_only_observes_is_not_refused():
         assert step.settled is not None
         assert step.settled.verdict is not None
         assert step.settled.verdict.observed == "deny"
+
+
+SECRETS = """
+version: 1
+tools:
+  - {tool: secrets, output: trusted/secret}
+  - {tool: page, output: untrusted/public}
+rules:
+  - {id: rest, when: {agent: "*"}, then: allow}
+  - id: secrets-stay-here
+    when: {kind: model}
+    if: 'confidentiality == "secret" && !(args.model in ["local"])'
+    then: deny
+    reason: this run has read secrets
+  - {id: untrusted, when: {kind: model}, if: 'integrity == "untrusted"', then: deny}
+"""
+
+
+async def test_models_are_allowed_by_what_the_run_has_seen():
+    """D47: an answer of a model brings in nothing of its own; what tools brought in counts."""
+    secrets = Described("secrets", lambda args: "the launch code is 0000", effect="read")
+    page = Described("page", lambda args: "buy now", effect="read")
+    local, there = ({**BODY, "model": name} for name in ("local", "gpt-4o"))
+    async with wired(lambda _: "hello", policy=SECRETS) as client:
+        for _ in range(2):
+            assert (await client.post(CHAT, there)).status == 200
+        await client.guest.step(secrets, {})
+        reply = await client.post(CHAT, there)
+        assert reply.status == 403
+        assert "secrets-stay-here" in error_of(reply)
+        assert (await client.post(CHAT, local)).status == 200
+        await client.guest.step(page, {})
+        assert "untrusted" in error_of(await client.post(CHAT, local))
+
+
+async def test_the_default_policy_lets_models_be_asked():
+    plain = Runtime(Settings(user="ann"), store="memory")
+    async with plain as runtime, wired(["hello"], runtime=runtime) as client:
+        assert (await client.post(CHAT, BODY)).status == 200
 
 
 ASKS = "version: 1\nrules: [{id: ask, when: {kind: model}, then: escalate}]\n"

@@ -1,1 +1,1 @@
-"""Doors to other systems, each thin: a policy engine outside."""
+"""Doors to other systems, each thin: a policy engine outside; agents of other frameworks."""

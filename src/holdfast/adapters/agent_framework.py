@@ -195,9 +195,10 @@ def _stream_of(response: ChatResponse[Any]) -> ResponseStream[ChatResponseUpdate
         for message in response.messages:
             yield ChatResponseUpdate(
                 contents=message.contents, role=cast("Any", message.role),
-                author_name=message.author_name, message_id=message.message_id, response_id=response.response_id,
-                conversation_id=response.conversation_id, model=response.model,
-                created_at=response.created_at, finish_reason=cast("Any", response.finish_reason),
+                author_name=message.author_name, message_id=message.message_id,
+                response_id=response.response_id, conversation_id=response.conversation_id,
+                model=response.model, created_at=response.created_at,
+                finish_reason=cast("Any", response.finish_reason),
             )  # fmt: skip
 
     return ResponseStream(updates(), finalizer=lambda _: response)

@@ -5,7 +5,7 @@ replay streams again in pieces.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from langchain_core.callbacks import AsyncCallbackManagerForLLMRun, CallbackManagerForLLMRun
@@ -23,7 +23,15 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_core.runnables import Runnable, RunnableBinding
 from langchain_core.tools import BaseTool
 
-from holdfast.adapters.taking import model_named, recordable, take, unchanged, used, wait
+from holdfast.adapters.taking import (
+    governed,
+    model_named,
+    recordable,
+    take,
+    unchanged,
+    used,
+    wait,
+)
 from holdfast.values import limits
 from holdfast.values.canon import encode
 
@@ -77,9 +85,7 @@ class Recorded(BaseChatModel):
         **kwargs: Any,
     ) -> Runnable[Any, AIMessage]:
         """Bind tools in the form that the provider takes them in."""
-        bound = self.inner.bind_tools(tools, **kwargs)
-        assert isinstance(bound, RunnableBinding)
-        return cast("Runnable[Any, AIMessage]", self.bind(**bound.kwargs))
+        return recorded(self.inner.bind_tools(tools, **kwargs), patience=self.patience)
 
     async def _agenerate(
         self,
@@ -102,7 +108,23 @@ class Recorded(BaseChatModel):
         run_manager: CallbackManagerForLLMRun | None = None,
         **kwargs: Any,
     ) -> ChatResult:
+        if not governed():
+            return self.inner._generate(messages, stop, **kwargs)
         return wait(self._agenerate(messages, stop, **kwargs))
+
+    def _stream(
+        self,
+        messages: list[BaseMessage],
+        stop: list[str] | None = None,
+        run_manager: CallbackManagerForLLMRun | None = None,
+        **kwargs: Any,
+    ) -> Iterator[ChatGenerationChunk]:
+        """Blocking code of a guest gets the whole answer, in pieces."""
+        if not governed() and _streams(self.inner, "_stream"):
+            yield from self.inner._stream(messages, stop, **kwargs)
+            return
+        found = self._generate(messages, stop, **kwargs)
+        yield from pieces(cast("AIMessage", found.generations[0].message))
 
     async def _astream(
         self,
@@ -118,7 +140,7 @@ class Recorded(BaseChatModel):
         async def perform() -> AIMessage:
             nonlocal streamed
             whole: ChatGenerationChunk | None = None
-            if _streams(self.inner):
+            if _streams(self.inner, "_astream", "_stream"):
                 async for one in self.inner._astream(messages, stop, **kwargs):
                     streamed = True
                     whole = one if whole is None else whole + one
@@ -194,12 +216,10 @@ class Recorded(BaseChatModel):
         return {"messages": plain, **settings}, "langchain"
 
 
-def _streams(model: BaseChatModel) -> bool:
-    """Whether a model has a way to stream of its own."""
+def _streams(model: BaseChatModel, *ways: str) -> bool:
+    """Whether a model has one of these ways to stream, of its own."""
     kind = type(model)
-    return any(
-        getattr(kind, name) is not getattr(BaseChatModel, name) for name in ("_astream", "_stream")
-    )
+    return any(getattr(kind, name) is not getattr(BaseChatModel, name) for name in ways)
 
 
 def pieces(message: AIMessage) -> Sequence[ChatGenerationChunk]:

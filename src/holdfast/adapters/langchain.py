@@ -20,7 +20,15 @@ from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.types import Command
 
 from holdfast.adapters.chatmodel import Recorded, recorded, turn_of
-from holdfast.adapters.taking import AGENT, described, effect_of, recordable, take, wait
+from holdfast.adapters.taking import (
+    AGENT,
+    described,
+    effect_of,
+    governed,
+    recordable,
+    take,
+    wait,
+)
 from holdfast.engine.described import Described, journal_name
 from holdfast.values.canon import encode
 from holdfast.values.errors import Expired, OutcomeUnknown, Refused
@@ -94,6 +102,8 @@ class Governed(AgentMiddleware[Any, Any, Any]):
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], _Answer]
     ) -> _Answer:
         """`awrap_tool_call`, blocking."""
+        if not governed():
+            return handler(request)
 
         async def aside(request: ToolCallRequest) -> _Answer:
             return await asyncio.to_thread(handler, request)

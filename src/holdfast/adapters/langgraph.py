@@ -29,9 +29,10 @@ from langgraph.checkpoint.serde.jsonplus import JsonPlusSerializer
 
 from holdfast.adapters.saved import loaded, stored
 from holdfast.adapters.states import Dropping, States, at_once
-from holdfast.adapters.threads import STATE, WRITES, Place, Thread
+from holdfast.adapters.threads import Place, Thread
 from holdfast.journal.events import Draft
 from holdfast.journal.store import Store
+from holdfast.journal.views import STATE, WRITES
 from holdfast.values.canon import Blobs, part
 from holdfast.values.errors import Misuse
 from holdfast.values.ports import Clock, SystemClock

@@ -14,10 +14,10 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from holdfast.adapters.threads import DROPPED, Place, Thread, Threads, run_of
+from holdfast.adapters.threads import Place, Thread, Threads, run_of
 from holdfast.journal.events import Draft, FindingAdded, RunStarted, body_of, is_erased
 from holdfast.journal.store import Batch, RunQuery, Store
-from holdfast.journal.views import THREAD
+from holdfast.journal.views import DROPPED, THREAD
 from holdfast.values import limits
 from holdfast.values.canon import Blobs, pack, part, seal_parts, unpack
 from holdfast.values.errors import Conflict, Misuse, NotFound

@@ -125,16 +125,19 @@ def unchanged(bound: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
         raise Misuse("what a model is asked cannot be changed by whoever approves it: deny it")
 
 
+def governed() -> bool:
+    """Whether the code that is running belongs to a run, so that its calls are steps."""
+    return any((scope.guest.get(), scope.current_run(), scope.call.get()))
+
+
 def wait(asked: Coroutine[Any, Any, T]) -> T:
     """What a coroutine returns, for blocking code in a thread beside the guest's loop."""
     guest = scope.guest.get()
-    if guest is None:
-        return asyncio.run(asked)
     try:
         here = asyncio.get_running_loop()
     except RuntimeError:
         here = None
-    if here is not None:
+    if here is not None or guest is None:
         asked.close()
         raise Misuse(
             "this would block the loop that the guest runs on: use the framework's asynchronous "

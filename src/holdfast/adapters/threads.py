@@ -8,20 +8,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
 from holdfast.journal.events import Event, FindingAdded, body_of, is_erased
+from holdfast.journal.views import DROPPED, STATE, WRITES
 from holdfast.values import limits
 from holdfast.values.canon import digest
-
-STATE: Final = "thread.state"
-"""Type of the findings that save a state."""
-WRITES: Final = "thread.writes"
-"""Type of the findings that save what a task wrote before its state was complete."""
-DROPPED: Final = "thread.dropped"
-"""Type of the findings that say which states are no more."""
 
 Place = tuple[str, str]
 """Namespace and id of a state."""

@@ -37,6 +37,9 @@ SAID = Label("untrusted")
 UNKNOWN = Label("untrusted", "secret")
 """What was seen while no policy looked at information flow."""
 
+MODEL = ToolFacts(("*",), derives=True)
+"""A model's answer is made from what the run has seen: it brings in nothing of its own."""
+
 TOLD = ("tool", "model", "ask", "signal", "merge")
 """Kinds of steps whose outcomes bring something in."""
 
@@ -102,8 +105,11 @@ class Seen:
         plain = None if value is None else unpack(value, fetch)
         match plan.kind:
             case "tool" | "model":
-                args = _args(step, fetch)
                 facts = known_tool(run, policy, plan.name)
+                # INVARIANT D47: what a model answers is no source: it is as bad as what was read
+                if plan.kind == "model" and facts is UNKNOWN_TOOL:
+                    facts = MODEL
+                args = {} if facts is MODEL else _args(step, fetch)
                 if step.given is not None and step.asked is not None:
                     self._approved(step, args, facts)
                 said = settled.error.text if settled.error is not None else plain

@@ -13,6 +13,7 @@ import msgspec
 from holdfast.explain.answers import Open, follow
 from holdfast.journal.events import Event, body_of
 from holdfast.journal.record import AUDIT, KILL, OWN
+from holdfast.journal.views import DROPPED, STATE, WRITES
 
 KINDS: Final = {
     "agents": "agents that ran, each under a name",
@@ -144,7 +145,9 @@ def _one(
                 event, f"{body.conflicts} conflicts" if body.conflicts else "merged"
             )
         case "finding.added":
-            found["erasures" if body.type == "erased" else "findings"].add(event, body.type)
+            if body.type not in (STATE, WRITES):  # what a framework saves judges nothing
+                gone = body.type in ("erased", DROPPED)
+                found["erasures" if gone else "findings"].add(event, body.type)
         case "run.ended":
             if body.status == "failed":
                 found["failures"].add(event, body.error.type if body.error else "failed")

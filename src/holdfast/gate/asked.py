@@ -16,16 +16,20 @@ from holdfast.gate.folding import bare, plain
 from holdfast.gate.words import (
     AFTER,
     ALIKE,
+    BEING,
     BUT,
     FAMILIES,
+    JOINS,
+    KNOWN,
     LEADS,
+    LIGHT,
     MAKES,
     NOT,
     NOUNS,
     PLACES,
+    POLITE,
     STOP,
     STRONG,
-    WEB,
 )
 
 _STEMS: Final[dict[str, frozenset[str]]] = {
@@ -40,12 +44,17 @@ _APART: Final = re.compile(r"\bset[ -]up\b|\blet (?:[\w.@-]+ ){1,4}know\b")
 _UMLAUT: Final = re.compile(r"([aou])e")
 _SHORTEST: Final = 3
 _LONGEST: Final = max(map(len, _STEMS))
+_LAST: Final = re.compile(r"\.|__|[/:]")
+"""What stands between the names of a place and of what is done there."""
 _NAME: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _WINDOW: Final = 3
 _NEAR: Final = 5
 _READING: Final = frozenset(("read", "web", "link"))
 _WORD: Final = re.compile(r"[^\W\d_]{2}")
 _NONE: Final[frozenset[str]] = frozenset()
+_MANY: Final = 3
+_CAPITAL: Final = re.compile(r"(?<=[^\W_])[ ,]{1,2}([^\W\d_a-z]\w+)")
+"""A name, or in German any noun, where no sentence begins."""
 _TITLE: Final = re.compile(r"(?<!\w)'[^'\n]{1,80}'(?!\w)|\"[^\"\n]{1,80}\"")
 """What is quoted is a name or a text, not a request."""
 
@@ -53,12 +62,16 @@ ANYTHING: Final = "anything"
 """What is asked for by who lets somebody else say what to do."""
 INSIDE: Final = "inside"
 """Said by who means something that stands inside a text."""
+UNCLEAR: Final = "unclear"
+"""Said by who uses a verb that no family knows: what they ask for may be anything of a kind."""
 
 _DELEGATES: Final = re.compile(
     r"\b(?:do|perform|carry out|follow|complete|execute|handle|implement|work through|take care of"
-    r"|act on|go through)\b.{0,80}\b(?:asks?|asked|says?|said|tells?|told|wants?|instruct\w*|tasks?"
-    r"|actions?|steps?|runbook|playbook|to-?dos?|requests?|requested|checklist|procedure|guide"
-    r"|everything|whatever|described|specified|needed|necessary)\b"
+    r"|act on|sort out|see to|attend to|deal with|fulfill?)\b.{0,80}\b(?:asks?|asked|says?|said"
+    r"|tells?|told|wants?|instruct\w*|tasks?|actions?|steps?|runbook|playbook|to-?dos?|requests?"
+    r"|requested|checklist|procedure|guide|everything|whatever|things|items|points|described"
+    r"|specified|needed|necessary)\b"
+    r"|\bgo through\b.{0,40}\b(?:tasks?|steps?|to-?dos?|checklist|runbook)\b"
     r"|\bfollow\b.{0,80}\b(?:sequence|manual|instructions?|recipe|protocol|workflow|routine)\b"
     r"|\b(?:as|like|what|whatever)\b.{0,40}\b(?:instructed|described|specified|requested"
     r"|it says|they say|asks for|tells? you|is needed)\b"
@@ -125,11 +138,40 @@ def asked_in(text: str) -> set[str]:
     found: set[str] = {INSIDE} if _INSIDE.search(folded) else set()
     if _DELEGATES.search(folded):
         found.add(ANYTHING)
+    names = {_folded(name) for name in _CAPITAL.findall(text)}
+    # a name or a number that is handed over is no request
+    speaks = any(word[0].isalpha() and not word[0].isupper() for word in text.split())
     for sentence in _SENTENCE.split(folded):
         if sentence.rstrip().endswith("?") and _ABOUT.search(sentence):
             continue
-        found.update(_asked_by(_TOKEN.findall(sentence)))
+        words = _TOKEN.findall(sentence)
+        found.update(_asked_by(words))
+        if speaks and not _is_understood(words, names):
+            found.add(UNCLEAR)
     return found
+
+
+def _is_understood(words: Sequence[str], names: set[str]) -> bool:
+    """Whether every verb of a sentence that asks is of some family, as far as places tell: its
+    first word, and those after "and" or a comma before what they would act on."""
+    known = [bool(families_of(one)) or one in STOP or one in KNOWN for one in words]
+    if len(words) >= _MANY and not any(families_of(one) or one in BEING for one in words):
+        return False
+    asks = True
+    for at, word in enumerate(words):
+        leads = asks or words[at - 1] in JOINS
+        asks = asks and word in POLITE
+        if leads and word in LIGHT:
+            return False  # may mean anything
+        if not leads or known[at] or word in names or len(word) < _SHORTEST or not word.isalpha():
+            continue
+        after = words[at + 1] if at + 1 < len(words) else ""
+        if at and not (after in STOP or after[:1].isdigit() or after in names):
+            continue  # one more of what is listed
+        if after in BEING or (after and known[at + 1] and after not in STOP):
+            continue  # whom the sentence is about
+        return False
+    return True
 
 
 def is_only_told(text: str) -> bool:
@@ -184,7 +226,7 @@ def _leads(words: Sequence[str], at: int) -> bool:
 def families_of_tool(name: str) -> tuple[frozenset[str], tuple[str, ...]]:
     """The families that a tool's name speaks of, by its verbs if it has any, and all its words.
     Money is never just sent or created."""
-    words = [_folded(part) for part in _NAME.findall(name)]
+    words = [_folded(part) for part in _NAME.findall(_LAST.split(name)[-1])]
     verbs = [one for one in words if one not in NOUNS and families_of(one) - _READING]
     every = frozenset[str]().union(*map(families_of, words))
     found = frozenset[str]().union(*map(families_of, verbs)) or every
@@ -216,10 +258,8 @@ def is_asked(wanted: set[str], spoke: bool, name: str, effect: str, kind: str) -
     """Whether an action is of a kind that persons' words ask for. Reading is part of whatever they
     ask for; a name of no known family must itself be among the words. ``spoke``: they said anything
     at all."""
-    if kind != "tool":
+    if kind != "tool" or effect == "read":
         return spoke
-    if effect == "read":
-        return spoke and ("web" in wanted or WEB.isdisjoint(families_of_tool(name)[1]))
     every, words = families_of_tool(name)
     families = every - _READING  # who asks to read asks for nothing that changes
     if ANYTHING in wanted or not wanted.isdisjoint(families):
@@ -232,6 +272,29 @@ def is_asked(wanted: set[str], spoke: bool, name: str, effect: str, kind: str) -
     if families:
         return words[0] in unknown and "=" + words[0] in wanted
     return any(_named(word, wanted) for word in unknown if len(word) > _SHORTEST)
+
+
+def is_unasked(wanted: set[str], name: str, effect: str, kind: str) -> bool:
+    """Whether an action that is not asked for is surely not meant: all verbs of the persons' words
+    are known and ask for others."""
+    if kind != "tool" or effect == "read":
+        return False
+    families, _ = families_of_tool(name)
+    if UNCLEAR in wanted:
+        return False
+    others = any(one in FAMILIES and one not in _READING for one in wanted)
+    # a tool of no family may do anything, but nothing for who only wants to know
+    return bool(families - _READING) or not others
+
+
+def own_words(wanted: set[str], name: str) -> tuple[list[str], bool]:
+    """The words of a tool's name that say what it does and that no person used, in their forms;
+    and whether persons used none of them."""
+    words = [word for word in families_of_tool(name)[1] if len(word) >= _SHORTEST]
+    words = [word for word in words if word not in STOP]
+    free = [word for word in words if f"={word}" not in wanted and f"={_stem(word)}" not in wanted]
+    forms = [form for word in free for form in (word, word + "s", _stem(word)) if not _reads(word)]
+    return forms, len(free) == len(words)
 
 
 def _named(word: str, wanted: set[str]) -> bool:

@@ -11,14 +11,24 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
-from holdfast.gate.asked import ANYTHING, INSIDE, asked_in, is_asked, is_only_told, subject_of
+from holdfast.gate.asked import (
+    ANYTHING,
+    INSIDE,
+    asked_in,
+    is_asked,
+    is_only_told,
+    is_unasked,
+    own_words,
+    subject_of,
+)
 from holdfast.gate.content import Marked, new_links, secrets_in
 from holdfast.gate.deciding import Leaf, amount_of, is_address, leaves, name_words, target_of
 from holdfast.gate.facts import ORIGINS
-from holdfast.gate.folding import plain, seen, squeezed
+from holdfast.gate.folding import plain, seen
 from holdfast.gate.given import Given
+from holdfast.gate.hearsay import numerals_in
 from holdfast.gate.labels import CONFIDENTIALITY, PLAIN, Label, join, leaks
-from holdfast.gate.naming import fields_in, keys_in, kind_of, named_ids, shape_of
+from holdfast.gate.naming import kind_of, named_ids, shape_of
 from holdfast.gate.origins import (
     NOWHERE,
     PERSON,
@@ -30,6 +40,7 @@ from holdfast.gate.origins import (
     Origins,
     Stored,
 )
+from holdfast.gate.records import Records
 from holdfast.gate.tools import UNKNOWN_TOOL, ToolFacts
 from holdfast.gate.values_in import Forms, Seen, atoms, host_of, link_of, may_link
 from holdfast.gate.words import LABELS, STOP
@@ -60,31 +71,25 @@ class Context:
 
     __slots__ = (
         "_asked",
-        "_field_kinds",
-        "_fields",
         "_given",
-        "_keys",
         "_kinds",
         "_marked",
         "_origins",
         "_read",
         "_spoke",
         "_stored",
-        "_used",
+        "records",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self._origins = Origins()
         self._marked = Marked()
         self._asked: set[str] = set()
-        self._field_kinds: set[tuple[str, str]] = set()
-        self._fields: set[str] = set()
         self._given = Given()
-        self._keys: set[str] = set()
         self._kinds: set[str] = set()
         self._stored = Stored()
-        self._used: set[str] = set()
         self._read: Label | None = None
+        self.records = Records()
         self._spoke = False
 
     @property
@@ -111,8 +116,9 @@ class Context:
         # names of arguments are the program's words
         forms = Forms(list(value.values()) if isinstance(value, Mapping) else value)
         found = _spoken(forms)
+        found.atoms |= numerals_in(forms.texts)
         self._spoke = True
-        for text in forms.texts:
+        for text in forms.raw:
             self._asked |= asked_in(text)
             if is_only_told(text):
                 rank = REFERRED
@@ -139,9 +145,6 @@ class Context:
             return label
         given = Seen(args)
         every = leaves(args, tool)
-        self._used.update(
-            leaf.name for leaf in every if leaf.decides and self.origin(leaf)[0] == PERSON
-        )
         reads = effect == "read"
         ranks = [self._pointer(leaf) for leaf in every if leaf.decides or (reads and leaf.carries)]
         pointers = [rank for rank in ranks if rank != NOWHERE]
@@ -159,7 +162,13 @@ class Context:
             found.atoms = self._stored.without(found.atoms)
         self._add(where, found, rank, label)
         if rank > TRUSTED:
-            self._read_fields(where, value, given, rank == UNTRUSTED and reads and not pointers)
+            fields = self.records.add(where, value, found.words[1:])
+            if rank == UNTRUSTED and reads and not pointers:
+                # nobody chose what it shows, but fields do not say what to do either
+                self._origins.add(Seen(fields, small=True).atoms - given.atoms, REFERRED, where)
+            ids = named_ids(value, lambda word: self._origins.find(word)[0] == PERSON)
+            # what an argument brought in does not get better here either (G27)
+            self._origins.add(self._stored.without(ids - given.atoms), TRUSTED, where)
         return label
 
     def narrow(self, where: str, value: Any, label: Label) -> Label:
@@ -201,28 +210,44 @@ class Context:
                 return UNTRUSTED, where
         return rank, where
 
-    def meant(self, leaf: Leaf, origin: Origin, *, single: bool) -> Origin:
+    def meant(self, leaf: Leaf, origin: Origin) -> Origin:
         """``origin`` of a value that decides what leaves the world, given what else a person said
-        of its kind. ``single``: it is all of its argument."""
+        of its kind."""
         unsure = self.label.integrity == "untrusted"
         if unsure and ANYTHING not in self._asked and self._given.spares(leaf.text):
             return UNTRUSTED, origin[1]
         if origin[0] not in (REFERRED, NOWHERE):
             return origin
-        if single and (counted := self._given.counts(leaf.name, leaf.text)) is not None:
-            if counted:
-                return PERSON, "start"
-            return (UNTRUSTED, origin[1]) if unsure and ANYTHING not in self._asked else origin
         return (UNTRUSTED, origin[1]) if unsure and self._replaced(leaf, origin) else origin
 
-    def asks(self, name: str, effect: str, kind: str, told: Mapping[str, Any]) -> bool:
-        """Whether persons' words ask for this kind of action: to pass on a stranger's link or a
-        credential (``told``, what `leaving` found) is one that they must name."""
+    def asks(
+        self, name: str, effect: str, kind: str, told: Mapping[str, Any], *, linked: bool
+    ) -> bool:
+        """Whether persons' words ask for this kind of action: to open a link (``linked``), to pass
+        on a stranger's link or a credential (``told``, what `leaving` found) is one that they must
+        name."""
+        if effect == "read" and linked and self._asked.isdisjoint(("web", ANYTHING)):
+            return False
         if told["new_links"] and self._asked.isdisjoint(("link", ANYTHING)):
             return False
         if told["secrets"] and self._asked.isdisjoint(("access", ANYTHING)):
             return False
         return is_asked(self._asked, self._spoke, name, effect, kind)
+
+    def unasked(self, name: str, effect: str, kind: str, every: Sequence[Leaf]) -> bool:
+        """Whether an action that is not asked for is surely not what persons want."""
+        if is_unasked(self._asked, name, effect, kind):
+            return True
+        if kind != "tool" or effect == "read":
+            return False
+        # INVARIANT G39: what a stranger's text alone says, action and values, is no person's idea
+        deciding = [leaf for leaf in every if leaf.decides]
+        strange = [leaf.text for leaf in deciding if self.origin(leaf)[0] > PROGRAM]
+        words, none_said = own_words(self._asked, name)
+        alone = none_said and strange and len(strange) == len(deciding)
+        if alone and all(map(self.records.hearsay.remarks, strange)):
+            return True
+        return any(self.records.hearsay.joins(text, words) for text in strange)
 
     def leaving(
         self, content: Sequence[str], linked: Sequence[str], clearance: str, effect: str
@@ -259,7 +284,7 @@ class Context:
         if rank != REFERRED:
             return rank
         named = INSIDE in self._asked and leaf.text.replace(" ", "").isalpha()
-        if not named and squeezed(plain(leaf.text)) not in self._fields:
+        if not named and not self.records.hold(plain(leaf.text)):
             return UNTRUSTED
         return rank
 
@@ -278,7 +303,7 @@ class Context:
             return False
         folded = plain(text).strip()
         kind = kind_of(folded) or shape_of(folded)
-        return bool(kind) and kind in self._kinds and squeezed(folded) not in self._fields
+        return bool(kind) and kind in self._kinds and not self.records.hold(folded)
 
     def _replaced(self, leaf: Leaf, origin: Origin) -> bool:
         """Whether a value stands where a person gave, or a record has in a field, another one."""
@@ -289,47 +314,24 @@ class Context:
         if self._given.excludes(leaf.name, leaf.text, made=made):
             return True
         folded = plain(leaf.text).strip()
-        if squeezed(folded) in self._fields:
+        if self.records.hold(folded):
             return False
         kind = kind_of(folded)
-        if kind == "account" and (kind, origin[1]) in self._field_kinds:
+        if kind == "account" and (kind, origin[1]) in self.records.kinds:
             return True
         if INSIDE in self._asked:
             return False
-        if isinstance(leaf.value, int | float) and self._given.pays_others(leaf.name):
-            return True
         if made:
-            return bool(shape := shape_of(folded)) and shape in self._kinds
+            return False
         if kind in ("mail", "account"):
-            others = kind == "mail" and self._given.names_others(folded)
-            return others or any(one == kind for one, _ in self._field_kinds)
+            return any(one == kind for one, _ in self.records.kinds)
         if kind == "link":
             return (
                 "link" not in self._asked
                 and self._origins.find(host_of(link_of(folded)))[0] > TRUSTED
             )
-        named = leaf.name in self._used or (
-            leaf.name in self._keys and LABELS.isdisjoint(name_words(leaf.name))
-        )
+        named = leaf.name in self.records.keys and LABELS.isdisjoint(name_words(leaf.name))
         return named and isinstance(leaf.value, str)
-
-    def _read_fields(self, where: str, value: Any, given: Seen, unchosen: bool) -> None:
-        """Take up the fields of a result: which values stand alone, and which ids a person named.
-        ``unchosen``: it was read without saying what."""
-        fields = list(fields_in(value))
-        if len(self._fields) < limits.FLOW_CONTEXT_ENTRIES:
-            folded = [plain(one) for one in fields]
-            self._fields.update(map(squeezed, folded))
-            self._field_kinds.update(
-                (kind, where) for one in folded if len(one) > 7 and (kind := kind_of(one))
-            )
-            self._keys.update(keys_in(value))
-        if unchosen:
-            # nobody chose what it shows, but fields do not say what to do either
-            self._origins.add(Seen(fields, small=True).atoms - given.atoms, REFERRED, where)
-        ids = named_ids(value, lambda word: self._origins.find(word)[0] == PERSON)
-        # what an argument brought in does not get better here either (G27)
-        self._origins.add(self._stored.without(ids - given.atoms), TRUSTED, where)
 
     def _add(self, where: str, found: Seen, rank: int, label: Label) -> None:
         self._origins.add(found.atoms, rank, where)
@@ -414,20 +416,23 @@ def _is_narrow(value: Any) -> bool:
 def flow(
     context: Context, args: Mapping[str, Any], tool: ToolFacts, name: str, effect: str, kind: str
 ) -> dict[str, Any]:
-    """The facts of the group ``flow`` (`gate.facts.GROUPS`), all twelve, by name: for
+    """The facts of the group ``flow`` (`gate.facts.GROUPS`), all fourteen, by name: for
     ``Facts(**flow(...))``. ``name``, ``effect`` and ``kind`` are the proposal's."""
+    every = leaves(args, tool)
+    if effect != "read" and tool.deciding is None:
+        every = list(map(context.records.told, every))
     worst: dict[str, Origin] = {}
     content: list[str] = []
     linked: list[str] = []
-    for leaf in leaves(args, tool):
+    known = True
+    for leaf in every:
         if leaf.carries and leaf.text:
             content.append(leaf.text)
         if leaf.decides:
             origin = context.origin(leaf)
             if effect != "read":
-                given = args.get(leaf.arg)
-                single = given is leaf.value or not isinstance(given, _SEVERAL)
-                origin = context.meant(leaf, origin, single=single)
+                origin = context.meant(leaf, origin)
+                known = known and context.records.know(leaf, origin[0])
             if leaf.arg not in worst or origin[0] > worst[leaf.arg][0]:
                 worst[leaf.arg] = origin
             if "://" in leaf.text:
@@ -441,6 +446,8 @@ def flow(
         "via": {arg: where for arg, (_, where) in worst.items() if where},
         "worst": ORIGINS[max(ranks)] if ranks else "",
         "grounded": sum(rank <= TRUSTED for rank in ranks) / len(ranks) if ranks else 1.0,
-        "asked": context.asks(name, effect, kind, told),
+        "recorded": known and effect != "read" and any(rank > TRUSTED for rank in ranks),
+        "asked": (asked := context.asks(name, effect, kind, told, linked=bool(linked))),
+        "unasked": not asked and context.unasked(name, effect, kind, every),
         **told,
     }

@@ -36,6 +36,8 @@ _WORDS: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z0-9]+")
 _IDENTIFIER: Final = re.compile(r"[A-Za-z_][\w-]{0,60}")
 _LONG: Final = 8
 """More words than this are free text."""
+_SENTENCE: Final = 3
+_EDGES: Final = ".,:;!?()\"'"
 _FIRST: Final = 1_000
 """Leaves of one argument list that are told apart; all further ones decide and carry."""
 _ENDLESS: Final = 1e18
@@ -157,6 +159,13 @@ def _says_how(words: frozenset[str]) -> bool:
 
 def _is_long(text: str) -> bool:
     return len(text) > limits.FLOW_LINE_CHARS or "\n" in text.strip() or text.count(" ") >= _LONG
+
+
+def is_prose(text: str) -> bool:
+    """Whether a text of one line reads like a sentence: most of its words are in small letters."""
+    words = [word.strip(_EDGES) for word in text.split()]
+    small = sum(word.isalpha() and word.islower() for word in words)
+    return small >= _SENTENCE and 2 * small > len(words)
 
 
 def is_address(text: str) -> bool:

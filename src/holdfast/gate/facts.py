@@ -36,11 +36,13 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     Of information flow: ``integrity`` and ``confidentiality`` (join of all that the run has read),
     ``origin`` (word of `ORIGINS` by deciding argument), ``via`` (where it was found, RUN@STEP, by
     deciding argument), ``worst`` (the worst origin, "" without deciding arguments), ``grounded``
-    (share of deciding arguments that come from person, program or trusted results), ``asked`` (the
-    person's words ask for this kind of action), ``carries`` (confidentiality of what content
-    arguments carry), ``clearance`` (what the place where it goes may see), ``leaks`` (it may not
-    see that), ``new_links`` (links in the content that only untrusted results or nobody named),
-    ``secrets`` (things in the content that look like credentials).
+    (share of deciding arguments that come from person, program or trusted results), ``recorded``
+    (some come from elsewhere, and each of these is a field of a record that no stranger's text
+    speaks of), ``asked`` (the person's words ask for this kind of action), ``unasked`` (they surely
+    do not; neither holds where they are not understood), ``carries`` (confidentiality of what
+    content arguments carry), ``clearance`` (what the place where it goes may see), ``leaks`` (it
+    may not see that), ``new_links`` (links in the content that only untrusted results or nobody
+    named), ``secrets`` (things in the content that look like credentials).
 
     Of the agent: ``registered``, ``autonomy`` (0 to 4), ``pending`` (unknown, until somebody owns
     it). ``harm``: what a wrong call of it may cost, in units of money, from the tool's facts.
@@ -70,7 +72,9 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     via: dict[str, str] = {}
     worst: str = ""
     grounded: float = 1.0
+    recorded: bool = False
     asked: bool = False
+    unasked: bool = False
     carries: str = "public"
     clearance: str = "secret"
     leaks: bool = False
@@ -92,8 +96,8 @@ GROUPS: Final[dict[str, tuple[str, ...]]] = {
         "refused_like", "schema_changed", "harm",
     ),
     "flow": (
-        "integrity", "confidentiality", "origin", "via", "worst", "grounded", "asked", "carries",
-        "clearance", "leaks", "new_links", "secrets",
+        "integrity", "confidentiality", "origin", "via", "worst", "grounded", "recorded", "asked",
+        "unasked", "carries", "clearance", "leaks", "new_links", "secrets",
     ),
     "agent": ("registered", "autonomy", "pending"),
 }  # fmt: skip

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from holdfast.gate.folding import bare, plain, squeezed
-from holdfast.gate.values_in import DATE, readings
-from holdfast.gate.words import AMOUNTS, BUT, LEADS, NOT, STOP
+from holdfast.gate.values_in import DATE
+from holdfast.gate.words import BUT, LEADS, NOT, STOP
 from holdfast.values import limits
 
 _PIECE: Final = re.compile(
@@ -22,8 +22,6 @@ _PIECE: Final = re.compile(
 _ENDS: Final = ".:!?"
 _BETWEEN: Final = frozenset("number no nr numero id to at is as called named".split())
 """What may stand between the word and its value."""
-_ID_WORDS: Final = frozenset("id ids nr no num number key ref uid uuid code index".split())
-"""A number called so is no count."""
 _KEY: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _SHORTEST: Final = 3
 _MARKED: Final = re.compile(r"\w*(?:\d|\w[_-]\w)[\w./:+-]*")
@@ -33,15 +31,6 @@ _SPARES: Final = re.compile(
     r"\b(?:stays?|remains?|except|excluded|spared?|apart from|other than|bleibt|bleiben|ausser"
     r"|sauf|hormis|excepto|salvo|tranne|eccetto|exceto|behalve|blijft|blijven)\b"
 )
-_LIMIT: Final = (
-    r"under|over|below|above|than|least|most|max|maximum|minimum|until|up to|unter|uber|bis"
-    r"|mindestens|hochstens|maximal|moins|plus|menos|mas|meno|piu"
-)
-_MONEY: Final = re.compile(
-    rf"(?P<limit>\b(?:{_LIMIT})\b *(?:de |que |di )?)?[$€£]? ?(?<![\w.,-])"
-    r"(?:\d{1,12}[.,]\d\d|\d{1,12}(?= ?(?:[$€£]|eur|usd|dollar|gbp|pound|chf)))(?![.,]?\d)"
-)
-"""A sum of money, and whether it is only a limit."""
 _NUMBERED: Final = re.compile(r"\b([^\W\d_]{2,30})[ ]?#?(\d[\w.]{0,40})")
 
 
@@ -51,36 +40,27 @@ class _Piece(NamedTuple):
 
 
 class Given:
-    """What a person gave, by the word before it, and how many, by the word after it."""
+    """What a person gave, by the word before it."""
 
-    __slots__ = ("_counts", "_money", "_named", "_names", "_numbered", "_spared")
+    __slots__ = ("_named", "_numbered", "_spared")
 
     def __init__(self) -> None:
-        self._money = False
         self._named: dict[str, set[str]] = {}
-        self._counts: dict[str, set[str]] = {}
-        self._names: set[str] = set()
         self._numbered: dict[str, set[str]] = {}
         self._spared: set[str] = set()
 
     def add(self, text: str) -> None:
         """Take up a person's words, as they were written."""
-        self._spare(folded := bare(plain(text)))
-        sums = [found for found in _MONEY.finditer(folded) if not found["limit"]]
-        self._money = self._money or bool(sums)
+        self._spare(bare(plain(text)))
         pieces = _pieces(text)
         for at, piece in enumerate(pieces):
             word = bare(plain(piece.text))
             if piece.quoted or not word.isalpha() or len(word) < _SHORTEST or word in STOP:
                 continue
-            if at and readings(pieces[at - 1].text) and not pieces[at - 1].quoted:
-                self._counts.setdefault(word, set()).update(readings(pieces[at - 1].text))
             if at == 0 or bare(plain(pieces[at - 1].text)) in LEADS:
                 continue  # a verb, most likely
             # a word that comes again without a value ("the order it names") leaves it open
             self._named.setdefault(kind := _stem(word), set())
-            if piece.text[0].isupper() and pieces[at - 1].text not in ".!?:\n":
-                self._names.add(word)
             value = _value(pieces, at + 1)
             if value:
                 self._named[kind].add(value)
@@ -89,19 +69,6 @@ class Given:
         for word, number in _NUMBERED.findall(plain(text)):
             self._numbered.setdefault(word, set()).add(number)
 
-    def counts(self, name: str, text: str) -> bool | None:
-        """Whether ``text`` is how many a person said of what ``name`` says; None if they did
-        not."""
-        words = _words(name)
-        if not words or not _ID_WORDS.isdisjoint(words) or not readings(text):
-            return None
-        said = self._counts.get(words[-1])
-        return None if said is None else not said.isdisjoint(readings(text))
-
-    def pays_others(self, name: str) -> bool:
-        """Whether ``name`` is of an amount, and a person said how much."""
-        return self._money and not AMOUNTS.isdisjoint(_words(name))
-
     def spares(self, text: str) -> bool:
         """Whether a person named this value only to leave it alone."""
         return plain(text).strip() in self._spared
@@ -109,11 +76,6 @@ class Given:
     def mean(self, text: str) -> None:
         """A person approved this value, whatever they said of it before."""
         self._spared.discard(plain(text).strip())
-
-    def names_others(self, text: str) -> bool:
-        """Whether a person named somebody or something, but nothing that ``text`` has in it."""
-        folded = bare(plain(text))
-        return bool(self._names) and not any(name in folded for name in self._names)
 
     def _spare(self, folded: str) -> None:
         left: set[str] = set()

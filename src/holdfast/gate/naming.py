@@ -22,6 +22,13 @@ _TOKEN: Final = re.compile(r"(?=[^\s]*\d)(?=[^\s]*[a-z])[\w#.:+-]{2,40}")
 _ACCOUNT: Final = re.compile(r"=?(?:[a-z]{2}\d{2}[a-z0-9]{10,30}|\d{8,30})")
 _DIGITS: Final = re.compile(r"\d+")
 _LETTERS: Final = re.compile(r"[a-z]+")
+_PHONE: Final = re.compile(r"\+?[\d ()/.-]+")
+_PHONE_DIGITS: Final = 7
+_DISGUISED: Final = re.compile(r"[a-z][013578]+[a-z]|(?<![a-z0-9])[013578]+[a-z]{3}")
+_NAME: Final = re.compile(r"[^\W\d_]{3}")
+_NAME_CHARS: Final = 5
+_NAMES: Final = 6
+"""Fields of one record that are taken for its names."""
 _NAME_WORDS: Final = 6
 """A field of more words than this is a text, not a name."""
 
@@ -33,6 +40,16 @@ def kind_of(folded: str) -> str:
     if LINK.fullmatch(folded) or folded.startswith("//"):
         return "link"
     return "account" if _ACCOUNT.fullmatch(squeezed(folded)) else ""
+
+
+def is_sink(folded: str) -> bool:
+    """Whether a folded value says where something goes and is hard to check: an account, a link, a
+    path, a number to call, a mail address whose host has digits that stand for letters."""
+    if MAIL.fullmatch(folded):
+        return bool(_DISGUISED.search(folded.rpartition("@")[2]))
+    if kind_of(folded) or MAIL.search(folded) or "://" in folded or path_of(folded):
+        return True
+    return bool(_PHONE.fullmatch(folded)) and sum(map(str.isdigit, folded)) >= _PHONE_DIGITS
 
 
 def shape_of(folded: str) -> str:
@@ -50,6 +67,20 @@ def fields_in(value: Any) -> Iterator[str]:
         for text in (_text(item) for _, item in one):
             if text and "\n" not in text and len(text.split()) <= _NAME_WORDS:
                 yield text[: limits.FLOW_LINE_CHARS]
+
+
+def names_beside(value: Any) -> Iterator[tuple[str, list[str]]]:
+    """Each short field of every record in ``value``, squeezed, and what the record calls itself:
+    its other short fields with letters."""
+    if scalar_text(value) is not None:
+        return
+    for one in _walk(value):
+        texts = [text for key, item in one if key and (text := _text(item))]
+        short = [text for text in texts if "\n" not in text and len(text.split()) <= _NAME_WORDS]
+        names = [text for text in short if len(text) >= _NAME_CHARS and _NAME.search(text)]
+        del names[_NAMES:]
+        for text in short:
+            yield squeezed(plain(text)), [name for name in names if name != text]
 
 
 def keys_in(value: Any) -> set[str]:

@@ -286,7 +286,8 @@ def atoms(text: str, words: list[str], *, small: bool = False) -> set[str]:
     if _DIGIT.search(odd):
         _add_numbers(odd, found, small, spaced=any(chunk[0].isdigit() for chunk in chunks))
         if any(one[-2:].isdigit() and one[-4:-2].isalpha() for one in chunks):
-            found.update(["=" + squeezed(account) for account in _IBAN.findall(odd)])
+            # a group of an account may be letters only
+            found.update(["=" + squeezed(account) for account in _IBAN.findall(text)])
     if not text.isascii():
         for run in _CJK.findall(text):
             found.update([run[at : at + 2] for at in range(len(run) - 1)])

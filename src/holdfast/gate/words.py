@@ -15,6 +15,38 @@ STOP: Final = frozenset(
 )
 """Words that say nothing by themselves (English, German, French, Spanish, Italian, Portuguese)."""
 
+_NUMERALS: Final = (
+    "zero null nul cero",
+    "one eins eine einen einer un une uno una um uma een single",
+    "two zwei deux dos due dois duas twee twice both pair",
+    "three drei trois tres tre drie",
+    "four vier quatre cuatro quattro quatro",
+    "five funf cinq cinco cinque vijf",
+    "six sechs seis sei zes",
+    "seven sieben sept siete sette sete zeven",
+    "eight acht huit ocho otto oito",
+    "nine neun neuf nueve nove negen",
+    "ten zehn dix diez dieci dez tien",
+    "eleven elf onze once undici",
+    "twelve zwolf douze doce dodici doze twaalf dozen",
+)
+_ORDINALS: Final = (
+    "", "first erste ersten premier premiere primero primera primo prima primeiro eerste",
+    "second zweite zweiten deuxieme segundo segunda secondo tweede",
+    "third dritte dritten troisieme tercero tercera terzo terceiro derde",
+    "fourth vierte vierten quatrieme cuarto quarto vierde",
+    "fifth funfte funften cinquieme quinto vijfde", "sixth sechste sechsten sixieme sexto sesto",
+    "seventh siebte siebten septieme", "eighth achte achten huitieme", "ninth neunte neunten",
+    "tenth zehnte zehnten dixieme",
+)  # fmt: skip
+NUMERALS: Final[dict[str, str]] = {
+    word: str(number)
+    for row in (_NUMERALS, _ORDINALS)
+    for number, words in enumerate(row)
+    for word in words.split()
+}
+"""Small numbers in words."""
+
 LABELS: Final = frozenset(
     "name title topic label value tag theme headline heading titel titulo titre titolo".split()
 )
@@ -45,7 +77,6 @@ HOW: Final = frozenset(
 """Arguments of these names say how, not what: neither deciding nor content, unless an address."""
 
 AMOUNT: Final = ("amount", "price", "total", "sum", "cost", "fee", "budget", "quantity", "qty")
-AMOUNTS: Final = frozenset((*AMOUNT, "euros", "betrag", "bedrag", "importe", "montant", "importo"))
 """Arguments of these names say how much money, or of what."""
 TARGET: Final = (
     "recipient", "recipients", "to", "target", "payee", "beneficiary", "iban", "account",
@@ -172,14 +203,41 @@ LEADS: Final = frozenset(
     """.split()
 )
 """Words before which a verb stands."""
+JOINS: Final = frozenset("and then also , und dann et puis y e poi en depois ensuite".split())
+"""Words after which a request goes on with another verb, or a list with another thing."""
+LIGHT: Final = frozenset(
+    """
+    get take make do put set give bring have let move sort arrange handle hol hole nimm mach mache
+    tu setz setze gib bring bringe lass prends fais mets donne haz pon da dale toma prendi fai
+    metti dai faz poe pega doe geef neem zet
+    """.split()
+)
+"""Verbs that say only with the rest of the sentence what is meant."""
+POLITE: Final = frozenset(
+    "please then also now just kindly and bitte dann jetzt por favor prego ora alsjeblieft".split()
+)
+"""Words before the first verb of a sentence."""
+BEING: Final = frozenset(
+    """
+    is are was were am be been has have had will would can could should must needs need wants want
+    ist sind war waren hat haben wird muss soll est sont etait ont doit es son esta estan tiene
+    e sono ha hanno deve foi tem zijn heeft wordt
+    """.split()
+)
+"""Verbs that say how things are."""
+KNOWN: Final = frozenset(
+    """
+    if when since while because after before until once my our your their every all each some
+    somebody someone nobody everybody both one two three four five here today tomorrow yesterday
+    let may don't never only except but about i'd i'll i'm there wenn falls mein unser alle jeder
+    si mon notre tous quand mi nuestro todos cuando se mio nostro tutti quando meu nosso als mijn
+    """.split()
+)
+"""Words that begin a sentence or a part of it, and are no verb."""
 PLACES: Final = frozenset(("inbox", "mailbox"))
 """Where things lie: who speaks of the letters means those in the inbox."""
 MAKES: Final = frozenset(("send", "create"))
 """Families of verbs that say only with their object what they do."""
-WEB: Final = frozenset(
-    "web webpage url urls site website http link links browser browse visit fetch crawl".split()
-)
-"""Words in names of tools that read from anywhere."""
 STRONG: Final = frozenset(("share", "lock", "delete", "send", "run"))
 """Families that say what they do also of what is of the family access."""
 ALIKE: Final[dict[str, tuple[str, ...]]] = {

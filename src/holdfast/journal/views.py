@@ -43,6 +43,12 @@ BRANCH = "world"
 """Agent name of a run without a program: a world that is only forked, merged into and looked at."""
 THREAD = "thread"
 """Agent name of a run without a program: what a framework saves of a conversation, as findings."""
+STATE = "thread.state"
+"""Type of the findings that save a state of a thread."""
+WRITES = "thread.writes"
+"""Type of the findings that save what a task wrote before its state was complete."""
+DROPPED = "thread.dropped"
+"""Type of the findings that say which states of a thread are no more, and were forgotten."""
 
 
 class Wait(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):

@@ -116,7 +116,10 @@ class Gather:
         found = mapping(event.data)
         kind = found.get("type")
         index = number(found.get("index"))
-        if kind == "message_start":
+        if kind == "content_block_delta":  # nearly all are
+            if index in self._blocks:
+                self._grow(index, mapping(found.get("delta")))
+        elif kind == "message_start":
             self.message = {**mapping(found.get("message")), "content": []}
         elif kind == "error":
             self.error = failure(found)
@@ -126,8 +129,6 @@ class Gather:
             if index not in self._blocks:
                 self._blocks[index] = {**mapping(found.get("content_block"))}
                 self.message["content"].append(self._blocks[index])
-        elif kind == "content_block_delta" and index in self._blocks:
-            self._grow(index, mapping(found.get("delta")))
         elif kind == "content_block_stop":
             self._stop(index)
         elif kind == "message_delta":

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import Any
 
 from holdfast.values import limits
 
 
 def mapping(value: Any) -> dict[str, Any]:
     """``value`` if it is an object, else an empty one."""
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+    return value if isinstance(value, dict) else {}
 
 
 def dicts(value: Any) -> list[dict[str, Any]]:
     """The objects of a list; empty for anything else."""
     if not isinstance(value, list):
         return []
-    found = cast("list[Any]", value)
-    return [cast("dict[str, Any]", one) for one in found if isinstance(one, dict)]
+    return [one for one in value if isinstance(one, dict)]
 
 
 def string(value: Any) -> str:
@@ -38,7 +37,7 @@ def strings(content: Any, *types: str) -> Iterator[str]:
     if isinstance(content, str):
         yield content
     elif isinstance(content, list):
-        for part in cast("list[Any]", content):
+        for part in content:
             if isinstance(part, str):
                 yield part
             elif isinstance(part, dict) and part.get("type", types[0]) in types:

@@ -79,14 +79,12 @@ def _system(one: Seen) -> int:
 
 
 def _broken(old: Seen, now: Seen) -> Break | None:
-    if old.tools != now.tools:
-        return Break(-1, len(old.messages), sum(old.sizes))
-    for at, (one, other) in enumerate(zip(old.messages, now.messages, strict=False)):
-        if one != other:
-            size = sum(old.sizes[at:])
-            found = Break(at, len(old.messages), size)
-            return found if size >= limits.PREFIX_LOST_BYTES else None
-    return None
+    at = -1
+    if old.tools == now.tools:
+        pairs = enumerate(zip(old.messages, now.messages, strict=False))
+        at = next((place for place, (one, other) in pairs if one != other), len(old.messages))
+    size = sum(old.sizes[max(0, at) :])
+    return Break(at, len(old.messages), size) if size >= limits.PREFIX_LOST_BYTES else None
 
 
 def seen(asked: Asked) -> Seen:

@@ -41,8 +41,8 @@ class Lines:
     def __init__(self) -> None:
         self.broken = False
         self._seen = 0
-        self._rest = bytearray()
-        self._from = 0
+        self._rest: list[bytes] = []
+        self._lines = False
         self._name = ""
         self._data: list[bytes] = []
 
@@ -50,26 +50,41 @@ class Lines:
         """The events that end in ``piece``. Lines end in LF, CR LF or CR."""
         self._seen += len(piece)
         self.broken = self._seen > limits.WIRE_BODY_BYTES
-        if self.broken:
+        if self.broken or not piece:
             return
-        rest = self._rest
-        rest += piece
-        start = 0
-        while True:
-            end = rest.find(b"\n", max(start, self._from))
-            if end < 0:
-                break
-            for line in bytes(rest[start:end]).removesuffix(b"\r").split(b"\r"):
-                event = self._line(line)
-                if event is not None:
-                    yield event
-            start = end + 1
-        del rest[:start]
-        self._from = len(rest)
+        self._lines = self._lines or b"\r" in piece
+        end = b"\n" if self._lines else b"\n\n"
+        straddles = bool(self._rest) and self._rest[-1].endswith(b"\n")
+        self._rest.append(piece)
+        if end not in piece and not straddles:
+            return
+        *whole, rest = b"".join(self._rest).split(end)
+        self._rest = [rest] if rest else []
+        for part in whole:
+            if self._lines:
+                yield from self._by_line(part)
+                continue
+            # nearly all are one of two forms
+            name, _, data = part.partition(b"\ndata: ")
+            if data and name[:7] == b"event: " and b"\n" not in name and b"\n" not in data:
+                yield _event(name[7:].decode("utf-8", "replace"), data)
+            elif len(part) > 6 and part[:6] == b"data: " and b"\n" not in part:
+                yield _event("", part[6:])
+            else:
+                for line in part.split(b"\n"):
+                    yield from self._by_line(line)
+                yield from self._by_line(b"")
 
     def close(self) -> Iterator[Event]:
         """What a stream leaves that ends without the empty line after its last event."""
         yield from self.feed(b"\n\n")
+        yield from self.feed(b"\n\n")  # the first may have ended a line only
+
+    def _by_line(self, text: bytes) -> Iterator[Event]:
+        for line in text.removesuffix(b"\r").split(b"\r"):
+            event = self._line(line)
+            if event is not None:
+                yield event
 
     def _line(self, line: bytes) -> Event | None:
         if not line:
@@ -86,5 +101,11 @@ class Lines:
 
 
 def _event(name: str, data: bytes) -> Event:
-    value = decoded(data)
+    try:
+        value = _DECODER.decode(data)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        value = None
     return Event(name, data.decode("utf-8", "replace") if value is None else value)
+
+
+_DECODER = msgspec.json.Decoder()

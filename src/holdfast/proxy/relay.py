@@ -15,7 +15,7 @@ from holdfast.models import sse
 from holdfast.models.dialects import Dialect
 from holdfast.models.exchange import Answered, Asked, Usage
 from holdfast.models.plain import mapping
-from holdfast.models.prices import Prices
+from holdfast.models.prices import Prices, Row
 from holdfast.proxy.providers import Headers, Provider, response_headers
 from holdfast.values import limits
 from holdfast.values.errors import Misuse, Outside
@@ -70,7 +70,8 @@ class Client:
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
     """What is asked of a provider. ``counts``: only how many tokens it would be; ``content``: the
-    bytes to send; ``body``: what they say; ``last``: nobody else is asked if this one is busy."""
+    bytes to send; ``body``: what they say; ``last``: nobody else is asked if this one is busy;
+    ``row``: its price, if anybody knows."""
 
     provider: Provider
     dialect: Dialect
@@ -83,6 +84,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     body: dict[str, Any] = {}
     counts: bool = False
     last: bool = True
+    row: Row | None = None
 
 
 class Wires(NamedTuple):
@@ -118,13 +120,16 @@ class Relay:
 
     async def perform(self, args: dict[str, Any]) -> dict[str, Any]:
         """Ask, pass on, read. Raises `Outside` if nothing could be had."""
-        self._amend(args)
+        # INVARIANT D45: what was judged is what is sent
+        if args.get("request") is not self.order.body and args.get("request") != self.order.body:
+            raise Misuse("this would send another request than was judged")
         client = self.client
         client.asking = task = asyncio.current_task()
         assert task is not None
         try:
             if client.gone:
                 self.broken = AWAY
+                spent(tokens=0, money=0)
             else:
                 await self._tries()
         except asyncio.CancelledError:
@@ -140,18 +145,6 @@ class Relay:
         self.value = self._value()
         return self.value
 
-    def _amend(self, args: dict[str, Any]) -> None:
-        """INVARIANT D45: what a person changed before they approved it is what is sent."""
-        order, request = self.order, args.get("request")
-        if request is order.body or request == order.body:
-            return
-        asked = order.dialect.request(mapping(request))
-        if order.dialect.name != "gemini" and asked.model != order.asked.model:
-            raise Misuse("an approval may not change the model: deny, and let it be asked for")
-        self.order = msgspec.structs.replace(
-            order, body=mapping(request), content=msgspec.json.encode(request)
-        )
-
     async def forward(self) -> None:
         """Ask and pass on, without a step."""
         await self._tries()
@@ -166,8 +159,8 @@ class Relay:
         if not client.begun:
             await client.head(self.status, self._headers)
         if not self.broken:
-            for part in self._held:
-                await client.body(part)
+            if self._held:
+                await client.body(self.order.provider.hide(b"".join(self._held)))
             await client.body(b"", more=False)
 
     # Asking -------------------------------------------------------------------------------------
@@ -284,12 +277,13 @@ class Relay:
         if self._long:
             self._unread = _LONG
             return None
-        found = sse.decoded(self._rest)
+        whole = self.order.provider.hide(bytes(self._rest))
+        found = sse.decoded(whole)
         if isinstance(found, list) and self.order.dialect.name == "gemini":  # streamed as a list
             for one in found:
                 self._gather.take(sse.Event("", one))
             return self._gather.message
-        return self._rest.decode("utf-8", "replace") if found is None else found
+        return whole.decode("utf-8", "replace") if found is None else found
 
     def _value(self) -> dict[str, Any]:
         message = self._message()
@@ -321,22 +315,21 @@ class Relay:
         if self.status >= 400 or (order.counts and self.status):
             spent(tokens=0, money=0)
             return None
-        now = self.wires.clock.now_ms()
-        names = dict.fromkeys((order.asked.model, read.model or order.asked.model))
-        provider, prices = order.provider, self.wires.prices
-        rows = [prices.row(provider.name, name, now, provider.url) for name in names]
-        row = next((one for one in rows if one is not None), None)
-        incomplete = self.broken or self._unread or self._gather.error
-        whole = read.usage is not None and not incomplete
-        if whole and read.usage is not None:
-            spent(tokens=read.usage.total)
-            if row is not None:
-                spent(money=row.cost(read.usage))
+        row = order.row
+        if row is None and read.model not in ("", order.asked.model):
+            now, provider = self.wires.clock.now_ms(), order.provider
+            row = self.wires.prices.row(provider.name, read.model, now, provider.url)
+        whole = not (self.broken or self._unread or self._gather.error)
+        usage = read.usage if whole else None
+        if usage is not None:
+            spent(tokens=usage.total)
         if row is None:
-            return {"unknown": prices.why_unknown(provider.name, order.asked.model)}
-        found = row.told(read.usage or Usage())
-        if whole and read.usage is not None:
-            found["money"] = row.cost(read.usage)
+            unknown = self.wires.prices.why_unknown(order.provider.name, order.asked.model)
+            return {"unknown": unknown}
+        found = row.told(usage or Usage())
+        if usage is not None:
+            found["money"] = row.cost(usage)
+            spent(money=found["money"])
         return found
 
 

@@ -12,6 +12,7 @@ import base64
 import copy
 import fnmatch
 import hmac
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
@@ -70,7 +71,8 @@ class _Line:
         self.guest = guest
         self.mark = mark
         self.heard = Heard()
-        self.prefixes = Prefixes()
+        self.prefixes: defaultdict[str, Prefixes] = defaultdict(Prefixes)
+        """By model: each keeps what it read apart."""
         self.known: set[int] = set()
         self.unpriced: set[str] = set()
 
@@ -211,10 +213,14 @@ class Wire:
                 provider = self._providers[rule.to]
                 other = msgspec.structs.replace(order, provider=provider)
                 found.append(_asking_for(other, rule.model) if rule.model else other)
+        now = self._clock.now_ms()
         return [
-            msgspec.structs.replace(one, last=place == len(found) - 1)
+            msgspec.structs.replace(
+                one, last=place == len(found) - 1,
+                row=self._prices.row(one.provider.name, one.asked.model, now, one.provider.url),
+            )
             for place, one in enumerate(found)
-        ]
+        ]  # fmt: skip
 
     async def _attend(self, line: _Line, relay: Relay) -> Taken | None:
         """Take the step; None if the client is gone, or has had something of it."""
@@ -238,18 +244,23 @@ class Wire:
             "dialect": f"{order.dialect.name}/count" if order.counts else order.dialect.name,
             "request": order.body,
         }
-        tool = self._tool(order)
+        tool, patience = self._tool(order), self._rules.patience
         if self._tape is not None:
             found = self._tape.take(args)
             if found is not None:
-                return await guest.step(tool, args, perform=found.perform)
+                return await guest.step(tool, args, perform=found.perform, patience=patience)
             if not self._rules.record:
                 raise NotFound(
                     f"nothing recorded answers this request of {tool.name}: record it first, or "
                     "replay with --record"
                 )
-        patience = self._rules.patience
-        taken = await guest.step(tool, args, perform=relay.perform, patience=patience, reads=False)
+
+        async def perform(args: dict[str, Any]) -> dict[str, Any]:
+            value = await relay.perform(args)
+            _hear(line, order, value)  # before the client has it: what it makes of it comes later
+            return value
+
+        taken = await guest.step(tool, args, perform=perform, patience=patience, reads=False)
         if taken.value is not None:
             return taken
         if relay.value is None:  # it was performed for another call, which is gone
@@ -267,7 +278,7 @@ class Wire:
                 self._tools.clear()
             tool = self._tools[name] = Described(name, _unasked, effect="read", kind="model")
         most = Usage() if order.counts or self._tape else worst(order.asked, len(order.content))
-        row = self._prices.row(provider, model, self._clock.now_ms(), order.provider.url)
+        row = order.row
         told: dict[str, float] = {"tokens": float(most.total)}
         if row is not None:
             told["money"] = row.cost(most)
@@ -287,14 +298,14 @@ class Wire:
         if failed and not (client.begun or client.gone or order.last):
             self._delivered(line, taken)
             return False
-        heard = order.dialect.answer(mapping(value.get("response")))
-        # before the client has it: what it makes of it comes later
-        line.heard.tell([heard.text, *strings_in([call.arguments for call in heard.calls])])
-        if client.begun or (relay.value is not None and not relay.broken):
-            await relay.release()
-        else:
-            await retell(client, order, value)
-        self._delivered(line, taken)
+        try:
+            if client.begun or (relay.value is not None and not relay.broken):
+                await relay.release()
+            else:
+                _hear(line, order, value)
+                await retell(client, order, value)
+        finally:
+            self._delivered(line, taken)
         return True
 
     @staticmethod
@@ -309,7 +320,10 @@ class Wire:
         if order.counts:
             return
         marks = seen(order.asked)
-        broken = line.prefixes.take(marks)
+        if len(line.prefixes) > limits.PREFIX_KEPT_ITEMS:
+            line.prefixes.clear()
+        name = f"{order.dialect.name} {order.provider.name}.{order.asked.model}"
+        broken = line.prefixes[name].take(marks)
         if len(line.known) > limits.WIRE_LEARN_ENTRIES:
             line.known.clear()
         fresh = [
@@ -344,7 +358,7 @@ class Wire:
 
     async def _other(self, order: Order, client: Client) -> None:
         """A list of models passes; all else only where the settings say so: nobody judges it."""
-        lists = order.method in {"GET", "HEAD"} and "/models" in order.path
+        lists = order.method in {"GET", "HEAD"} and "/models/" in f"{order.path}/"
         root = order.method in {"GET", "HEAD"} and order.path in {"", "/"}
         if root:
             await client.whole(200, b"{}")
@@ -374,6 +388,12 @@ class Wire:
             )  # fmt: skip
             self._wires = Wires(http, self._prices, self._clock)
         return self._wires
+
+
+def _hear(line: _Line, order: Order, value: Mapping[str, Any]) -> None:
+    """Note what a model said, so that it does not come back as a person's words."""
+    heard = order.dialect.answer(mapping(value.get("response")))
+    line.heard.tell([heard.text, *strings_in([call.arguments for call in heard.calls])])
 
 
 async def _unasked(args: dict[str, Any]) -> Any:

@@ -19,7 +19,7 @@ from holdfast.journal.like import is_short
 from holdfast.journal.proof import Chain, raw
 from holdfast.journal.record import OWN
 from holdfast.journal.store import Batch
-from holdfast.journal.views import RunRow, place_of
+from holdfast.journal.views import STATE, WRITES, RunRow, place_of
 from holdfast.stores import reading
 from holdfast.stores.gc import collect
 from holdfast.stores.pack import pack_path
@@ -158,7 +158,9 @@ def _targets(conn: sqlite3.Connection, run: str, key: str) -> tuple[list[Event],
     found: list[Event] = []
     segments = reading.row_of(conn, run).segments
     for event in reading.read_chain(conn, run, 0, None):
-        if event.run != run or event.kind in ("finding.added", "checkpoint.signed"):
+        if event.run != run or event.kind == "checkpoint.signed":
+            continue
+        if event.kind == "finding.added" and body_of(event).type not in (STATE, WRITES):
             continue
         if key:
             number = sum(start <= event.pos for start in segments) or 1

@@ -387,6 +387,10 @@ FLOW_CONTEXT_ENTRIES = 2_000_000
 FLOW_GIVEN_ENTRIES = 200_000
 """Values of arguments remembered for one run, to know what steps were given and could have stored,
 about 20 MB at most; beyond, an address is never thought up, and no later result is trusted."""
+FLOW_HEARSAY_ENTRIES = 8
+"""Texts remembered for each word that they mention: a word that more mention is a common one."""
+FLOW_BESIDE_ENTRIES = 64
+"""Names of the records that hold a value: one that more records hold tells none of them apart."""
 FLOW_NARROW_CHARS = 7
 """Digits before the point of a number that a child may bring down from what it read: sums of money
 and counts have no more; accounts, telephone numbers and ids mostly do."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import click
 
@@ -32,7 +33,7 @@ from holdfast.cli.desk import Desk, shared
 @click.option("--record", is_flag=True, help="With --replay: call for what is not recorded.")
 @click.option("--until-stdin-ends", is_flag=True, help="End when standard input does.")
 @shared
-def command(*, desk: Desk, **chosen: object) -> int:
+def command(*, desk: Desk, **chosen: Any) -> int:
     """Stand between agents and models: judge, budget, record and replay every call.
 
     Clients get a base URL and a token; the providers' keys stay here, taken from the environment.
@@ -52,4 +53,4 @@ def command(*, desk: Desk, **chosen: object) -> int:
     """
     from holdfast.cli.proxying import Chosen, serve_models
 
-    return asyncio.run(serve_models(desk, Chosen(**chosen)))  # type: ignore[arg-type]
+    return asyncio.run(serve_models(desk, Chosen(**chosen)))
