@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import string
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -265,7 +264,8 @@ def test_d115_a_version_is_all_files_and_nothing_else(
 ):
     """INVARIANT D115: the same files are the same version anywhere; any change is another."""
     tops = [tmp_path_factory.mktemp("skills") for _ in range(2)]
-    here, there = (make(top, **files) for top in tops)
+    given_files: dict[str, Any] = dict(files)
+    here, there = (make(top, **given_files) for top in tops)
     before = check(here).skill
     again = check(there).skill
     assert before is not None
@@ -312,7 +312,7 @@ def test_what_was_loaded_stays(tmp_path: Path):
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> Iterator[holdfast.Skills]:
+def shelf(tmp_path: Path) -> holdfast.Skills:
     make(tmp_path / "s", "pdf", body="Read ref.md.", ref="the reference")
     make(tmp_path / "s", "csv")
     return skills(tmp_path / "s")

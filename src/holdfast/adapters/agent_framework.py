@@ -24,11 +24,11 @@ from agent_framework import (
     ResponseStream,
 )
 
-from holdfast.adapters import taking
 from holdfast.adapters.taking import (
     AGENT,
     described,
     effect_of,
+    governed_here,
     model_named,
     recordable,
     take,
@@ -70,7 +70,7 @@ class GovernedChat(ChatMiddleware):
 
     async def process(self, context: ChatContext, call_next: Callable[[], Awaitable[None]]) -> None:
         """The model's answer is a step's outcome."""
-        if not taking.governed():
+        if not governed_here():
             await call_next()
             return
         options = dict(context.options or {})
@@ -115,7 +115,7 @@ class GovernedFunctions(FunctionMiddleware):
         self, context: FunctionInvocationContext, call_next: Callable[[], Awaitable[None]]
     ) -> None:
         """The tool's result is a step's outcome."""
-        step = self._tool(context) if taking.governed() else None
+        step = self._tool(context) if governed_here() else None
         if step is None:
             await call_next()
             return
@@ -135,7 +135,7 @@ class GovernedFunctions(FunctionMiddleware):
         except (Refused, Expired, OutcomeUnknown, ToolError) as error:
             context.result = str(error)
         except HoldfastError as error:
-            # INVARIANT D116: what stops a run stops the agent, and no result stands in its place
+            # what stops a run stops the agent: D116, as in strands
             raise MiddlewareFailure(str(error)) from error
 
     def _tool(self, context: FunctionInvocationContext) -> Described | None:

@@ -29,7 +29,7 @@ from holdfast.adapters.taking import (
     AGENT,
     described,
     effect_of,
-    governed,
+    governed_here,
     model_named,
     recordable,
     take,
@@ -63,7 +63,7 @@ class Governed(BasePlugin):
         self, *, callback_context: CallbackContext, llm_request: LlmRequest
     ) -> LlmResponse | None:
         """The model's answer is a step's outcome."""
-        if not governed():
+        if not governed_here():
             return None
         invocation = callback_context.get_invocation_context()
         agent = cast("LlmAgent", invocation.agent)
@@ -98,7 +98,7 @@ class Governed(BasePlugin):
         self, *, tool: BaseTool, tool_args: dict[str, Any], tool_context: ToolContext
     ) -> dict[str, Any] | None:
         """The tool's response is a step's outcome."""
-        step = self._tool(tool) if governed() else None
+        step = self._tool(tool) if governed_here() else None
         if step is None:
             return None
         agent = cast("LlmAgent", tool_context.get_invocation_context().agent)
@@ -130,14 +130,14 @@ class Governed(BasePlugin):
         if isinstance(tool, TransferToAgentTool) or function in (exit_loop, transfer_to_agent):
             return None
         if isinstance(tool, AgentTool):
-            if not tool.include_plugins:  # INVARIANT D58
+            if not tool.include_plugins:  # calls would go past the gate: D58
                 raise Misuse(f"tool {tool.name}: its agent must run with include_plugins=True")
             return None
         kind = effect_of(tool.name, self._effects, function)
         if kind == AGENT:
             return None
-        declared = tool._get_declaration()  # pyright: ignore[reportPrivateUsage]
-        shape = {} if declared is None else declared.model_dump(mode="json", exclude_none=True)
+        told = tool._get_declaration()  # pyright: ignore[reportPrivateUsage] ADK's one way to it
+        shape = {} if told is None else told.model_dump(mode="json", exclude_none=True)
         schema = shape.get("parameters_json_schema") or shape.get("parameters") or {}
         return described(tool.name, kind, description=tool.description, schema=schema)
 

@@ -25,7 +25,7 @@ from holdfast.adapters.taking import (
     AGENT,
     described,
     effect_of,
-    governed,
+    governed_here,
     model_named,
     recordable,
     take,
@@ -76,7 +76,7 @@ class _Gate:
 
     async def model(self, context: InvokeModelContext, following: _Next) -> AsyncGenerator[Any]:
         """The model's answer is a step's outcome; what it streams is passed on as it comes."""
-        if not governed():
+        if not governed_here():
             async for event in following(context):
                 yield event
             return
@@ -118,7 +118,7 @@ class _Gate:
 
     async def tool(self, context: ExecuteToolContext, following: _Next) -> AsyncGenerator[Any]:
         """The tool's result is a step's outcome."""
-        step = self._tool(context) if governed() else None
+        step = self._tool(context) if governed_here() else None
         if step is None:
             async for event in following(context):
                 yield event

@@ -166,17 +166,13 @@ def recordable(value: Any) -> bool:
     return True
 
 
-def governed() -> bool:
-    """Whether calls are steps here. `Misuse` on another loop than the guest's, as the blocking
+def governed_here() -> bool:
+    """`governed`, for asynchronous code. `Misuse` on another loop than the guest's, as the blocking
     methods of frameworks start one."""
-    if scope.current_run() is not None:
-        return True
     guest = scope.guest.get()
-    if guest is None:
-        return False
-    if guest.loop is not asyncio.get_running_loop():
+    if guest is not None and guest.loop is not asyncio.get_running_loop():
         raise Misuse(
             "this runs on a loop of its own, apart from the guest's: use the framework's "
             "asynchronous methods"
         )
-    return True
+    return governed()

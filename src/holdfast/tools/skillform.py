@@ -20,7 +20,7 @@ _JOINERS: Final = "\u200c\u200d"  # some languages, and emoji, are written with 
 _DOUBTFUL: Final = tuple(
     (re.compile(pattern, re.IGNORECASE | re.DOTALL), what)
     for pattern, what in (
-        (r"\b(ignore|disregard|forget|override)\b.{0,40}\b(instructions?|rules|prompts?|polic\w+)\b",
+        (r"\b(ignore|disregard|forget|override)\b.{0,40}\b(instructions?|rules|prompts?|polic\w+)",
          "asks to ignore other instructions"),
         (r"\bsystem prompt\b|</?\s*(system|assistant|user)\s*>|\byou are now\b",
          "speaks as if it were the system prompt"),
