@@ -62,7 +62,7 @@ def test_d116_d118_d119_what_holds_in_each(framework: str, tmp_path: Path):
     """INVARIANT D116, D118, D119: see ``one_framework.py``, whose tests run in that environment."""
     told = run(
         "-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml"),
-        "--rootdir", str(HERE), "--override-ini", "addopts=", "-W", "default",
+        "--rootdir", str(ROOT), "--override-ini", "addopts=", "-W", "default",
         str(HERE / "one_framework.py"), "-k", framework, at=tmp_path,
     )  # fmt: skip
     assert " passed" in told

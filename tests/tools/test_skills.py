@@ -17,6 +17,7 @@ from skills_ref.validator import validate
 
 import holdfast
 from holdfast import Misuse, NotFound, Runtime, Settings, TooLarge
+from holdfast.engine.fork import fork
 from holdfast.explain.skilled import by_version, uses
 from holdfast.gate import parse_policy
 from holdfast.runtime.maintenance import every_event
@@ -439,8 +440,30 @@ async def wipe() -> str:
     return "wiped"
 
 
-async def test_d117_a_report_counts_what_came_after_by_version(tmp_path: Path):
-    """INVARIANT D117: forks of a run that read a skill have read it, too."""
+async def test_d117_a_fork_of_a_run_that_read_a_skill_has_read_it(tmp_path: Path):
+    """INVARIANT D117: and one from before the reading has not."""
+    found = skills(make(tmp_path / "s"))
+
+    @holdfast.agent
+    async def reads() -> str:
+        await look()
+        await found.activate("pdf")
+        return await look()
+
+    store = SqliteStore(tmp_path / ".holdfast")
+    async with Runtime(Settings(user="ann"), store=store, policy=ALLOW) as here:
+        run = await here.start(reads)
+        await run.result()
+        for name, key in (("before", "1"), ("after", "3")):
+            await fork(store, run.id, key, name=name, now_ms=1)
+    told = uses(every_event(store, await store.last_seq()), store.get)
+    await store.close()
+    assert [(one.run, one.step, one.calls) for one in told] == [
+        ("after", f"{run.id}@2", 0), (run.id, f"{run.id}@2", 1),
+    ]  # fmt: skip
+
+
+async def test_a_report_counts_what_came_after_by_version(tmp_path: Path):
     at = make(tmp_path / "s", a="file")
     store = SqliteStore(tmp_path / ".holdfast")
     policy = parse_policy(REPORTED, "reported.yaml")
