@@ -34,14 +34,18 @@ fuzz: .venv/.ready ## the property tests with many examples each (EXAMPLES=2000)
 bench: .venv-bench/.ready ## measurements beside peers, in an environment of their own (ARGS=)
 	.venv-bench/bin/python -m bench $(ARGS)
 
+frameworks: .venv/.ready .venv-frameworks/.ready ## test the adapters of ADK, Strands, Agent Framework, in their own
+	$(PY) -m pyright -p pyright-frameworks.json
+	$(PY) -m pytest -q tests/adapters/test_other_frameworks.py $(ARGS)
+
 docs: .venv/.ready ## check the documents and run their examples
 	$(PY) -m pytest -q tests/tidy/test_documents.py $(wildcard tests/docs)
 	@echo "The documents are in docs/; start with docs/architecture.md"
 
 clean: ## remove what these verbs made (never a .holdfast store)
-	rm -rf .venv .venv-bench .demo .cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist
+	rm -rf .venv .venv-bench .venv-frameworks .demo .cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis build dist
 
-.PHONY: help setup demo test check sim fuzz bench docs clean
+.PHONY: help setup demo test check sim fuzz bench frameworks docs clean
 
 # ---- setting up ------------------------------------------------------------------------------
 
@@ -70,3 +74,6 @@ endef
 
 .venv-bench/.ready: pyproject.toml constraints.txt constraints-bench.txt
 	$(call environment,.venv-bench,bench frameworks,-c constraints.txt -c constraints-bench.txt)
+
+.venv-frameworks/.ready: pyproject.toml constraints.txt constraints-frameworks.txt
+	$(call environment,.venv-frameworks,apart,-c constraints-frameworks.txt)

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from holdfast.models.replies import Reply
     from holdfast.runtime import Runtime, Settings, run
     from holdfast.tools.explore import Candidate, explore
+    from holdfast.tools.skills import Skill, Skills, skills
     from holdfast.tools.sql import sql
     from holdfast.values.errors import (
         Conflict,
@@ -86,6 +87,7 @@ _HOMES = {
     "holdfast.runtime": ("Runtime", "Settings", "run"),
     "holdfast.tools.sql": ("sql",),
     "holdfast.tools.explore": ("Candidate", "explore"),
+    "holdfast.tools.skills": ("Skill", "Skills", "skills"),
     "holdfast.values.errors": (
         "Conflict", "Corrupt", "Diverged", "Exceeded", "Expired", "HoldfastError", "LeaseLost",
         "Misuse", "NotFound", "NotUndone", "OutcomeUnknown", "Outside", "Refused", "RunFailed",
@@ -126,6 +128,8 @@ __all__ = [
     "RunFailed",
     "Runtime",
     "Settings",
+    "Skill",
+    "Skills",
     "Stop",
     "Stream",
     "Suspended",
@@ -151,6 +155,7 @@ __all__ = [
     "random",
     "run",
     "run_id",
+    "skills",
     "sleep",
     "spawn",
     "spent",

@@ -261,6 +261,11 @@ def case(run: Any, folder: Path, number: int, side: str) -> dict[str, Any]:
 
 def main(framework: str, folder: Path, side: str) -> Sequence[dict[str, Any]]:
     run = {"langgraph": langgraph, "openai_agents": openai_agents}[framework]()
+    return sweep(run, folder, side)
+
+
+def sweep(run: Any, folder: Path, side: str) -> Sequence[dict[str, Any]]:
+    """The run as a whole, then killed at each write."""
     new = SqliteStore(folder / "new" / ".holdfast", synchronous="NORMAL")
     asyncio.run(new.close())  # copied for every case
     parse_policy(POLICY, "policy.yaml")  # what it takes is loaded once, not in every life

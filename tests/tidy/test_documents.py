@@ -264,6 +264,8 @@ def test_every_dependency_is_pinned():
     ]
     names = [_normal(re.split(r"[\[<>=!~; ]", requirement)[0]) for requirement in asked]
     assert not set(names) - set(pins)
+    apart = [re.split(r"[<>=]", name)[0] for name in project["dependency-groups"]["apart"]]
+    assert set(apart) <= set(_pins("constraints-frameworks.txt"))
     bench = [re.split(r"[<>=]", name)[0] for name in project["dependency-groups"]["bench"]]
     assert set(bench) <= set(_pins("constraints-bench.txt")) | set(pins)
     assert not set(pins) & set(_pins("constraints-bench.txt"))

@@ -164,3 +164,15 @@ def recordable(value: Any) -> bool:
     except Misuse:
         return False
     return True
+
+
+def governed_here() -> bool:
+    """`governed`, for asynchronous code. `Misuse` on another loop than the guest's, as the blocking
+    methods of frameworks start one."""
+    guest = scope.guest.get()
+    if guest is not None and guest.loop is not asyncio.get_running_loop():
+        raise Misuse(
+            "this runs on a loop of its own, apart from the guest's: use the framework's "
+            "asynchronous methods"
+        )
+    return governed()

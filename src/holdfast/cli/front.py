@@ -31,6 +31,7 @@ TOPICS: dict[str, dict[str, str]] = {
         "mcp": "Stand between MCP clients and servers: each call of a tool is judged and recorded.",
         "scan": "List an MCP server's tools, say what is odd about them, and draft a policy.",
         "proxy": "Stand between agents and models: judge, budget, record and replay every call.",
+        "skills": "Check skills, list their versions, and report what came of using them.",
     },
     "Worlds": {
         "try": "Run a command in forks of this directory, side by side, and keep the best.",

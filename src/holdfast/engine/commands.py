@@ -256,7 +256,7 @@ def call_of(run: Run, pending: Pending, policy: Policy) -> Dealing:
     name, tool = pending.plan.name, pending.tool
     who = pending.of.agent if pending.of is not None else run.program.name
     facts = known_tool(run, policy, name)
-    definition = "" if tool is None else tool.definition
+    definition = "" if tool is None else tool.definition_of(pending.bound)
     return dealing(who, name, plain_args(run, pending), pending.args, facts, definition)
 
 

@@ -317,6 +317,11 @@ class Tool(Declared, Generic[P, R]):
         parts = (self.name, self.effect, self.shape, inspect.getdoc(self.fn) or "")
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
+    def definition_of(self, bound: Mapping[str, Any]) -> str:
+        """`definition`, of a call with these arguments: where they choose what is called, that
+        one's."""
+        return self.definition
+
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         run = scope.current_run()
         if run is not None:

@@ -487,3 +487,22 @@ FLOW_MARKED_ENTRIES = 500_000
 that is not somebody's own words is taken for one of them."""
 FLOW_LINE_CHARS = 200
 """Lines and fields up to this length are remembered whole; longer ones by their parts."""
+
+# Skills ----------------------------------------------------------------------------------------
+SKILL_NAME_MAX_CHARS = 64
+"""As the published format of skills says."""
+SKILL_DESCRIPTION_MAX_CHARS = 1024
+"""As the published format says; it stands in every prompt."""
+SKILL_COMPATIBILITY_MAX_CHARS = 500
+"""As the published format says."""
+SKILL_TEXT_MAX_BYTES = 256 * 1024
+"""A text of a skill that is given to a model, SKILL.md too: some 60,000 tokens, more than is of
+use at once."""
+SKILL_MAX_BYTES = 32 * 1024 * 1024
+"""All files of one skill together: they are kept in memory, so that nothing changes under a run."""
+SKILL_FILES_MAX_ITEMS = 2000
+"""Files of one skill."""
+SKILL_DEPTH_MAX = 16
+"""Folders inside folders of a skill."""
+SKILLS_MAX_ITEMS = 1000
+"""Skills that are offered together; their descriptions alone are some 250,000 tokens then."""
