@@ -351,9 +351,6 @@ INPUT_SECONDS = 600.0
 """A server's question to a client is given up after this: people have to see and answer it."""
 INPUT_ATTEMPTS = 100
 """Questions of a server about one call; more is a loop without an end."""
-CANCEL_SECONDS = 3.0
-"""A cancelled call's outcome is waited for this long, before it is recorded that nobody knows it.
-"""
 TOOLS_ITEMS = 10_000
 """Entries of one list of a server, and definitions of tools and handles of long calls that one
 process remembers: a hundred times what a model can be shown."""
@@ -374,15 +371,13 @@ STREAM_PING_SECONDS = 15.0
 POLL_MIN_MS = 1_000
 """How often at most a server is asked whether a long call has ended, if its client does not ask."""
 PATIENCE_SECONDS = 30.0
-"""How long a call waits for a person unless ``--patience`` says otherwise: clients give up after a
-minute, some earlier."""
+"""How long a call waits for a person, unless told otherwise: clients give up after a minute."""
 
 # Holdfast as a server for agents ----------------------------------------------------------------
 SERVE_RESULT_BYTES = 128 * 1024
 """One result of a tool, as JSON: clients cut longer ones off, or hand them to a model whole."""
 SERVE_PAGE_CHARS = 16_000
-"""Characters of one page of a long text: some 4,000 tokens, and within SERVE_RESULT_BYTES whatever
-they are."""
+"""One page of a long text: some 4,000 tokens, and within SERVE_RESULT_BYTES whatever they are."""
 SERVE_ROWS = 40
 """Entries of one page of a list: with SERVE_BRIEF_CHARS each still within SERVE_RESULT_BYTES."""
 SERVE_BRIEF_CHARS = 160
@@ -420,8 +415,7 @@ POLICY_TEXT_CHARS = 500
 POLICY_FILES = 100
 """Files of one policy folder: a person reads them all before it changes."""
 SEEDED_PERCENT = 50
-"""Of questions, behind which a policy may put a seeded case at most: more would take more of
-people's time than the questions do."""
+"""Of questions, behind which a policy may put a seeded case: more would take more time than these."""
 POLICY_ENTRIES = 2_000
 """Entries of any other section of a policy: tools, agents, routes, budgets, checks."""
 ROUTE_DEPTH = 20
@@ -431,8 +425,7 @@ OPA_SECONDS = 0.05
 CONDITION_CHARS = 2_000
 """One CEL condition. A longer one is better written as two rules."""
 CONDITION_SCOPES_ENTRIES = 128
-"""Environments in which one argument has a known type, kept while policies are loaded (40 kB each).
-"""
+"""Environments in which one argument has a known type, kept while policies load (40 kB each)."""
 PATTERN_CHARS = 256
 """A name pattern as written."""
 PATTERN_INPUT_CHARS = 4_096
@@ -448,8 +441,7 @@ LITERALS_MAX_ITEMS = 10_000
 AMOUNT_HISTORY_MIN_ITEMS = 5
 """Amounts seen before one is called unusual: with fewer, every second one would be."""
 AMOUNT_SPREAD_MIN_UNITS = 200
-"""Thousandths of a logarithm that amounts are taken to differ by at least, about a fifth: who
-always paid the same is not alarmed by the next cent."""
+"""Thousandths of a logarithm, a fifth: who always paid the same is not alarmed by the next cent."""
 RATE_WINDOW_MS = 60_000
 """``calls_last_minute`` looks back this far from the newest event of the run."""
 CHECKED_TEXT_CHARS = 300
