@@ -441,7 +441,7 @@ LITERALS_MAX_ITEMS = 10_000
 AMOUNT_HISTORY_MIN_ITEMS = 5
 """Amounts seen before one is called unusual: with fewer, every second one would be."""
 AMOUNT_SPREAD_MIN_UNITS = 200
-"""Thousandths of a logarithm, a fifth: who always paid the same is not alarmed by the next cent."""
+"""Thousandths of a logarithm, a fifth: who always paid the same is not alarmed by a cent more."""
 RATE_WINDOW_MS = 60_000
 """``calls_last_minute`` looks back this far from the newest event of the run."""
 CHECKED_TEXT_CHARS = 300
