@@ -415,7 +415,7 @@ POLICY_TEXT_CHARS = 500
 POLICY_FILES = 100
 """Files of one policy folder: a person reads them all before it changes."""
 SEEDED_PERCENT = 50
-"""Of questions, behind which a policy may put a seeded case: more would take more time than these."""
+"""Of questions, behind which a policy may put a seeded case: more take more time than these."""
 POLICY_ENTRIES = 2_000
 """Entries of any other section of a policy: tools, agents, routes, budgets, checks."""
 ROUTE_DEPTH = 20
