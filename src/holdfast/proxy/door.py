@@ -328,7 +328,8 @@ def _headers(scope: Scope) -> dict[str, str]:
     for name, value in scope["headers"]:
         key = name.decode("latin-1").lower()
         # said twice, it could mean two things to two readers: it then means neither
-        found[key] = "\x00twice" if key in found else value.decode("latin-1")
+        # space around a value is none of it (RFC 9110, 5.5), and not every parser takes it off
+        found[key] = "\x00twice" if key in found else value.decode("latin-1").strip(" \t")
     return found
 
 
