@@ -79,7 +79,7 @@ def test_a_program_is_tried_on_forks(folder: Path):
 def test_a_policy_governs_and_the_record_tells(folder: Path):
     commands = [
         shlex.split(line[2:], comments=True)[1:]
-        for line in CONSOLE[2].splitlines()
+        for line in next(one for one in CONSOLE if one.startswith("$ holdfast policy")).splitlines()
         if line.startswith("$ ")
     ]
     assert [words[0] for words in commands] == [

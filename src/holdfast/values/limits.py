@@ -125,8 +125,7 @@ CHUNK_DATABASE_BYTES = 4 * 1024
 """Chunks of files that begin as SQLite databases do: the size of their pages, so that a changed
 row costs little more than its page. Part of the format."""
 CHUNK_FANOUT = 64
-"""Children of a list of chunks: a change in a database of 130 MB rewrites three lists, 6 kB. Part
-of the format."""
+"""Children of a list of chunks; part of the format. A change in 130 MB rewrites three lists."""
 DIRECTORY_SPLIT_ENTRIES = 256
 """A directory node with more entries is split by the hash of their names, so that a change in a
 directory of 100,000 files rewrites a few kilobytes. Part of the format."""
@@ -281,8 +280,7 @@ WIRE_CONNECT_SECONDS = 30.0
 WIRE_SILENCE_SECONDS = 600.0
 """A provider that says nothing for this long has failed; models may think for minutes."""
 WIRE_PATIENCE_SECONDS = 30.0
-"""A client's request waits this long for a person, unless the settings say otherwise: most clients
-give up after some minutes."""
+"""A request waits this long for a person, unless settings say more: clients give up in minutes."""
 WIRE_LEARN_ENTRIES = 100_000
 """Messages of one client that are known to be read already; beyond, they are read again."""
 WIRE_BACKLOG_CONNECTIONS = 1_024
@@ -351,6 +349,8 @@ INPUT_SECONDS = 600.0
 """A server's question to a client is given up after this: people have to see and answer it."""
 INPUT_ATTEMPTS = 100
 """Questions of a server about one call; more is a loop without an end."""
+CANCEL_SECONDS = 3.0
+"""A cancelled call's outcome is waited for this long; then it is recorded that nobody knows it."""
 TOOLS_ITEMS = 10_000
 """Entries of one list of a server, and definitions of tools and handles of long calls that one
 process remembers: a hundred times what a model can be shown."""
@@ -379,7 +379,7 @@ SERVE_RESULT_BYTES = 128 * 1024
 SERVE_PAGE_CHARS = 16_000
 """One page of a long text: some 4,000 tokens, and within SERVE_RESULT_BYTES whatever they are."""
 SERVE_ROWS = 40
-"""Entries of one page of a list: with SERVE_BRIEF_CHARS each still within SERVE_RESULT_BYTES."""
+"""Entries of one page of a list: with SERVE_BRIEF_CHARS each within SERVE_RESULT_BYTES."""
 SERVE_BRIEF_CHARS = 160
 """Characters of a value in a list: enough to know it again."""
 SERVE_SEARCH_EVENTS = 5_000

@@ -15,7 +15,13 @@ _SHOWN = 12
 
 @click.group()
 def command() -> None:
-    """Check skills, list their versions, and report what came of using them."""
+    """Check skills, list their versions, and report what came of using them.
+
+    \b
+    Examples:
+      holdfast skills check skills
+      holdfast skills report
+    """
 
 
 @command.command("check")
