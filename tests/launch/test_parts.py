@@ -40,7 +40,7 @@ def offer(name: str, server: Any) -> tuple[list[str], dict[str, str]] | None:
 def test_what_was_led_elsewhere_comes_back(servers: dict[str, Any], other: bool):
     before = json.dumps({"mcpServers": servers, "other": [1]}).encode()
     file = Rewritten(".mcp.json", before)
-    changed = file.lead(offer)
+    changed = file.lead(offer, {})
     assert changed == (file.content != before)
     led = {k for k, one in servers.items() if isinstance(one, dict) and not one.get("disabled")}
     assert set(file.names) == led
@@ -58,15 +58,15 @@ def test_what_was_led_elsewhere_comes_back(servers: dict[str, Any], other: bool)
 def test_comments_and_other_forms():
     text = '{\n // mine\n "servers": {"a": {"command": "x", "args": ["http://y"]},}, /* so */ }'
     file = Rewritten(".vscode/mcp.json", text.encode())
-    assert file.lead(offer)
+    assert file.lead(offer, {})
     assert json.loads(file.content)["servers"]["a"]["args"] == ["here"]
     assert file.back(file.content) == text.encode()
     file = Rewritten("opencode.json", b'{"mcp": {"a": {"type": "local", "command": ["x", "y"]}}}')
-    assert file.lead(offer)
+    assert file.lead(offer, {})
     assert json.loads(file.content)["mcp"]["a"]["command"] == ["pipe", "here"]
     toml = b'# top\n[mcp_servers.a]\ncommand = "x"\nstartup_timeout_sec = 3\n[tui]\nx = 1\n'
     file = Rewritten(".codex/config.toml", toml)
-    assert file.lead(offer)
+    assert file.lead(offer, {})
     found = tomlkit.parse(file.content.decode())
     assert found["mcp_servers"]["a"].unwrap() == {
         "command": "pipe", "args": ["here"], "env": {"TOKEN": "t"}, "startup_timeout_sec": 3,
@@ -78,14 +78,14 @@ def test_comments_and_other_forms():
 def test_files_that_hold_no_servers_stay_as_they_are(content: bytes):
     for path in (".mcp.json", ".claude.json"):
         file = Rewritten(path, content)
-        assert not file.lead(offer)
+        assert not file.lead(offer, {})
         assert file.content == content
 
 
 def test_what_is_local_to_a_directory_is_found_for_its_copy():
     document = {"projects": {"/old": {"mcpServers": {"a": {"command": "x"}}, "trusted": True}}}
     file = Rewritten(".claude.json", json.dumps(document).encode())
-    assert file.lead(offer, same_as={"/new": "/old"})
+    assert file.lead(offer, {}, same_as={"/new": "/old"})
     found = json.loads(file.content)["projects"]
     assert found["/new"] == found["/old"]
     assert found["/new"]["mcpServers"]["a"]["command"] == "pipe"

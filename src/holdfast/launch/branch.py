@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Mapping
 from pathlib import Path
 
 from holdfast.engine.guest import Guest
@@ -10,6 +12,7 @@ from holdfast.launch import clients
 from holdfast.launch.doors import Say
 from holdfast.launch.entries import Offer, Rewritten
 from holdfast.launch.home import overlay
+from holdfast.proxy.upstream import Server
 from holdfast.runtime import Runtime
 from holdfast.values.errors import Misuse
 from holdfast.world import EMPTY, CopyCheckout, Stage, entry, read_file, write_file
@@ -36,8 +39,11 @@ class Branch:
         self._checkout = CopyCheckout(self._stage, self.path, self._at / "index")
         self._files: list[Rewritten] = []
 
-    async def begin(self, guest: Guest, offer: Offer) -> None:
-        """Write the run's world there, with MCP servers led through ``offer``."""
+    async def begin(
+        self, guest: Guest, offer: Offer, env: Mapping[str, str], *, walls: bool
+    ) -> None:
+        """Write the run's world there, with MCP servers led through ``offer``, which may name
+        variables of ``env``. ``walls``: what they are is read from the original directory."""
         root = (await self._runtime.store.head(guest.id)).world or EMPTY
         self.path.parent.mkdir()
 
@@ -48,7 +54,7 @@ class Branch:
                 if found is None or not found.is_file:
                     continue
                 file = Rewritten(path, read_file(self._stage, shown, path))
-                led = file.lead(offer)
+                led = file.lead(self._known(path, offer, env) if walls else offer, env)
                 self._tell(file)
                 if led:
                     self._files.append(file)
@@ -62,12 +68,30 @@ class Branch:
         await asyncio.to_thread(write)
         await self._runtime.store.put(self._stage.take())
 
+    def _known(self, path: str, offer: Offer, env: Mapping[str, str]) -> Offer:
+        """``offer`` of servers as the original directory has them, and of no others."""
+        # D85: the run's world is what a command behind walls wrote when the run was gone on with
+        known: dict[str, Server] = {}
+        with contextlib.suppress(OSError):
+            original = Rewritten(path, (self._original / path).read_bytes())
+            original.lead(lambda name, server: known.update({name: server}), env)
+
+        def offered(name: str, server: Server) -> tuple[list[str], dict[str, str]] | None:
+            del server
+            if name in known:
+                return offer(name, known[name])
+            self._say(f"MCP server {name} is left out: {self._original / path} does not name it")
+            return None
+
+        return offered
+
     def _tell(self, file: Rewritten) -> None:
         for trouble in file.troubles:
             self._say(f"an MCP server is left out: {trouble}")
 
-    def home(self, real: Path, offer: Offer) -> Path | None:
-        """A home whose files lead MCP servers through ``offer``; None if there are none."""
+    def home(self, real: Path, offer: Offer, env: Mapping[str, str]) -> Path | None:
+        """A home whose files lead MCP servers through ``offer``, which may name variables of
+        ``env``; None if there are none."""
         files: dict[str, bytes] = {}
         for path in clients.PERSONAL:
             try:
@@ -76,7 +100,7 @@ class Branch:
                 continue
             file = Rewritten(path, before)
             same = {str(self.path): str(self._original)}
-            led = file.lead(offer, same_as=same)
+            led = file.lead(offer, env, same_as=same)
             self._tell(file)
             if led:
                 files[path] = file.content

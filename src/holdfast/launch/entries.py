@@ -44,16 +44,19 @@ class Rewritten:
         self._known: dict[str, tuple[Any, Any]] = {}
         self._dropped: dict[str, Any] = {}
 
-    def lead(self, offer: Offer, *, same_as: Mapping[str, str] | None = None) -> bool:
-        """Lead every server through ``offer``; whether anything differs. ``same_as``: a directory
-        that stands for another (in files that know directories)."""
+    def lead(
+        self, offer: Offer, env: Mapping[str, str], *, same_as: Mapping[str, str] | None = None
+    ) -> bool:
+        """Lead every server through ``offer``; whether anything differs. ``env``: what entries may
+        name variables of; ``same_as``: a directory that stands for another (in files that know
+        directories)."""
         document = _read(self.path, self.before)
         if document is None:
             self.troubles.append(f"{self.path}: cannot be read")
             return False
         for table in _tables(self.path, document):
             for name in list(table):
-                self._lead(table, name, offer)
+                self._lead(table, name, offer, env)
         projects = document.get("projects")
         for new, old in (same_as or {}).items():
             if isinstance(projects, dict) and old in projects:
@@ -62,7 +65,7 @@ class Rewritten:
             self.content = _written(self.path, document)
         return self.content != self.before
 
-    def _lead(self, table: Any, name: str, offer: Offer) -> None:
+    def _lead(self, table: Any, name: str, offer: Offer, env: Mapping[str, str]) -> None:
         entry = table[name]
         if not isinstance(entry, dict) or entry.get("disabled") is True:
             return
@@ -70,8 +73,8 @@ class Rewritten:
             return
         plain = json.loads(json.dumps(entry))
         try:
-            server = server_of(f"{self.path}: {name}", journal_name(name), _usual(plain))
-            found = offer(name, server)
+            place = f"{self.path}: {name}"
+            found = offer(name, server_of(place, journal_name(name), _usual(plain), env))
         except Misuse as error:
             # INVARIANT D82: a server that cannot be led through the door is left out, and said so
             self.troubles.append(str(error))
