@@ -223,6 +223,23 @@ async def test_servers_that_cannot_be_led_are_left_out(project: Project):
     assert any("left out" in one for one in ended.said)
 
 
+async def test_files_that_cannot_be_read_are_not_shown(project: Project):
+    """D82"""
+    home = project.copies.parent / "home"
+    home.mkdir()
+    broken = '{"mcpServers": {"a": {"command": "x", "env": {"K": "hidden"}}}'
+    (home / ".claude.json").write_text(broken, "utf-8")
+    (project.path / ".mcp.json").write_text(broken, "utf-8")
+    script = "cat .mcp.json ~/.claude.json > seen; echo '{\"new\": 1}' > .mcp.json"
+    async with opened() as runtime:
+        ended = await launch(runtime, project, "sh", "-c", script)
+        assert await ended.text("seen") == "{}\n{}\n"
+        assert await ended.text(".mcp.json") == broken
+    assert (home / ".claude.json").read_text("utf-8") == broken
+    assert len([one for one in ended.said if "cannot be read" in one]) == 2
+    assert any("not kept: .mcp.json" in one for one in ended.said)
+
+
 @pytest.mark.slow
 async def test_behind_walls_the_doors_are_there_and_nothing_else(project: Project):
     """D85"""

@@ -74,12 +74,36 @@ def test_comments_and_other_forms():
     assert file.content.startswith(b"# top")
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b"{", b'{"mcpServers": 3}', b"[" * 9000])
+@pytest.mark.parametrize("content", [b"", b"\xef\xbb\xbf{}", b'{"mcpServers": 3}'])
 def test_files_that_hold_no_servers_stay_as_they_are(content: bytes):
     for path in (".mcp.json", ".claude.json"):
         file = Rewritten(path, content)
         assert not file.lead(offer, {})
         assert file.content == content
+
+
+@pytest.mark.parametrize("content", [b"[]", b"\xff", b"{", b"[" * 9000, b'{"a": "x"'])
+def test_a_file_that_cannot_be_read_is_an_empty_one(content: bytes):
+    """D82"""
+    for path in (".mcp.json", ".codex/config.toml", ".claude.json"):
+        if path.endswith(".toml") and content == b"[]":
+            continue
+        file = Rewritten(path, content)
+        assert file.lead(offer, {})
+        assert file.content == (b"" if path.endswith(".toml") else b"{}\n")
+        assert len(file.troubles) == 1
+        assert file.back(file.content) == content
+        assert file.back(b'{"mcpServers": {}}') == content
+
+
+def test_what_some_editors_begin_a_file_with_is_no_trouble():
+    """D82"""
+    content = b'\xef\xbb\xbf{"mcpServers": {"a": {"command": "x", "env": {"K": "secret"}}}}'
+    file = Rewritten(".mcp.json", content)
+    assert file.lead(offer, {})
+    assert json.loads(file.content)["mcpServers"]["a"]["command"] == "pipe"
+    assert b"secret" not in file.content
+    assert file.back(file.content) == content
 
 
 def test_what_is_local_to_a_directory_is_found_for_its_copy():

@@ -122,6 +122,8 @@ class Branch:
                 if found is not None and found.is_file:
                     after = read_file(self._stage, root, file.path)
                     restored = file.back(after)
+                    if file.unread and after != file.content:
+                        left.append(f"{file.path}: it is as it was, for it could not be read")
                     if restored != after:
                         root = write_file(self._stage, root, file.path, restored, found.executable)
             return root

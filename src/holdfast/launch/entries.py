@@ -33,7 +33,8 @@ hold the like."""
 
 class Rewritten:
     """A file with its servers led elsewhere. ``before``: its bytes, ``content``: what stands there
-    instead; ``names``: the servers; ``troubles``: entries that could not be read."""
+    instead; ``names``: the servers; ``troubles``: what was left out, and why; ``unread``: the file
+    could not be read, and an empty one stands there."""
 
     def __init__(self, path: str, before: bytes) -> None:
         self.path = path
@@ -41,6 +42,7 @@ class Rewritten:
         self.content = before
         self.names: list[str] = []
         self.troubles: list[str] = []
+        self.unread = False
         self._known: dict[str, tuple[Any, Any]] = {}
         self._dropped: dict[str, Any] = {}
 
@@ -52,8 +54,10 @@ class Rewritten:
         directories)."""
         document = _read(self.path, self.before)
         if document is None:
-            self.troubles.append(f"{self.path}: cannot be read")
-            return False
+            # D82: a client may still read what we cannot
+            self.troubles.append(f"{self.path}: cannot be read: an empty one stands in its place")
+            self.unread, self.content = True, b"" if self.path.endswith(".toml") else b"{}\n"
+            return True
         for table in _tables(self.path, document):
             for name in list(table):
                 self._lead(table, name, offer, env)
@@ -90,8 +94,8 @@ class Rewritten:
 
     def back(self, content: bytes) -> bytes:
         """What the command left of ``content``, with the servers as they were: byte for byte the
-        file as it was, if it was not changed."""
-        if content == self.content:
+        file as it was, if it was not changed or could not be read."""
+        if content == self.content or self.unread:
             return self.before
         document = _read(self.path, content)
         if document is None:
@@ -108,7 +112,7 @@ class Rewritten:
 
 def _read(path: str, content: bytes) -> Any:
     try:
-        text = content.decode()
+        text = content.decode("utf-8-sig")
         if path.endswith(".toml"):
             return tomlkit.parse(text)
         for extra in _EXTRA:
