@@ -202,7 +202,12 @@ async def test_a_home_with_servers_is_a_private_copy(project: Project):
     config.write_text('model = "m"\n[mcp_servers.pay]  # mine\ncommand = "true"\n', "utf-8")
     (home / ".codex" / "auth.json").write_text("{}", "utf-8")
     before = config.read_bytes()
-    script = "cat ~/.codex/config.toml > seen; cat ~/.codex/auth.json > auth; echo x > ~/other/new"
+    (home / "plain").write_text("old", "utf-8")
+    script = (
+        "cat ~/.codex/config.toml > seen; cat ~/.codex/auth.json > auth; echo x > ~/other/new; "
+        "echo fresh > ~/.codex/t; mv ~/.codex/t ~/.codex/auth.json; echo made > ~/.made; "
+        "rm ~/plain; mkdir ~/plain; echo more > ~/plain/more"
+    )
     async with opened() as runtime:
         ended = await launch(runtime, project, "sh", "-c", script)
         seen = await ended.text("seen")
@@ -211,6 +216,12 @@ async def test_a_home_with_servers_is_a_private_copy(project: Project):
     assert 'model = "m"' in seen
     assert config.read_bytes() == before
     assert (home / "other" / "new").read_text("utf-8") == "x\n"
+    # D91: and so are files that were put in place of links, or that are new
+    assert (home / ".codex" / "auth.json").read_text("utf-8") == "fresh\n"
+    assert (home / ".made").read_text("utf-8") == "made\n"
+    assert (home / "plain").read_text("utf-8") == "old"
+    (left,) = project.copies.glob("left-*/home/plain/more")
+    assert any(f"it is in {left.parents[1]}" == one for one in ended.said)
 
 
 async def test_servers_that_cannot_be_led_are_left_out(project: Project):
@@ -279,7 +290,8 @@ open("thing.sh", "w").write("touch %(evil)s")
 left = {"mcpServers": {"thing": {"command": "touch", "args": ["%(evil)s"]}}}
 json.dump(left, open(".mcp.json", "w"))
 asked = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
-    "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "c", "version": "1"}}}
+    "protocolVersion": "2025-11-25", "capabilities": {},
+    "clientInfo": {"name": "c", "version": "1"}}}
 pipe = subprocess.Popen(
     [entry["command"], *entry["args"]], env={**os.environ, **entry["env"]}, text=True,
     stdin=subprocess.PIPE, stdout=subprocess.PIPE)

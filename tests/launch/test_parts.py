@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from holdfast.launch import clients, keys
 from holdfast.launch.entries import Rewritten
-from holdfast.launch.home import overlay
+from holdfast.launch.home import gather, overlay
 from holdfast.proxy.wiring import Wiring
 from holdfast.values.errors import Misuse
 
@@ -96,6 +96,19 @@ def test_a_file_that_cannot_be_read_is_an_empty_one(content: bytes):
         assert file.back(b'{"mcpServers": {}}') == content
 
 
+def test_what_was_left_out_comes_back_if_the_table_is_gone():
+    """D86"""
+    servers = {"a": {"command": "x"}}
+    file = Rewritten(".vscode/mcp.json", json.dumps({"servers": servers}).encode())
+    assert file.lead(lambda name, server: None, {})
+    assert json.loads(file.content) == {"servers": {}}
+    assert json.loads(file.back(b'{"other": 1}')) == {"servers": servers, "other": 1}
+    file = Rewritten(".codex/config.toml", b'[mcp_servers.a]\ncommand = "x"\n')
+    assert file.lead(lambda name, server: None, {})
+    back = tomlkit.parse(file.back(b"x = 1\n").decode()).unwrap()
+    assert back == {"x": 1, "mcp_servers": servers}
+
+
 def test_what_some_editors_begin_a_file_with_is_no_trouble():
     """D82"""
     content = b'\xef\xbb\xbf{"mcpServers": {"a": {"command": "x", "env": {"K": "secret"}}}}'
@@ -127,6 +140,36 @@ def test_a_home_is_links_but_for_what_differs(tmp_path: Path):
     assert (real / "a" / "b" / "c.json").read_text("utf-8") == "old"
     assert (place / "a" / "other").readlink() == real / "a" / "other"
     assert (place / "top").read_text("utf-8") == "top"
+
+
+def test_what_is_new_in_a_home_is_moved_to_the_real_one(tmp_path: Path):
+    """D91"""
+    real, place = tmp_path / "real", tmp_path / "place"
+    (real / "a" / "b").mkdir(parents=True)
+    for name in ("a/b/c.json", "a/log-in", "top", "gone", "dir"):
+        (real / name).write_text("old", "utf-8")
+    overlay(real, place, {"a/b/c.json": b"led", "d.json": b"led"})
+    (place / "a" / "fresh").write_text("new", "utf-8")
+    (place / "a" / "fresh").replace(place / "a" / "log-in")  # as programs do it
+    (place / "a" / "b" / "more").write_text("new", "utf-8")
+    (place / "a" / "b" / "c.json").write_text("theirs", "utf-8")
+    (place / "made" / "in").mkdir(parents=True)
+    (place / "made" / "in" / "it").write_text("new", "utf-8")
+    (place / "link").symlink_to("made")
+    (place / "gone").unlink()
+    (place / "dir").unlink()
+    (place / "dir").mkdir()
+    (place / "top").write_text("through", "utf-8")
+    (said,) = gather(real, place, ["a/b/c.json", "d.json"])
+    assert said.startswith("~/dir: ")
+    found = {str(one.relative_to(real)): one.read_text("utf-8")
+             for one in real.rglob("*") if one.is_file()}  # fmt: skip
+    assert found == {
+        "a/b/c.json": "old", "a/log-in": "new", "a/b/more": "new", "top": "through", "gone": "old",
+        "dir": "old", "made/in/it": "new",
+    }  # fmt: skip
+    assert (real / "link").readlink() == Path("made")
+    assert sorted(one.name for one in real.iterdir()) == ["a", "dir", "gone", "link", "made", "top"]
 
 
 @pytest.mark.parametrize(("words", "request_"), [

@@ -11,7 +11,7 @@ from holdfast.engine.guest import Guest
 from holdfast.launch import clients
 from holdfast.launch.doors import Say
 from holdfast.launch.entries import Offer, Rewritten
-from holdfast.launch.home import overlay
+from holdfast.launch.home import gather, overlay
 from holdfast.proxy.upstream import Server
 from holdfast.runtime import Runtime
 from holdfast.values.errors import Misuse
@@ -38,6 +38,7 @@ class Branch:
         self._stage = Stage(runtime.store.get, runtime.store.put_now)
         self._checkout = CopyCheckout(self._stage, self.path, self._at / "index")
         self._files: list[Rewritten] = []
+        self._home: tuple[Path, Path, tuple[str, ...]] | None = None
 
     async def begin(
         self, guest: Guest, offer: Offer, env: Mapping[str, str], *, walls: bool
@@ -108,6 +109,7 @@ class Branch:
             return None
         place = self._at / "home"
         overlay(real, place, files)
+        self._home = real, place, tuple(files)
         return place
 
     async def keep(self) -> str:
@@ -139,13 +141,24 @@ class Branch:
         """Do not delete the command's files; where they are."""
         if self._place is None:
             raise Misuse("the branch is closed")
+        self._gather()
         place = self._at.with_name(self._at.name.replace(_PREFIX, _LEFT, 1))
         self._at.rename(place)
         self._place = None
         return place / "world"
 
+    def _gather(self) -> bool:
+        """Move what is new at home there; whether something could not be moved."""
+        home, self._home = self._home, None
+        troubles = gather(*home) if home is not None else []
+        for sentence in troubles:
+            self._say(f"not moved to your home: {sentence}")
+        return bool(troubles)
+
     async def close(self) -> None:
-        """Delete the copy."""
+        """Delete the copy; what the command wrote in its home goes to the real one."""
+        if await asyncio.to_thread(self._gather):
+            self._say(f"it is in {self.leave_it().with_name('home')}")
         if self._place is not None:
             place, self._place = self._place, None
             await asyncio.to_thread(place.close)

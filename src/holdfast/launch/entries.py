@@ -100,6 +100,8 @@ class Rewritten:
         document = _read(self.path, content)
         if document is None:
             return content
+        if self._dropped and next(_tables(self.path, document), None) is None:
+            document[_key(self.path)] = {}  # what it was never shown it cannot take away
         for table in _tables(self.path, document):
             for name in list(table):
                 made, plain = self._known.get(name, (None, None))
@@ -129,18 +131,20 @@ def _written(path: str, document: Any) -> bytes:
     return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
 
 
+def _key(path: str) -> str:
+    """What the table of servers in a file is called."""
+    if path.endswith(".toml"):
+        return "mcp_servers"
+    if PurePosixPath(path).name.startswith("opencode."):
+        return "mcp"
+    return "servers" if "/.vscode/" in f"/{path}" or "/Code/" in path else "mcpServers"
+
+
 def _tables(path: str, document: Any) -> Iterator[Any]:
     """The tables of servers in a file."""
-    name = PurePosixPath(path).name
-    if path.endswith(".toml"):
-        key = "mcp_servers"
-    elif name.startswith("opencode."):
-        key = "mcp"
-    elif "/.vscode/" in f"/{path}" or "/Code/" in path:
-        key = "servers"
-    else:
-        key = "mcpServers"
-    projects = document.get("projects") if name == ".claude.json" else None
+    key = _key(path)
+    named = PurePosixPath(path).name == ".claude.json"
+    projects = document.get("projects") if named else None
     for place in (document, *(projects.values() if isinstance(projects, dict) else ())):
         table = place.get(key) if isinstance(place, dict) else None
         if isinstance(table, dict):
