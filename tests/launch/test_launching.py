@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -315,7 +316,7 @@ async def test_what_runs_outside_of_walls_is_never_what_the_command_wrote(projec
         ' "far": {"url": "http://127.0.0.1:9/mcp"}}}', "utf-8",
     )  # fmt: skip
     words = [sys.executable, "-c", _ESCAPES % {"evil": evil, "hook": clients.HOOK}]
-    more = {"walls": True, "outside": ("thing",), "enforce": True}
+    more: dict[str, Any] = {"walls": True, "outside": ("thing",), "enforce": True}
     async with opened() as runtime:
         ended = await launch(runtime, project, *words, **more)
         assert good.exists(), (ended.said, ended.launched)

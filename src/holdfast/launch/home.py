@@ -51,7 +51,8 @@ def gather(real: Path, place: Path, files: Iterable[str]) -> list[str]:
             return
         for one in many:
             path, target = os.path.join(below, one.name), real / below / one.name  # noqa: PTH118
-            if path in kept or (one.is_symlink() and os.readlink(one.path) == str(target)):  # noqa: PTH115
+            linked = one.is_symlink() and Path(one.path).readlink() == target
+            if path in kept or linked:
                 continue
             if path in within and one.is_dir(follow_symlinks=False):
                 look(path)
