@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from holdfast.sandbox.spec import Folder, Limits
 from holdfast.testing.standin import StandIn
 from holdfast.tools.attempts import Reach
 from holdfast.values.errors import Misuse, Refused
-from tests.launch.support import KEY, PAYS, WORKER, Project, keyed, launch, opened
+from tests.launch.support import KEY, PAYS, WORKER, Project, keyed, launch, opened, plain
 
 BY_ORIGIN = """
 version: 1
@@ -120,6 +121,39 @@ async def test_keys_stay_here(project: Project):
         assert told["HOLDFAST_RUN"] == ended.launched.run
 
 
+async def test_a_projects_file_is_not_filled_in_with_keys(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+):
+    """D90"""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    monkeypatch.setenv("PLAIN", "plain")
+    far = {"url": "http://127.0.0.1:9/mcp", "headers": {"X": "${OPENAI_API_KEY}"}}
+    near = {**far, "headers": {"X": "${PLAIN}"}}
+    (project.path / ".mcp.json").write_text(
+        json.dumps({"mcpServers": {"far": far, "near": near}}), "utf-8"
+    )
+    async with opened() as runtime:
+        ended = await launch(runtime, project, "cp", ".mcp.json", "seen")
+        assert list(json.loads(await ended.text("seen"))["mcpServers"]) == ["near"]
+    assert any("no OPENAI_API_KEY" in one for one in ended.said)
+
+
+async def test_what_was_asked_for_is_masked(project: Project):
+    key = "ghp_" + "a1" * 15
+    async with StandIn(["Done."], key=KEY) as server, opened() as runtime:
+        (project.path / "claude").symlink_to("/bin/true")
+        ended = await launch(
+            runtime, project, "./claude", "-p", f"fix it with {key} or {KEY[3:]}",
+            env=keyed(server) | {"OPENAI_API_KEY": KEY[3:]},
+        )  # fmt: skip
+        said = await ended.journal()
+        head = await runtime.store.run(ended.launched.run)
+    assert "fix it with" in said
+    assert key not in said
+    assert KEY[3:] not in said
+    assert key not in str(plain(head))
+
+
 async def test_a_log_in_of_the_agent_is_passed_on(project: Project):
     """Without a key here the command's own goes to the provider."""
     async with StandIn(["Done."], key="own") as server, opened() as runtime:
@@ -169,7 +203,12 @@ async def test_a_home_with_servers_is_a_private_copy(project: Project):
     config.write_text('model = "m"\n[mcp_servers.pay]  # mine\ncommand = "true"\n', "utf-8")
     (home / ".codex" / "auth.json").write_text("{}", "utf-8")
     before = config.read_bytes()
-    script = "cat ~/.codex/config.toml > seen; cat ~/.codex/auth.json > auth; echo x > ~/other/new"
+    (home / "plain").write_text("old", "utf-8")
+    script = (
+        "cat ~/.codex/config.toml > seen; cat ~/.codex/auth.json > auth; echo x > ~/other/new; "
+        "echo fresh > ~/.codex/t; mv ~/.codex/t ~/.codex/auth.json; echo made > ~/.made; "
+        "rm ~/plain; mkdir ~/plain; echo more > ~/plain/more"
+    )
     async with opened() as runtime:
         ended = await launch(runtime, project, "sh", "-c", script)
         seen = await ended.text("seen")
@@ -178,6 +217,12 @@ async def test_a_home_with_servers_is_a_private_copy(project: Project):
     assert 'model = "m"' in seen
     assert config.read_bytes() == before
     assert (home / "other" / "new").read_text("utf-8") == "x\n"
+    # D91: and so are files that were put in place of links, or that are new
+    assert (home / ".codex" / "auth.json").read_text("utf-8") == "fresh\n"
+    assert (home / ".made").read_text("utf-8") == "made\n"
+    assert (home / "plain").read_text("utf-8") == "old"
+    (left,) = project.copies.glob("left-*/home/plain/more")
+    assert any(f"it is in {left.parents[1]}" == one for one in ended.said)
 
 
 async def test_servers_that_cannot_be_led_are_left_out(project: Project):
@@ -188,6 +233,23 @@ async def test_servers_that_cannot_be_led_are_left_out(project: Project):
         assert '"odd"' not in await ended.text("seen")
         assert '"odd"' in await ended.text(".mcp.json")
     assert any("left out" in one for one in ended.said)
+
+
+async def test_files_that_cannot_be_read_are_not_shown(project: Project):
+    """D82"""
+    home = project.copies.parent / "home"
+    home.mkdir()
+    broken = '{"mcpServers": {"a": {"command": "x", "env": {"K": "hidden"}}}'
+    (home / ".claude.json").write_text(broken, "utf-8")
+    (project.path / ".mcp.json").write_text(broken, "utf-8")
+    script = "cat .mcp.json ~/.claude.json > seen; echo '{\"new\": 1}' > .mcp.json"
+    async with opened() as runtime:
+        ended = await launch(runtime, project, "sh", "-c", script)
+        assert await ended.text("seen") == "{}\n{}\n"
+        assert await ended.text(".mcp.json") == broken
+    assert (home / ".claude.json").read_text("utf-8") == broken
+    assert len([one for one in ended.said if "cannot be read" in one]) == 2
+    assert any("not kept: .mcp.json" in one for one in ended.said)
 
 
 @pytest.mark.slow
@@ -220,6 +282,51 @@ async def test_behind_walls_the_doors_are_there_and_nothing_else(project: Projec
         ended = await launch(runtime, project, *words, walls=True)
         assert ended.launched.done.code != 0
         assert not evil.exists()
+
+
+_ESCAPES = """
+import json, os, subprocess, sys
+entry = json.load(open(".mcp.json"))["mcpServers"]["thing"]
+open("thing.sh", "w").write("touch %(evil)s")
+left = {"mcpServers": {"thing": {"command": "touch", "args": ["%(evil)s"]}}}
+json.dump(left, open(".mcp.json", "w"))
+asked = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+    "protocolVersion": "2025-11-25", "capabilities": {},
+    "clientInfo": {"name": "c", "version": "1"}}}
+pipe = subprocess.Popen(
+    [entry["command"], *entry["args"]], env={**os.environ, **entry["env"]}, text=True,
+    stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+pipe.stdin.write(json.dumps(asked) + chr(10))
+pipe.stdin.flush()
+pipe.stdout.readline()  # an answer: what the server is was tried
+subprocess.run([sys.executable, "-I", "-S", "%(hook)s"], input='{"tool_name": "Bash"}', text=True)
+"""
+
+
+@pytest.mark.slow
+async def test_what_runs_outside_of_walls_is_never_what_the_command_wrote(project: Project):
+    """D85"""
+    lacking = probe().lacking("namespaces")
+    if lacking is not None:
+        pytest.skip(f"no walls here: {lacking.name}: {lacking.found}")
+    evil, good = project.ledger.with_name("evil"), project.ledger.with_name("good")
+    (project.path / "thing.sh").write_text(f"touch {good}", "utf-8")
+    (project.path / ".mcp.json").write_text(
+        '{"mcpServers": {"thing": {"command": "sh", "args": ["thing.sh"]},'
+        ' "far": {"url": "http://127.0.0.1:9/mcp"}}}', "utf-8",
+    )  # fmt: skip
+    words = [sys.executable, "-c", _ESCAPES % {"evil": evil, "hook": clients.HOOK}]
+    more: dict[str, Any] = {"walls": True, "outside": ("thing",), "enforce": True}
+    async with opened() as runtime:
+        ended = await launch(runtime, project, *words, **more)
+        assert good.exists(), (ended.said, ended.launched)
+        assert any("far" in one and "left out" in one for one in ended.said)
+        good.unlink()
+        # the run waits for a person, and goes on with the files as that command left them
+        assert str(evil) in await ended.text(".mcp.json")
+        ended = await launch(runtime, project, *words, name=ended.launched.run, **more)
+        assert good.exists()
+    assert not evil.exists()
 
 
 def _reading(*paths: str) -> object:

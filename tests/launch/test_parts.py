@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from holdfast.launch import clients, keys
 from holdfast.launch.entries import Rewritten
-from holdfast.launch.home import overlay
+from holdfast.launch.home import gather, overlay
 from holdfast.proxy.wiring import Wiring
 from holdfast.values.errors import Misuse
 
@@ -40,7 +40,7 @@ def offer(name: str, server: Any) -> tuple[list[str], dict[str, str]] | None:
 def test_what_was_led_elsewhere_comes_back(servers: dict[str, Any], other: bool):
     before = json.dumps({"mcpServers": servers, "other": [1]}).encode()
     file = Rewritten(".mcp.json", before)
-    changed = file.lead(offer)
+    changed = file.lead(offer, {})
     assert changed == (file.content != before)
     led = {k for k, one in servers.items() if isinstance(one, dict) and not one.get("disabled")}
     assert set(file.names) == led
@@ -58,15 +58,15 @@ def test_what_was_led_elsewhere_comes_back(servers: dict[str, Any], other: bool)
 def test_comments_and_other_forms():
     text = '{\n // mine\n "servers": {"a": {"command": "x", "args": ["http://y"]},}, /* so */ }'
     file = Rewritten(".vscode/mcp.json", text.encode())
-    assert file.lead(offer)
+    assert file.lead(offer, {})
     assert json.loads(file.content)["servers"]["a"]["args"] == ["here"]
     assert file.back(file.content) == text.encode()
     file = Rewritten("opencode.json", b'{"mcp": {"a": {"type": "local", "command": ["x", "y"]}}}')
-    assert file.lead(offer)
+    assert file.lead(offer, {})
     assert json.loads(file.content)["mcp"]["a"]["command"] == ["pipe", "here"]
     toml = b'# top\n[mcp_servers.a]\ncommand = "x"\nstartup_timeout_sec = 3\n[tui]\nx = 1\n'
     file = Rewritten(".codex/config.toml", toml)
-    assert file.lead(offer)
+    assert file.lead(offer, {})
     found = tomlkit.parse(file.content.decode())
     assert found["mcp_servers"]["a"].unwrap() == {
         "command": "pipe", "args": ["here"], "env": {"TOKEN": "t"}, "startup_timeout_sec": 3,
@@ -74,18 +74,55 @@ def test_comments_and_other_forms():
     assert file.content.startswith(b"# top")
 
 
-@pytest.mark.parametrize("content", [b"", b"[]", b"\xff", b"{", b'{"mcpServers": 3}', b"[" * 9000])
+@pytest.mark.parametrize("content", [b"", b"\xef\xbb\xbf{}", b'{"mcpServers": 3}'])
 def test_files_that_hold_no_servers_stay_as_they_are(content: bytes):
     for path in (".mcp.json", ".claude.json"):
         file = Rewritten(path, content)
-        assert not file.lead(offer)
+        assert not file.lead(offer, {})
         assert file.content == content
+
+
+@pytest.mark.parametrize("content", [b"[]", b"\xff", b"{", b"[" * 9000, b'{"a": "x"'])
+def test_a_file_that_cannot_be_read_is_an_empty_one(content: bytes):
+    """D82"""
+    for path in (".mcp.json", ".codex/config.toml", ".claude.json"):
+        if path.endswith(".toml") and content == b"[]":
+            continue
+        file = Rewritten(path, content)
+        assert file.lead(offer, {})
+        assert file.content == (b"" if path.endswith(".toml") else b"{}\n")
+        assert len(file.troubles) == 1
+        assert file.back(file.content) == content
+        assert file.back(b'{"mcpServers": {}}') == content
+
+
+def test_what_was_left_out_comes_back_if_the_table_is_gone():
+    """D86"""
+    servers = {"a": {"command": "x"}}
+    file = Rewritten(".vscode/mcp.json", json.dumps({"servers": servers}).encode())
+    assert file.lead(lambda name, server: None, {})
+    assert json.loads(file.content) == {"servers": {}}
+    assert json.loads(file.back(b'{"other": 1}')) == {"servers": servers, "other": 1}
+    file = Rewritten(".codex/config.toml", b'[mcp_servers.a]\ncommand = "x"\n')
+    assert file.lead(lambda name, server: None, {})
+    back = tomlkit.parse(file.back(b"x = 1\n").decode()).unwrap()
+    assert back == {"x": 1, "mcp_servers": servers}
+
+
+def test_what_some_editors_begin_a_file_with_is_no_trouble():
+    """D82"""
+    content = b'\xef\xbb\xbf{"mcpServers": {"a": {"command": "x", "env": {"K": "secret"}}}}'
+    file = Rewritten(".mcp.json", content)
+    assert file.lead(offer, {})
+    assert json.loads(file.content)["mcpServers"]["a"]["command"] == "pipe"
+    assert b"secret" not in file.content
+    assert file.back(file.content) == content
 
 
 def test_what_is_local_to_a_directory_is_found_for_its_copy():
     document = {"projects": {"/old": {"mcpServers": {"a": {"command": "x"}}, "trusted": True}}}
     file = Rewritten(".claude.json", json.dumps(document).encode())
-    assert file.lead(offer, same_as={"/new": "/old"})
+    assert file.lead(offer, {}, same_as={"/new": "/old"})
     found = json.loads(file.content)["projects"]
     assert found["/new"] == found["/old"]
     assert found["/new"]["mcpServers"]["a"]["command"] == "pipe"
@@ -103,6 +140,36 @@ def test_a_home_is_links_but_for_what_differs(tmp_path: Path):
     assert (real / "a" / "b" / "c.json").read_text("utf-8") == "old"
     assert (place / "a" / "other").readlink() == real / "a" / "other"
     assert (place / "top").read_text("utf-8") == "top"
+
+
+def test_what_is_new_in_a_home_is_moved_to_the_real_one(tmp_path: Path):
+    """D91"""
+    real, place = tmp_path / "real", tmp_path / "place"
+    (real / "a" / "b").mkdir(parents=True)
+    for name in ("a/b/c.json", "a/log-in", "top", "gone", "dir"):
+        (real / name).write_text("old", "utf-8")
+    overlay(real, place, {"a/b/c.json": b"led", "d.json": b"led"})
+    (place / "a" / "fresh").write_text("new", "utf-8")
+    (place / "a" / "fresh").replace(place / "a" / "log-in")  # as programs do it
+    (place / "a" / "b" / "more").write_text("new", "utf-8")
+    (place / "a" / "b" / "c.json").write_text("theirs", "utf-8")
+    (place / "made" / "in").mkdir(parents=True)
+    (place / "made" / "in" / "it").write_text("new", "utf-8")
+    (place / "link").symlink_to("made")
+    (place / "gone").unlink()
+    (place / "dir").unlink()
+    (place / "dir").mkdir()
+    (place / "top").write_text("through", "utf-8")
+    (said,) = gather(real, place, ["a/b/c.json", "d.json"])
+    assert said.startswith("~/dir: ")
+    found = {str(one.relative_to(real)): one.read_text("utf-8")
+             for one in real.rglob("*") if one.is_file()}  # fmt: skip
+    assert found == {
+        "a/b/c.json": "old", "a/log-in": "new", "a/b/more": "new", "top": "through", "gone": "old",
+        "dir": "old", "made/in/it": "new",
+    }  # fmt: skip
+    assert (real / "link").readlink() == Path("made")
+    assert sorted(one.name for one in real.iterdir()) == ["a", "dir", "gone", "link", "made", "top"]
 
 
 @pytest.mark.parametrize(("words", "request_"), [

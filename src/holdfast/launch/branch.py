@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections.abc import Mapping
 from pathlib import Path
 
 from holdfast.engine.guest import Guest
 from holdfast.launch import clients
 from holdfast.launch.doors import Say
 from holdfast.launch.entries import Offer, Rewritten
-from holdfast.launch.home import overlay
+from holdfast.launch.home import gather, overlay
+from holdfast.proxy.upstream import Server
 from holdfast.runtime import Runtime
 from holdfast.values.errors import Misuse
 from holdfast.world import EMPTY, CopyCheckout, Stage, entry, read_file, write_file
@@ -35,9 +38,13 @@ class Branch:
         self._stage = Stage(runtime.store.get, runtime.store.put_now)
         self._checkout = CopyCheckout(self._stage, self.path, self._at / "index")
         self._files: list[Rewritten] = []
+        self._home: tuple[Path, Path, tuple[str, ...]] | None = None
 
-    async def begin(self, guest: Guest, offer: Offer) -> None:
-        """Write the run's world there, with MCP servers led through ``offer``."""
+    async def begin(
+        self, guest: Guest, offer: Offer, env: Mapping[str, str], *, walls: bool
+    ) -> None:
+        """Write the run's world there, with MCP servers led through ``offer``, which may name
+        variables of ``env``. ``walls``: what they are is read from the original directory."""
         root = (await self._runtime.store.head(guest.id)).world or EMPTY
         self.path.parent.mkdir()
 
@@ -48,7 +55,7 @@ class Branch:
                 if found is None or not found.is_file:
                     continue
                 file = Rewritten(path, read_file(self._stage, shown, path))
-                led = file.lead(offer)
+                led = file.lead(self._known(path, offer, env) if walls else offer, env)
                 self._tell(file)
                 if led:
                     self._files.append(file)
@@ -62,12 +69,30 @@ class Branch:
         await asyncio.to_thread(write)
         await self._runtime.store.put(self._stage.take())
 
+    def _known(self, path: str, offer: Offer, env: Mapping[str, str]) -> Offer:
+        """``offer`` of servers as the original directory has them, and of no others."""
+        # D85: the run's world is what a command behind walls wrote when the run was gone on with
+        known: dict[str, Server] = {}
+        with contextlib.suppress(OSError):
+            original = Rewritten(path, (self._original / path).read_bytes())
+            original.lead(lambda name, server: known.update({name: server}), env)
+
+        def offered(name: str, server: Server) -> tuple[list[str], dict[str, str]] | None:
+            del server
+            if name in known:
+                return offer(name, known[name])
+            self._say(f"MCP server {name} is left out: {self._original / path} does not name it")
+            return None
+
+        return offered
+
     def _tell(self, file: Rewritten) -> None:
         for trouble in file.troubles:
             self._say(f"an MCP server is left out: {trouble}")
 
-    def home(self, real: Path, offer: Offer) -> Path | None:
-        """A home whose files lead MCP servers through ``offer``; None if there are none."""
+    def home(self, real: Path, offer: Offer, env: Mapping[str, str]) -> Path | None:
+        """A home whose files lead MCP servers through ``offer``, which may name variables of
+        ``env``; None if there are none."""
         files: dict[str, bytes] = {}
         for path in clients.PERSONAL:
             try:
@@ -76,7 +101,7 @@ class Branch:
                 continue
             file = Rewritten(path, before)
             same = {str(self.path): str(self._original)}
-            led = file.lead(offer, same_as=same)
+            led = file.lead(offer, env, same_as=same)
             self._tell(file)
             if led:
                 files[path] = file.content
@@ -84,6 +109,7 @@ class Branch:
             return None
         place = self._at / "home"
         overlay(real, place, files)
+        self._home = real, place, tuple(files)
         return place
 
     async def keep(self) -> str:
@@ -98,6 +124,8 @@ class Branch:
                 if found is not None and found.is_file:
                     after = read_file(self._stage, root, file.path)
                     restored = file.back(after)
+                    if file.unread and after != file.content:
+                        left.append(f"{file.path}: it is as it was, for it could not be read")
                     if restored != after:
                         root = write_file(self._stage, root, file.path, restored, found.executable)
             return root
@@ -113,13 +141,24 @@ class Branch:
         """Do not delete the command's files; where they are."""
         if self._place is None:
             raise Misuse("the branch is closed")
+        self._gather()
         place = self._at.with_name(self._at.name.replace(_PREFIX, _LEFT, 1))
         self._at.rename(place)
         self._place = None
         return place / "world"
 
+    def _gather(self) -> bool:
+        """Move what is new at home there; whether something could not be moved."""
+        home, self._home = self._home, None
+        troubles = gather(*home) if home is not None else []
+        for sentence in troubles:
+            self._say(f"not moved to your home: {sentence}")
+        return bool(troubles)
+
     async def close(self) -> None:
-        """Delete the copy."""
+        """Delete the copy; what the command wrote in its home goes to the real one."""
+        if await asyncio.to_thread(self._gather):
+            self._say(f"it is in {self.leave_it().with_name('home')}")
         if self._place is not None:
             place, self._place = self._place, None
             await asyncio.to_thread(place.close)

@@ -66,14 +66,14 @@ class Doors:
         return new_id(SystemDice(), chars=40)
 
     def _piped(self, token: str, asked: Server) -> Front | None:
-        # INVARIANT D85: behind walls nobody names what is started outside of them: a token stands
-        # for a server of the person's files, whatever the pipe says
+        # INVARIANT D85: behind walls nobody names what is started outside of them, nor where: a
+        # token stands for a server of the person's files, whatever the pipe says
         server = next((one for mark, one in self._servers.items() if _same(mark, token)), None)
-        if server is not None:
+        if server is not None and self._free:
             server = msgspec.structs.replace(server, cwd=server.cwd or asked.cwd)
-        elif self._free and _same(self.token, token):
+        elif server is None and self._free and _same(self.token, token):
             server = asked
-        else:
+        if server is None:
             return None
         front = front_on(
             self._runtime, self._guest, [server], ask=self._ask, patience=self._patience

@@ -33,7 +33,8 @@ hold the like."""
 
 class Rewritten:
     """A file with its servers led elsewhere. ``before``: its bytes, ``content``: what stands there
-    instead; ``names``: the servers; ``troubles``: entries that could not be read."""
+    instead; ``names``: the servers; ``troubles``: what was left out, and why; ``unread``: the file
+    could not be read, and an empty one stands there."""
 
     def __init__(self, path: str, before: bytes) -> None:
         self.path = path
@@ -41,19 +42,25 @@ class Rewritten:
         self.content = before
         self.names: list[str] = []
         self.troubles: list[str] = []
+        self.unread = False
         self._known: dict[str, tuple[Any, Any]] = {}
         self._dropped: dict[str, Any] = {}
 
-    def lead(self, offer: Offer, *, same_as: Mapping[str, str] | None = None) -> bool:
-        """Lead every server through ``offer``; whether anything differs. ``same_as``: a directory
-        that stands for another (in files that know directories)."""
+    def lead(
+        self, offer: Offer, env: Mapping[str, str], *, same_as: Mapping[str, str] | None = None
+    ) -> bool:
+        """Lead every server through ``offer``; whether anything differs. ``env``: what entries may
+        name variables of; ``same_as``: a directory that stands for another (in files that know
+        directories)."""
         document = _read(self.path, self.before)
         if document is None:
-            self.troubles.append(f"{self.path}: cannot be read")
-            return False
+            # D82: a client may still read what we cannot
+            self.troubles.append(f"{self.path}: cannot be read: an empty one stands in its place")
+            self.unread, self.content = True, b"" if self.path.endswith(".toml") else b"{}\n"
+            return True
         for table in _tables(self.path, document):
             for name in list(table):
-                self._lead(table, name, offer)
+                self._lead(table, name, offer, env)
         projects = document.get("projects")
         for new, old in (same_as or {}).items():
             if isinstance(projects, dict) and old in projects:
@@ -62,7 +69,7 @@ class Rewritten:
             self.content = _written(self.path, document)
         return self.content != self.before
 
-    def _lead(self, table: Any, name: str, offer: Offer) -> None:
+    def _lead(self, table: Any, name: str, offer: Offer, env: Mapping[str, str]) -> None:
         entry = table[name]
         if not isinstance(entry, dict) or entry.get("disabled") is True:
             return
@@ -70,8 +77,8 @@ class Rewritten:
             return
         plain = json.loads(json.dumps(entry))
         try:
-            server = server_of(f"{self.path}: {name}", journal_name(name), _usual(plain))
-            found = offer(name, server)
+            place = f"{self.path}: {name}"
+            found = offer(name, server_of(place, journal_name(name), _usual(plain), env))
         except Misuse as error:
             # INVARIANT D82: a server that cannot be led through the door is left out, and said so
             self.troubles.append(str(error))
@@ -87,12 +94,14 @@ class Rewritten:
 
     def back(self, content: bytes) -> bytes:
         """What the command left of ``content``, with the servers as they were: byte for byte the
-        file as it was, if it was not changed."""
-        if content == self.content:
+        file as it was, if it was not changed or could not be read."""
+        if content == self.content or self.unread:
             return self.before
         document = _read(self.path, content)
         if document is None:
             return content
+        if self._dropped and next(_tables(self.path, document), None) is None:
+            document[_key(self.path)] = {}  # what it was never shown it cannot take away
         for table in _tables(self.path, document):
             for name in list(table):
                 made, plain = self._known.get(name, (None, None))
@@ -105,7 +114,7 @@ class Rewritten:
 
 def _read(path: str, content: bytes) -> Any:
     try:
-        text = content.decode()
+        text = content.decode("utf-8-sig")
         if path.endswith(".toml"):
             return tomlkit.parse(text)
         for extra in _EXTRA:
@@ -122,18 +131,20 @@ def _written(path: str, document: Any) -> bytes:
     return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
 
 
+def _key(path: str) -> str:
+    """What the table of servers in a file is called."""
+    if path.endswith(".toml"):
+        return "mcp_servers"
+    if PurePosixPath(path).name.startswith("opencode."):
+        return "mcp"
+    return "servers" if "/.vscode/" in f"/{path}" or "/Code/" in path else "mcpServers"
+
+
 def _tables(path: str, document: Any) -> Iterator[Any]:
     """The tables of servers in a file."""
-    name = PurePosixPath(path).name
-    if path.endswith(".toml"):
-        key = "mcp_servers"
-    elif name.startswith("opencode."):
-        key = "mcp"
-    elif "/.vscode/" in f"/{path}" or "/Code/" in path:
-        key = "servers"
-    else:
-        key = "mcpServers"
-    projects = document.get("projects") if name == ".claude.json" else None
+    key = _key(path)
+    named = PurePosixPath(path).name == ".claude.json"
+    projects = document.get("projects") if named else None
     for place in (document, *(projects.values() if isinstance(projects, dict) else ())):
         table = place.get(key) if isinstance(place, dict) else None
         if isinstance(table, dict):

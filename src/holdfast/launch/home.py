@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 
@@ -28,6 +30,56 @@ def overlay(real: Path, place: Path, files: Mapping[str, bytes]) -> None:
             (place / name).symlink_to(real / name)
     for head, rest in below.items():
         overlay(real / head, place / head, rest)
+
+
+def gather(real: Path, place: Path, files: Iterable[str]) -> list[str]:
+    """Move into ``real`` what a command left in a home that `overlay` made and that is not one of
+    ``files``: what is new, and what stands where a link stood. What cannot be moved, as sentences.
+
+    INVARIANT D91: what a command wrote in its home is in the real one, or it is said where it is.
+    """
+    kept = set(files)
+    within = {str(one) for path in kept for one in Path(path).parents}
+    found: list[str] = []
+
+    def look(below: str) -> None:
+        try:
+            with os.scandir(place / below) as there:
+                many = sorted(there, key=lambda one: one.name)
+        except OSError as error:
+            found.append(f"~/{below}: {error.strerror}")
+            return
+        for one in many:
+            path, target = os.path.join(below, one.name), real / below / one.name  # noqa: PTH118
+            linked = one.is_symlink() and Path(one.path).readlink() == target
+            if path in kept or linked:
+                continue
+            if path in within and one.is_dir(follow_symlinks=False):
+                look(path)
+            elif one.is_symlink() or one.is_file() or one.is_dir():
+                try:
+                    _move(Path(one.path), target)
+                except OSError as error:
+                    found.append(f"~/{path}: {error.strerror or error}")
+
+    look("")
+    return found
+
+
+def _move(source: Path, target: Path) -> None:
+    """Move a file in place of another at once, or a directory where there is nothing."""
+    beside = Path(tempfile.mkdtemp(prefix=".holdfast-", dir=target.parent))
+    try:
+        if os.path.lexists(target) and (source.is_dir() or target.is_dir()):
+            raise FileExistsError(None, "something else is there")
+        shutil.move(source, beside / target.name)  # maybe from another disk
+        try:
+            (beside / target.name).replace(target)
+        except OSError:
+            shutil.move(beside / target.name, source)
+            raise
+    finally:
+        shutil.rmtree(beside)
 
 
 def _write(path: Path, content: bytes) -> None:

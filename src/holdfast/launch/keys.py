@@ -61,6 +61,16 @@ def upstreams(env: Mapping[str, str], wiring: Wiring) -> Upstreams:
     return Upstreams(providers_of(entries, env), below, frozenset(secret))
 
 
+def without(env: Mapping[str, str], found: Upstreams) -> dict[str, str]:
+    """``env`` but for what holds keys that the launcher knows."""
+    keys = {one.key for one in found.providers if one.key}
+    return {
+        name: value
+        for name, value in env.items()
+        if name not in found.secret and name not in _OURS and value.strip() not in keys
+    }
+
+
 def environment(
     env: Mapping[str, str], found: Upstreams, *, url: str, token: str
 ) -> dict[str, str]:
@@ -69,12 +79,7 @@ def environment(
     INVARIANT D81: no key that the launcher knows is in it: where the command would look for one
     stands a token that is worth something at our door only, and only while the command runs.
     """
-    keys = {one.key for one in found.providers if one.key}
-    made = {
-        name: value
-        for name, value in env.items()
-        if name not in found.secret and name not in _OURS and value.strip() not in keys
-    }
+    made = without(env, found)
     for one in found.providers:
         through = url if one.key else f"{url}/~{token}"
         if one.name in BASES:

@@ -131,7 +131,7 @@ class Launch:
         given: dict[str, Any] = {
             "command": self._told(), "directory": wanted.directory, "ignore": list(wanted.ignore),
         }  # fmt: skip
-        if request := clients.request_of(wanted.words):
+        if request := clients.request_of(self._told()):
             given["request"] = request
         return await receive(
             self._runtime.host, wanted.agent or journal_name(clients.called(wanted.words)),
@@ -172,20 +172,29 @@ class Launch:
         url = await stack.enter_async_context(served(doors))
         door = {keys.DOOR: url, keys.TOKEN: doors.token, keys.RUN: guest.id}
 
+        project_at = Path(wanted.directory)
+
         def offer(name: str, server: Server, *, project: bool) -> Any:
-            if project and wanted.walls and server.command and name not in wanted.outside:
+            if project and wanted.walls and name not in wanted.outside:
                 self._say(f"MCP server {name} is the project's: behind walls it is left out "
                           f"(--server {name} starts it outside of them)")  # fmt: skip
                 return None
+            if wanted.walls:  # not in the copy, where the command puts what it likes
+                server = msgspec.structs.replace(server, cwd=str(project_at / server.cwd))
             words = [*PIPE, "--server", server.name, "--", server.name]
             return words, {keys.DOOR: url, keys.TOKEN: doors.offer(server)}
 
-        await branch.begin(guest, lambda name, server: offer(name, server, project=True))
+        # INVARIANT D90: a project's file, which anybody may have written, is filled in with what
+        # the command has in its environment anyway: with no key that the launcher knows
+        await branch.begin(
+            guest, lambda name, server: offer(name, server, project=True),
+            keys.without(self._env, self._upstreams), walls=wanted.walls,
+        )  # fmt: skip
         home = None
         if not wanted.walls:
             home = await asyncio.to_thread(
                 branch.home, Path(self._env.get("HOME") or Path.home()),
-                lambda name, server: offer(name, server, project=False),
+                lambda name, server: offer(name, server, project=False), self._env,
             )  # fmt: skip
         env = keys.environment(
             {} if wanted.walls else self._env, self._upstreams, url=url, token=doors.token

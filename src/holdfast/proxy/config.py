@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import urlsplit
@@ -77,49 +78,46 @@ def read_config(path: str) -> list[Server]:
     if not isinstance(many, dict) or not many:
         raise Misuse(f'--config: {path} names no servers: {{"mcpServers": {{NAME: ...}}}}')
     return [
-        _server(f"--config: {path}: {name}", name, entry)
+        server_of(f"--config: {path}: {name}", name, entry, os.environ)
         for name, entry in many.items()
         if not (isinstance(entry, dict) and entry.get("disabled") is True)
     ]
 
 
-def _server(place: str, name: str, entry: Any) -> Server:
+def server_of(place: str, name: str, entry: Any, env: Mapping[str, str]) -> Server:
+    """The server that one entry of such a file names, with variables of ``env`` filled in; `Misuse`
+    names the ``place``."""
     if not isinstance(entry, dict):
         raise Misuse(f"{place}: say command or url")
     check_name(name, "server")
     if "url" in entry or "serverUrl" in entry:
-        headers = _texts(place, "headers", entry.get("headers", {}))
-        url = _filled(place, str(entry.get("url") or entry.get("serverUrl")))
+        headers = _texts(place, "headers", entry.get("headers", {}), env)
+        url = _filled(place, str(entry.get("url") or entry.get("serverUrl")), env)
         return from_url(url, name, headers)
     command, args = entry.get("command"), entry.get("args", [])
     if not isinstance(command, str) or not isinstance(args, list):
         raise Misuse(f"{place}: say command (a text) and args (a list), or url")
-    words = tuple(_filled(place, str(word)) for word in (command, *args))
+    words = tuple(_filled(place, str(word), env) for word in (command, *args))
     cwd = entry.get("cwd", "")
     return Server(
-        name, command=words, env=_texts(place, "env", entry.get("env", {})),
-        cwd=_filled(place, str(cwd)) if cwd else "",
+        name, command=words, env=_texts(place, "env", entry.get("env", {}), env),
+        cwd=_filled(place, str(cwd), env) if cwd else "",
     )  # fmt: skip
 
 
-def _texts(place: str, field: str, found: Any) -> dict[str, str]:
+def _texts(place: str, field: str, found: Any, env: Mapping[str, str]) -> dict[str, str]:
     if not isinstance(found, dict):
         raise Misuse(f"{place}: {field} must map names to texts")
-    return {str(name): _filled(place, str(value)) for name, value in found.items()}
+    return {str(name): _filled(place, str(value), env) for name, value in found.items()}
 
 
-def _filled(place: str, text: str) -> str:
-    """``text`` with variables of the environment filled in."""
+def _filled(place: str, text: str, env: Mapping[str, str]) -> str:
+    """``text`` with variables of an environment filled in."""
 
     def value(match: re.Match[str]) -> str:
         name = match[1]
-        if name not in os.environ and match.lastindex == 1:
+        if name not in env and match.lastindex == 1:
             raise Misuse(f"{place}: the environment has no {name}")
-        return os.environ.get(name, match[2])
+        return env.get(name, match[2])
 
     return _VARIABLE.sub(value, text)
-
-
-def server_of(place: str, name: str, entry: Any) -> Server:
-    """The server that one entry of such a file names; `Misuse` names the ``place``."""
-    return _server(place, name, entry)
