@@ -19,7 +19,7 @@ from holdfast.engine.home import Home
 from holdfast.engine.resident import Resident
 from holdfast.engine.run import Pending, Run
 from holdfast.engine.steps import Outer, holds, outcome, plan_of
-from holdfast.journal.events import Draft, Event, FindingAdded, Plan, StepSettled
+from holdfast.journal.events import Draft, Event, FindingAdded, Plan, StepSettled, is_erased
 from holdfast.journal.views import DOOR, place_of
 from holdfast.values import limits
 from holdfast.values.canon import Blobs, decode, digest, pack, unpack
@@ -163,6 +163,18 @@ class GuestRun(Run):
             keys.remove(key)
             if not keys:
                 del self._again[call]
+
+    def unheard(self, name: str) -> list[dict[str, Any]]:
+        """The arguments of calls of one tool that ended, and whose outcome reached nobody."""
+        found: list[dict[str, Any]] = []
+        for key in [key for keys in self._again.values() for key in keys]:
+            step = self.history.steps.get(key)
+            if step is None or step.settled is None or key in self.attended:
+                continue
+            if step.plan is None or step.plan.name != name or is_erased(step.args):
+                continue
+            found.append(unpack(step.args or b"{}", self.outer.fetch))
+        return found
 
     def forget(self, key: str) -> None:
         """The outcome of a step reached the client: an identical call is a new one."""
@@ -334,6 +346,11 @@ class Guest:
         """The outcome of this step did not reach the client: an identical call is answered by it,
         if it left the world."""
         self._run.attended.discard(key)
+
+    def unheard(self, name: str) -> list[dict[str, Any]]:
+        """The arguments of calls of tool ``name`` that left the world and ended, and whose outcome
+        did not reach the client: an identical call is answered by it."""
+        return self._run.unheard(name)
 
     async def said(self, text: str) -> None:
         """What the person said, whose agent this is; recorded once for each text."""
