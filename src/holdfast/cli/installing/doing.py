@@ -53,7 +53,7 @@ def put_in(desk: Desk, wanted: Wanted) -> int:
     if wanted.dry_run:
         return _shown(desk, path, made, "" if fresh else text)
     backup = file.replace(path, None if fresh else before, made.text.encode())
-    note = "" if fresh else f"as it was: {backup}"
+    note = "" if fresh or backup is None else f"as it was: {backup}"
     return _told(desk, path, made, "added" if wanted.serve else "wrapped", note)
 
 
@@ -82,7 +82,8 @@ def take_out(desk: Desk, wanted: Wanted) -> int:
     form = file.form_of(path)
     # INVARIANT D103: a file that nobody changed since is brought back byte for byte; in any other
     # only our entries change
-    before, used = file.earlier(path, now)
+    states, used = file.chain(path, now)
+    before = states[-1]
     text = file.text_of(path, now)
     if before is None:
         made = Changed("", ("all",))
@@ -102,7 +103,7 @@ def take_out(desk: Desk, wanted: Wanted) -> int:
         real.unlink()
     else:
         file.write(real, made.text.encode(), real.stat().st_mode & 0o777)
-    for backup in used:
+    for backup in file.leading(path, used):
         backup.unlink()
     left = file.backups(path)
     note = f"backups of other states stay: {', '.join(one.name for one in left)}" if left else ""
