@@ -167,7 +167,9 @@ def test_what_somebody_changed_since_stays(name: str):
 def test_two_installs_with_a_change_between_come_out_as_the_change(home: Path, place: Path):
     """INVARIANT D103: however often it was put in, nothing of ours stays, nothing else goes."""
     path = place / ".mcp.json"
-    path.write_text('{"mcpServers": {"a": {"command": "x"}}}')
+    path.write_text(
+        '{"mcpServers": {"a": {"command": "x"}, "c": {"command": "z", "args": [], "n": 1}}}'
+    )
     where = ["--client", "claude-code", "--project", "."]
     invoke("mcp", "install", *where)
     changed = jsonc.put(path.read_text(), ("mcpServers", "b"), {"command": "y", "env": {"K": "v"}})
@@ -178,7 +180,8 @@ def test_two_installs_with_a_change_between_come_out_as_the_change(home: Path, p
     out = invoke("mcp", "uninstall", *where)
     assert "backups of other states stay" in out.stderr
     assert json.loads(path.read_text())["mcpServers"] == {
-        "a": {"command": "x", "args": []}, "b": {"command": "y", "env": {"K": "v"}},
+        "a": {"command": "x"}, "b": {"command": "y", "env": {"K": "v"}},
+        "c": {"command": "z", "args": [], "n": 1},
     }  # fmt: skip
 
 

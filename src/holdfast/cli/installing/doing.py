@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import msgspec
 
 from holdfast.cli.desk import Desk
 from holdfast.cli.installing import file
-from holdfast.cli.installing.entries import Changed, Terms, add, install, uninstall
+from holdfast.cli.installing.entries import Changed, Terms, add, install, uninstall, without_args
 from holdfast.cli.installing.places import Client, client, place
 from holdfast.cli.text import one_line
 from holdfast.values.errors import Conflict, Misuse, NotFound
@@ -89,7 +91,14 @@ def take_out(desk: Desk, wanted: Wanted) -> int:
         made = Changed("", ("all",))
     else:
         rest = file.text_of(path, before)
-        made = _named(path, lambda: uninstall(one, form, rest) if rest.strip() else Changed(rest))
+        made = _named(
+            path,
+            lambda: (
+                uninstall(one, form, rest, _bare(one, form, path))
+                if rest.strip()
+                else Changed(rest)
+            ),
+        )
         if not made.done and used:
             made = Changed(rest, ("all",))
     if not made.done:
@@ -108,6 +117,18 @@ def take_out(desk: Desk, wanted: Wanted) -> int:
     left = file.backups(path)
     note = f"backups of other states stay: {', '.join(one.name for one in left)}" if left else ""
     return _told(desk, path, made, "restored" if used else "unwrapped", note)
+
+
+def _bare(one: Client, form: ModuleType, path: Path) -> frozenset[tuple[str, ...]]:
+    """Where entries listed no arguments, as far as all backups that know them say so."""
+    said: dict[tuple[str, ...], bool] = {}
+    for backup in file.backups(path):
+        with contextlib.suppress(Misuse, NotFound):  # what cannot be read says nothing
+            for at, none in without_args(
+                one, form, file.text_of(backup, file.load(backup))
+            ).items():
+                said[at] = said.get(at, True) and none
+    return frozenset(at for at, none in said.items() if none)
 
 
 def _named(path: Path, change: Callable[[], Changed]) -> Changed:
