@@ -205,7 +205,8 @@ class Guest:
     failed, or, when somebody left with `Suspended`, still open.
 
     ``id``: the run; ``rerun``: whether the code behind the door starts again from the top after a
-    crash, so that its calls are counted by name. Made by `Runtime.guest`.
+    crash, so that its calls are counted by name; ``unheard``: the arguments of calls of one tool
+    whose outcome did not reach the client, by its name. Made by `Runtime.guest`.
     """
 
     def __init__(self, home: Home, resident: Resident, run: GuestRun, *, rerun: bool) -> None:
@@ -215,6 +216,7 @@ class Guest:
         self.id = run.id
         self.rerun = rerun
         self.result: Any = None
+        self.unheard = run.unheard
         self._flush: asyncio.TimerHandle | None = None
         self._flushing: asyncio.Task[Any] | None = None
 
@@ -346,11 +348,6 @@ class Guest:
         """The outcome of this step did not reach the client: an identical call is answered by it,
         if it left the world."""
         self._run.attended.discard(key)
-
-    def unheard(self, name: str) -> list[dict[str, Any]]:
-        """The arguments of calls of tool ``name`` that left the world and ended, and whose outcome
-        did not reach the client: an identical call is answered by it."""
-        return self._run.unheard(name)
 
     async def said(self, text: str) -> None:
         """What the person said, whose agent this is; recorded once for each text."""
