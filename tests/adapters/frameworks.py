@@ -220,8 +220,7 @@ async def answer_all(store: SqliteStore) -> None:
         return
     for wait in row.waits:
         if wait.kind == "person" and not wait.ready:
-            happened = {"call.c3": "charged 5", "call.2.c3": "charged 5"}.get(wait.key, "")
-            happened = happened or "sent to bob"
+            happened = "charged 5" if "c3" in wait.key.split(".") else "sent to bob"
             decision = "approve"
             if wait.about == "unknown" and happened in effects():
                 decision = "answer"

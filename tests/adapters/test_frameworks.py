@@ -590,6 +590,50 @@ async def test_a_real_client_of_openais_asks_once(streams: bool, responses: bool
     _tells_what_it_asked(store, "openai.gpt-x")
 
 
+@openai
+@pytest.mark.parametrize("streams", [False, True])
+async def test_an_answer_that_is_cut_off_is_the_sdks_own_error(streams: bool):
+    """Live and on replay, and it is settled: it is the provider's failure, nobody's misuse."""
+    from agents import (
+        Agent,
+        ModelBehaviorError,
+        OpenAIProvider,
+        RunConfig,
+        Runner,
+        set_tracing_disabled,
+    )
+    from openai import AsyncOpenAI
+
+    from holdfast.adapters.openai_agents import Provider, govern
+
+    set_tracing_disabled(disabled=True)
+    store, said = MemoryStore(), list[str]()
+    async with StandIn([{"text": "half of", "finish": "length"}]) as server, runtime(store) as here:
+        client = AsyncOpenAI(base_url=f"{server.url}/v1", api_key="any")
+        config = RunConfig(model_provider=Provider(OpenAIProvider(openai_client=client)))
+        one = govern(Agent(name="one", model="gpt-x"))
+
+        async def run() -> None:
+            if not streams:
+                await Runner.run(one, "begin", run_config=config)
+                return
+            async for _ in Runner.run_streamed(one, "begin", run_config=config).stream_events():
+                pass
+
+        for _ in range(2):
+            async with await here.guest("helper", name="g") as guest:
+                with pytest.raises(ModelBehaviorError) as raised:
+                    await run()
+                said.append(str(raised.value))
+                await guest.leave()
+        await client.close()
+    assert said[0] == said[1]
+    assert "incomplete" in said[0]
+    assert len(server.requests) == 1
+    settled = [json.loads(one.body) for one in store.chains["g"] if one.kind == "step.settled"]
+    assert [one["error"]["type"] for one in settled] == ["ModelBehaviorError"]
+
+
 def _tells_what_it_asked(store: MemoryStore, name: str) -> None:
     """Each call of the model is in the journal with its tokens, under the provider's name."""
     bodies = [json.loads(one.body) for one in store.chains["g"] if one.kind == "step.settled"]

@@ -138,6 +138,7 @@ async def test_a_structured_answer_that_does_not_fit_is_asked_for_again():
         (None, {"budget": {"money": 1}}, Stop.BUDGET, "nobody knows what scripted:m costs", 1),
         ({"text": "w", "finish": "length"}, {}, Stop.LENGTH, "limit of length", 1),
         ({"text": "w", "finish": "content_filter"}, {}, Stop.FILTER, "filter", 1),
+        ({"calls": [call("double", n=1)], "finish": "length"}, {}, Stop.LENGTH, "limit of", 1),
     ],
 )
 async def test_it_stops_honestly(script: Any, more: Any, stop: Stop, why: str, turns: int):
@@ -148,6 +149,10 @@ async def test_it_stops_honestly(script: Any, more: Any, stop: Stop, why: str, t
     assert ended.stop is stop
     assert why in ended.why
     assert ended.used["turns"] == turns
+    asked = [one["id"] for message in ended.messages for one in message.get("calls", ())]
+    answered = [one["id"] for one in ended.messages if one["role"] == "tool"]
+    assert asked == answered  # or no provider takes the conversation to go on from
+    assert bool(asked) is ("calls" in answer)
 
 
 async def test_money_counts_where_the_price_is_known():

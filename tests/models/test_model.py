@@ -201,6 +201,18 @@ async def test_a_request_is_one_step_with_retries_and_no_key():
         assert KEY not in repr(events) + repr(ask) + repr(ask.source)
 
 
+@pytest.mark.parametrize("dialect", sorted(set(DIALECTS) - {"gemini"}))
+@pytest.mark.parametrize("size", [1, 5, 100])
+async def test_d65_no_piece_of_a_stream_holds_the_key(dialect: str, size: int):
+    """INVARIANT D65: however the key is cut; and nothing else is held back."""
+    heard: list[str] = []
+    text = f"your key {KEY}{KEY[:4]} is {KEY[:-1]}, or {KEY} {KEY[:3]}"
+    async with StandIn([{"text": text, "size": size}], key=KEY) as server:
+        reply = await asking(server, dialect)("hi", on_text=heard.append)
+    assert "".join(heard) == text.replace(KEY, "[key]")
+    assert reply.text == "".join(heard)
+
+
 async def test_an_agents_stream_gives_what_was_recorded():
     async with StandIn([{"text": "x" * 30, "size": 1}], key=KEY) as server:
         ask = asking(server, "anthropic.messages")

@@ -23,6 +23,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResu
 from langchain_core.runnables import Runnable, RunnableBinding
 from langchain_core.tools import BaseTool
 
+from holdfast.adapters.places import place
 from holdfast.adapters.taking import (
     governed,
     model_named,
@@ -32,6 +33,7 @@ from holdfast.adapters.taking import (
     used,
     wait,
 )
+from holdfast.engine.described import journal_name
 from holdfast.values import limits
 from holdfast.values.canon import encode
 
@@ -191,7 +193,7 @@ class Recorded(BaseChatModel):
             }
 
         tool = model_named(provider, self.model_name)
-        key = f"{tool.name}.{turn_of(messages) + 1}"
+        key = journal_name(tool.name, str(turn_of(messages) + 1), place())
         found = await take(tool, args, perform, key=key, patience=self.patience)
         return cast("AIMessage", messages_from_dict([found["response"]])[0])
 

@@ -20,6 +20,7 @@ from langgraph.prebuilt.tool_node import ToolCallRequest
 from langgraph.types import Command
 
 from holdfast.adapters.chatmodel import Recorded, recorded, turn_of
+from holdfast.adapters.places import place
 from holdfast.adapters.taking import (
     AGENT,
     described,
@@ -126,12 +127,13 @@ class Governed(AgentMiddleware[Any, Any, Any]):
 
 
 def _key(request: ToolCallRequest) -> str:
-    """The model's answer that made the call, and the call's own id: some models use ids again."""
+    """The model's answer that made the call, the call's own id, and the place in the graph: some
+    models use ids again, and so do nodes that keep conversations of their own."""
     state = request.state
     messages = state.get("messages") if isinstance(state, dict) else getattr(state, "messages", ())
     turn = turn_of(messages if isinstance(messages, list) else ())
     name = request.tool_call["id"] or request.tool_call["name"]
-    return journal_name("call", str(turn), name)
+    return journal_name("call", str(turn), name, place())
 
 
 def _written(answer: _Answer) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from agents import (
     HostedMCPTool,
     ImageGenerationTool,
     Model,
+    ModelBehaviorError,
     ModelProvider,
     ModelResponse,
     MultiProvider,
@@ -47,11 +48,13 @@ from holdfast.adapters.taking import (
     used,
 )
 from holdfast.engine.described import journal_name
-from holdfast.values.errors import Expired, Misuse, OutcomeUnknown, Refused
+from holdfast.values.errors import Expired, Misuse, OutcomeUnknown, Refused, ToolError
 
 _HOSTED = (CodeInterpreterTool, FileSearchTool, HostedMCPTool, ImageGenerationTool, WebSearchTool)
 """Tools that the provider performs: parts of a model call."""
 _OUTPUTS = (str, int, float, list, dict, ToolOutputText, ToolOutputImage, ToolOutputFileContent)
+_FAILURES = frozenset({"response.incomplete", "response.failed", "response.error", "error"})
+"""Events that end a stream without an answer."""
 _MARK = "_holdfast_governed"
 _items: TypeAdapter[list[TResponseOutputItem]] = TypeAdapter(list[TResponseOutputItem])
 _usage: TypeAdapter[Usage] = TypeAdapter(Usage)
@@ -98,13 +101,17 @@ class Recorded(Model):
         async def ask() -> ModelResponse:
             nonlocal streamed
             done: ModelResponse | None = None
+            why = "its stream ended before its answer did"
             async for event in self._inner.stream_response(*args, **more):
+                if event.type in _FAILURES:  # the SDK would leave before that is recorded
+                    why = f"its answer ended with {event.type}"
+                    continue
                 streamed = True
                 came.put_nowait(event)
                 if isinstance(event, ResponseCompletedEvent):
                     done = _of_stream(event)
             if done is None:
-                raise Misuse(f"model {self._name}: its stream ended before its answer did")
+                raise ModelBehaviorError(f"model {self._name}: {why}")
             return done
 
         taking = asyncio.ensure_future(self._take(ask, args, more))
@@ -157,7 +164,12 @@ class Recorded(Model):
             "request": request,
         }  # fmt: skip
         key = f"{tool.name}.{turn}"
-        found = await take(tool, asked, perform, key=key, patience=self._patience)
+        try:
+            found = await take(tool, asked, perform, key=key, patience=self._patience)
+        except ToolError as error:
+            if error.error_type == ModelBehaviorError.__name__:
+                raise ModelBehaviorError(str(error)) from None  # as the SDK has it, on replay too
+            raise
         said = found["response"]
         return ModelResponse(
             output=_items.validate_python(said["output"]),

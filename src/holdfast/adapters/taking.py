@@ -82,7 +82,9 @@ async def take(
     step. ``perform`` runs in the context of the caller, where frameworks keep what they need.
 
     INVARIANT D57: the key is that of the same call after a crash: it depends on what was recorded
-    and on the order in which calls begin, never on the order in which they end.
+    and on the place in the graph, if the framework knows one (`holdfast.adapters.places`). Calls
+    of one key are counted, in the order in which they begin: whoever makes those side by side, or
+    spares some on a resume, gives them ids of their own.
     """
     guest = scope.guest.get()
     if scope.call.get() is not None:

@@ -186,6 +186,7 @@ class _Reading:
         self._args = args
         self._key = key.encode()
         self._heard = heard
+        self._held = ""
         self._dialect = named(args["dialect"])
         self._began = _CLOCK.ticks_ns()
         self._first: float | None = None
@@ -215,9 +216,19 @@ class _Reading:
     def _event(self, event: sse.Event) -> None:
         self._gather.take(event)
         piece = _piece(self._dialect.name, event) if self._heard is not None else ""
-        if piece and self._heard is not None:
+        if piece:
+            self._say(piece)
+
+    def _say(self, piece: str) -> None:
+        """A piece goes on, but for an end of it that the next one could make the key (D65)."""
+        key = self._key.decode()
+        text = (self._held + piece).replace(key, "[key]") if key else piece
+        most = range(min(len(key) - 1, len(text)), 0, -1)
+        keep = next((n for n in most if text.endswith(key[:n])), 0)
+        text, self._held = text[: len(text) - keep], text[len(text) - keep :]
+        if text and self._heard is not None:
             self.told = True
-            self._heard(piece)
+            self._heard(text)
 
     def value(self, url: str) -> dict[str, Any]:
         """The step's value; `Outside` if this is no whole answer."""
@@ -228,6 +239,8 @@ class _Reading:
             if message is None or not (self._gather.done or error):
                 text = f"{self.place}: its answer broke off"
                 raise Outside(text, retryable=not self.told)
+            if self._held and self._heard is not None and not error:
+                self._heard(self._held)
         else:
             message, error = sse.decoded(bytes(self._whole)), ""
         message = self._hidden(message)
@@ -243,7 +256,8 @@ class _Reading:
         return "no text" if self.status != 200 else "what it sent is no JSON object"
 
     def _hidden(self, found: Any) -> Any:
-        """INVARIANT D65: no answer and no error holds the key, should the endpoint repeat it."""
+        """INVARIANT D65: no answer and no error holds the key, should the endpoint repeat it; nor
+        does a piece of a stream."""
         if not self._key:
             return found
         content = msgspec.json.encode(found)

@@ -165,18 +165,28 @@ class _Going:
         self._count(reply)
         self.text = reply.text
         self.messages.append(reply.message)
-        if unfit:
-            self._fixes += 1
-            if self._fixes > limits.LOOP_FIXES_ATTEMPTS:
-                return self.ended(Stop.UNFIT, unfit)
+        end = self._end(reply, unfit)
+        if end is None and not unfit:
+            return reply
+        # a call without an answer is no conversation to a provider, and one may go on from this
+        why = f"not performed: {unfit if end is None else end.why}"
+        self.messages.extend(_result(call, why, error=True) for call in reply.calls)
+        if end is None:
             again = f"{unfit}. Answer again, with JSON that fits."
             self.messages.append({"role": "user", "content": again})
-            return None
+        return end
+
+    def _end(self, reply: Reply, unfit: str) -> Ended | None:
+        """How it ended, if it did with this answer."""
+        if unfit:
+            self._fixes += 1
+            last = self._fixes > limits.LOOP_FIXES_ATTEMPTS
+            return self.ended(Stop.UNFIT, unfit) if last else None
         if reply.stop == "done":
             return self.ended(Stop.DONE, "the model is done", reply.output)
         if reply.stop in _STOPS:
             return self.ended(*_STOPS[reply.stop])
-        return self.over({"calls": len(reply.calls)}) or reply
+        return self.over({"calls": len(reply.calls)})
 
     def _count(self, reply: Reply) -> None:
         self.used["turns"] += 1
@@ -195,8 +205,7 @@ class _Going:
             shown = text
             if len(text) > limits.LOOP_RESULT_CHARS:
                 shown = f"{text[: limits.LOOP_RESULT_CHARS]}\n{self._stub(text, 'cut here')}"
-            result = {"role": "tool", "id": call.id, "name": call.name, "content": shown}
-            self.messages.append({**result, "error": True} if error else result)
+            self.messages.append(_result(call, shown, error=error))
 
     async def _one(self, call: ToolCall) -> tuple[str, bool]:
         """One call's result as text, and whether it is an error.
@@ -270,6 +279,12 @@ _RECALLED: dict[str, Any] = {
     "required": ["reference"],
     "additionalProperties": False,
 }
+
+
+def _result(call: ToolCall, text: str, *, error: bool) -> dict[str, Any]:
+    """The message that answers a call."""
+    result = {"role": "tool", "id": call.id, "name": call.name, "content": text}
+    return {**result, "error": True} if error else result
 
 
 def _text(tool: Tool[..., Any], result: Any) -> str:
