@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from typing import Any
 
 import pytest
@@ -10,8 +11,9 @@ import pytest
 from holdfast.engine import scope
 from holdfast.engine.described import Described
 from holdfast.engine.receiving import receive
-from holdfast.gate import parse_policy
-from holdfast.testing.lives import Life, Site
+from holdfast.gate import Policy, parse_policy
+from holdfast.gate.budgets import Budget
+from holdfast.testing.lives import ALLOW_ALL, Life, Site
 from holdfast.values.errors import Misuse, Suspended
 from holdfast.world import EMPTY, Stage, write_file
 from tests.engine.support import bodies, drive, waits
@@ -27,9 +29,12 @@ rules:
 )
 
 
-def site_and_tools() -> tuple[Site, Described, Described]:
+DEAR = dataclasses.replace(ALLOW_ALL, budgets=(Budget("daily", "money", 1.0, "run"),))
+
+
+def site_and_tools(policy: Policy = ASK_ONCE) -> tuple[Site, Described, Described]:
     """A site, a tool that people must approve, and one that writes the run's file."""
-    site = Site(policy=ASK_ONCE)
+    site = Site(policy=policy)
 
     async def deploy(args: dict[str, Any]) -> None:
         site.outside.did("once", "deploy", args["n"])
@@ -40,12 +45,15 @@ def site_and_tools() -> tuple[Site, Described, Described]:
         await site.inner.put(stage.take())
         scope.world_call().root = root
 
-    send = Described("deploy", deploy, effect="once", schema={"type": "object"})
+    send = Described(
+        "deploy", deploy, effect="once", schema={"type": "object"},
+        estimate=(lambda **_: {"money": 2.0}) if policy.budgets else None,
+    )  # fmt: skip
     return site, send, Described("keep", keep, effect="world")
 
 
 async def guest(life: Life, **more: Any) -> Any:
-    return await receive(life.host, "client", **{"door": "mcp", "name": "a", **more})
+    return await receive(life.host, "client", door="mcp", name="a", **more)
 
 
 async def suspended(one: Any, tool: Described) -> None:
@@ -78,10 +86,13 @@ def test_an_approval_is_of_the_world_that_was_there_and_of_no_other():
     assert done(site) == 1
 
 
+@pytest.mark.parametrize("policy", [ASK_ONCE, DEAR], ids=["action", "budget"])
 @pytest.mark.parametrize("early", [True, False])
-def test_what_waits_when_a_guest_leaves_is_asked_about_the_world_that_it_leaves(early: bool):
+def test_what_waits_when_a_guest_leaves_is_asked_about_the_world_that_it_leaves(
+    early: bool, policy: Policy
+):
     """E122: one approval after that is enough, one from before is none, and people are told."""
-    site, deploy, keep = site_and_tools()
+    site, deploy, keep = site_and_tools(policy)
 
     async def main(life: Life) -> None:
         one = await guest(life)

@@ -17,6 +17,7 @@ from holdfast.engine.commands import (
     Perform,
     Terms,
     action_digest,
+    cost_digest,
     draft,
     plain_args,
     settle,
@@ -171,13 +172,15 @@ def asked_again(run: Run, pending: Pending, settings: Terms, step: Step) -> Appe
     """The question of a step that nobody waits for, asked about the world that there is now; None
     if it counts as it stands, or cannot count any more."""
     asked, given = step.asked, step.given
-    if asked is None or asked.about != "action" or asked.verdict is None:
+    if asked is None or asked.about not in ("action", "budget") or asked.verdict is None:
         return None
     if step.planned is not None or step.settled is not None:
         return None
     if given is not None and given.decision != "approve":
         return None
     bound_to = action_digest(run, pending, asked.verdict, step.edited or step.args)
+    if asked.about == "budget":
+        bound_to = cost_digest(asked.verdict, bound_to)
     if bound_to == asked.digest:
         return None
     text = asked.text.removesuffix(CHANGED).rstrip()
@@ -185,7 +188,8 @@ def asked_again(run: Run, pending: Pending, settings: Terms, step: Step) -> Appe
         asked, digest=bound_to, text=f"{text} {CHANGED}", approved=(),
         verdict=msgspec.structs.replace(asked.verdict, checked=()),  # of the world as it was
     )  # fmt: skip
-    return Append([draft(run, pending, settings, body, value=step.edited)], {})
+    edited = step.edited if asked.about == "action" else None
+    return Append([draft(run, pending, settings, body, value=edited)], {})
 
 
 def amend(run: Run, pending: Pending, step: Step) -> str:

@@ -164,6 +164,12 @@ def action_digest(
     return digest("\n".join(parts).encode())
 
 
+def cost_digest(verdict: Verdict, action: str) -> str:
+    """What an approval of the cost of ``action`` (its digest) is bound to."""
+    # INVARIANT E73: an approval of a cost is bound to the action and to the budgets
+    return digest("\n".join(("budget", *verdict.rules, action)).encode())
+
+
 def settle(
     run: Run,
     pending: Pending,
