@@ -377,22 +377,8 @@ class Guest:
     async def leave(self) -> None:
         """Leave the run open: it goes on when a guest of its name is opened again."""
         await self._settle_buffer()
-        await self._ask_again()
+        await _ask_again(self._home, self._resident, self._run)
         await self._resident.leave()
-
-    async def _ask_again(self) -> None:
-        """Whatever waits for a person is asked about the world that the run is left with."""
-        # INVARIANT E122: an approval that is given after a guest left is of the world that its run
-        # goes on with, not of one that changed while nobody waited
-        run = self._run
-        for pending in [*run.unheard.values(), *run.pending.values()]:
-            if self._resident.closing is not None or run.broken is not None:
-                return
-            step = run.history.steps.get(pending.key)
-            found = step and asked_again(run, pending, self._home.settings, step)
-            if found:
-                with suppress(HoldfastError):  # then the call is asked about when it comes again
-                    await self._resident.append(found.drafts, found.blobs)
 
     async def _left(self) -> None:
         await self._settle_buffer()
@@ -420,3 +406,17 @@ class Guest:
             await self.end(self.result, error=error)
         else:  # it waits for a person, or the process stops
             await self.leave()
+
+
+async def _ask_again(home: Home, resident: Resident, run: GuestRun) -> None:
+    """Whatever waits for a person is asked about the world that the run is left with."""
+    # INVARIANT E122: an approval that is given after a guest left is of the world that its run
+    # goes on with, not of one that changed while nobody waited
+    for pending in [*run.unheard.values(), *run.pending.values()]:
+        if resident.closing is not None or run.broken is not None:
+            return
+        step = run.history.steps.get(pending.key)
+        found = step and asked_again(run, pending, home.settings, step)
+        if found:
+            with suppress(HoldfastError):  # then the call is asked about when it comes again
+                await resident.append(found.drafts, found.blobs)
