@@ -358,7 +358,7 @@ rules:
         assert json.loads(await ended.text("odd"))["hookSpecificOutput"]["permissionDecision"]
         assert [await ended.text(name) for name in ("left", "mcp")] == ["{}", "{}"]
         assert await ended.text("wrong") == "2\n"  # D88
-        assert found.tools == {"sh.Bash": 2}
+        assert found.tools == {"sh.Bash": 2, "sh.mcp__a__b": 1}
         assert [one.what for one in found.decisions] == ["sh.Bash(command='rm x')"]
 
 

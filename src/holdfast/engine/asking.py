@@ -17,6 +17,7 @@ from holdfast.engine.commands import (
     Perform,
     Terms,
     action_digest,
+    cost_digest,
     draft,
     plain_args,
     settle,
@@ -35,6 +36,9 @@ from holdfast.journal.quorum import may, met, missing
 from holdfast.values.canon import Blobs, digest, unpack
 from holdfast.values.errors import Misuse
 from holdfast.values.masking import named
+
+CHANGED = "The world has changed since you were asked: what was said then counts no more."
+"""What people read when only the world made them be asked again."""
 
 Asked = Generator[Command, Any, bool]
 Said = Generator[Command, Any, Literal["yes", "no", "changed", "edited"]]
@@ -147,7 +151,9 @@ def _ask(
     if pending.edited:
         parts.append(f"{pending.edited} changed it.")
     elif step.asked is not None and not trouble:
-        parts.append("Something changed since you were asked.")
+        same = step.asked.verdict is not None and step.asked.verdict.policy == verdict.policy
+        what = "The world, or the tool," if same else "Something"
+        parts.append(f"{what} has changed since you were asked: what was said then counts no more.")
     who = pending.of.agent if pending.of is not None else run.program.name
     parts.append(trouble)
     text = f"May {who} {pending.plan.name}({shown(pending)})? {' '.join(filter(None, parts))}"
@@ -160,6 +166,30 @@ def _ask(
     asked = draft(run, pending, settings, body, args=first,
                   value=pending.args if pending.edited else None)  # fmt: skip
     return Append([asked], pending.blobs if first or pending.edited else {})
+
+
+def asked_again(run: Run, pending: Pending, settings: Terms, step: Step) -> Append | None:
+    """The question of a step that nobody waits for, asked about the world that there is now; None
+    if it counts as it stands, or cannot count any more."""
+    asked, given = step.asked, step.given
+    if asked is None or asked.about not in ("action", "budget") or asked.verdict is None:
+        return None
+    if step.planned is not None or step.settled is not None:
+        return None
+    if given is not None and given.decision != "approve":
+        return None
+    bound_to = action_digest(run, pending, asked.verdict, step.edited or step.args)
+    if asked.about == "budget":
+        bound_to = cost_digest(asked.verdict, bound_to)
+    if bound_to == asked.digest:
+        return None
+    text = asked.text.removesuffix(CHANGED).rstrip()
+    body = msgspec.structs.replace(
+        asked, digest=bound_to, text=f"{text} {CHANGED}", approved=(),
+        verdict=msgspec.structs.replace(asked.verdict, checked=()),  # of the world as it was
+    )  # fmt: skip
+    edited = step.edited if asked.about == "action" else None
+    return Append([draft(run, pending, settings, body, value=edited)], {})
 
 
 def amend(run: Run, pending: Pending, step: Step) -> str:

@@ -8,7 +8,6 @@ from typing import Any, Final
 import msgspec
 
 from holdfast.engine.dealings import Dealing, charges, dealing
-from holdfast.engine.described import Described
 from holdfast.engine.held import LEAVES, news
 from holdfast.engine.history import Step
 from holdfast.engine.run import Pending, Run
@@ -156,16 +155,19 @@ def action_digest(
     run: Run, pending: Pending, verdict: Verdict | None, args: bytes | None = None
 ) -> str:
     """What an approval is bound to: agent, tool and its shape, arguments (``args``: other than the
-    step has now), policy and world (none for what a guest's client calls elsewhere: what is kept
-    of the client's files must not void what waits)."""
-    elsewhere = run.stays and isinstance(pending.tool, Described)
-    world = "" if elsewhere else run.root_of(pending.branch)
+    step has now), policy and world."""
     parts = (
         run.id, str(run.history.segment), run.program.name, pending.key, pending.plan.kind,
         pending.plan.name, pending.tool.shape if pending.tool else "", digest(args or pending.args),
-        verdict.policy if verdict else "", world,
+        verdict.policy if verdict else "", run.root_of(pending.branch),
     )  # fmt: skip
     return digest("\n".join(parts).encode())
+
+
+def cost_digest(verdict: Verdict, action: str) -> str:
+    """What an approval of the cost of ``action`` (its digest) is bound to."""
+    # INVARIANT E73: an approval of a cost is bound to the action and to the budgets
+    return digest("\n".join(("budget", *verdict.rules, action)).encode())
 
 
 def settle(

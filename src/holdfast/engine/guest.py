@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, NamedTuple
 
 from holdfast.engine import history as past
 from holdfast.engine import scope
+from holdfast.engine.asking import asked_again
 from holdfast.engine.declare import Agent, Tool
 from holdfast.engine.described import Described, Perform
 from holdfast.engine.held import LEAVES
@@ -70,6 +72,7 @@ class GuestRun(Run):
     ) -> None:
         super().__init__(name, program, outer, events)
         self.attended: set[str] = set()
+        self.unheard: dict[str, Pending] = {}  # steps that nobody waits for any more, by key
         self._again: dict[bytes, list[str]] = {}  # by call: steps that an identical call may be
         self._ordinals: dict[str, int] = {}
         self.words: set[str] = set()
@@ -131,6 +134,7 @@ class GuestRun(Run):
                 )
             )
             pending.future.exception()  # if nobody awaits it, that is no news
+        self.unheard[pending.key] = pending
         self.remember(pending.key, self.history.step(pending.key), pending)
 
     def key_of(self, tool: Tool[..., Any], args: bytes, *, rerun: bool) -> str:
@@ -320,6 +324,7 @@ class Guest:
             if pending.hold:
                 run.holding[key] = pending
         pending.future = asyncio.get_running_loop().create_future()
+        run.unheard.pop(key, None)
         run.enlist(pending)
         return pending, None
 
@@ -386,6 +391,7 @@ class Guest:
     async def leave(self) -> None:
         """Leave the run open: it goes on when a guest of its name is opened again."""
         await self._settle_buffer()
+        await _ask_again(self._home, self._resident, self._run)
         await self._resident.leave()
 
     async def _left(self) -> None:
@@ -414,3 +420,17 @@ class Guest:
             await self.end(self.result, error=error)
         else:  # it waits for a person, or the process stops
             await self.leave()
+
+
+async def _ask_again(home: Home, resident: Resident, run: GuestRun) -> None:
+    """Whatever waits for a person is asked about the world that the run is left with."""
+    # INVARIANT E122: an approval that is given after a guest left is of the world that its run
+    # goes on with, not of one that changed while nobody waited
+    for pending in [*run.unheard.values(), *run.pending.values()]:
+        if resident.closing is not None or run.broken is not None:
+            return
+        step = run.history.steps.get(pending.key)
+        found = step and asked_again(run, pending, home.settings, step)
+        if found:
+            with suppress(HoldfastError):  # then the call is asked about when it comes again
+                await resident.append(found.drafts, found.blobs)

@@ -22,6 +22,7 @@ from holdfast.engine.commands import (
     Perform,
     Terms,
     action_digest,
+    cost_digest,
     draft,
     settle,
     too_long,
@@ -45,7 +46,7 @@ from holdfast.journal.events import (
 )
 from holdfast.journal.meters import BUDGET
 from holdfast.journal.quorum import missing
-from holdfast.values.canon import Blobs, digest, pack
+from holdfast.values.canon import Blobs, pack
 from holdfast.values.errors import Exceeded, Misuse
 
 Read = Callable[[Sequence[str]], dict[str, int]]
@@ -286,9 +287,7 @@ class _Pricing:
         return asked.verdict if asked.digest == self._digest(asked.verdict) else None
 
     def _digest(self, verdict: Verdict) -> str:
-        """INVARIANT E73: an approval of a cost is bound to the action and to the budgets."""
-        bound_to = action_digest(self.run, self.pending, verdict)
-        return digest("\n".join(("budget", *verdict.rules, bound_to)).encode())
+        return cost_digest(verdict, action_digest(self.run, self.pending, verdict))
 
     def _overdraft(
         self, share: Share, refused: Exceeded, passed: tuple[str, ...], command: Append, at: int

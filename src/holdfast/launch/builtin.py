@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import msgspec
@@ -19,10 +19,14 @@ EDITS = frozenset({"Edit", "MultiEdit", "Write", "NotebookEdit"})
 
 class BuiltIn:
     """Judges calls of an agent's own tools as steps named ``AGENT.TOOL``; the agent performs them.
-    ``effect``: what the policy says that a tool does, "" if it does not speak of it."""
+    ``effect``: what the policy says that a tool does, "" if it does not speak of it; ``led``: names
+    of MCP servers whose calls come through the door."""
 
-    def __init__(self, guest: Guest, agent: str, effect: Callable[[str], str], patience: float):
-        self._guest, self._agent = guest, agent
+    def __init__(
+        self, guest: Guest, agent: str, effect: Callable[[str], str], patience: float,
+        led: Callable[[], Collection[str]],
+    ) -> None:  # fmt: skip
+        self._guest, self._agent, self._led = guest, agent, led
         self._effect, self._patience = effect, patience
 
     async def __call__(self, receive: Any, send: Any) -> None:
@@ -50,7 +54,7 @@ class BuiltIn:
         name = asked.get("tool_name")
         if not isinstance(name, str) or not name:
             return _refusal("the hook does not say which tool")
-        if name.startswith("mcp__"):
+        if _server_of(name) in self._led():
             return {}  # it is judged where it is called
         tool = journal_name(self._agent, name)
         effect = self._effect(tool) or (
@@ -69,6 +73,16 @@ class BuiltIn:
             return _refusal(str(error))
         self._guest.delivered(taken.key)
         return {}
+
+
+def _server_of(name: str) -> str:
+    """The MCP server that a tool is surely of, by the name that the agent has for it; else ""."""
+    # INVARIANT D120: the agent's name for a tool of a server that nobody led through the door is
+    # judged here, also if it could be read as that of one that was: ``a__b`` has two readings
+    parts = name.split("__")
+    if len(parts) != 3 or parts[0] != "mcp" or parts[2].startswith("_"):
+        return ""
+    return parts[1]
 
 
 async def _theirs(args: dict[str, Any]) -> str:

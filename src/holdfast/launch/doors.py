@@ -38,8 +38,9 @@ class Doors:
         self._free = free
         self.token = wire.admit(guest)
         self.built_in = BuiltIn(
-            guest, agent, lambda name: runtime.policy.tool(name).effect, patience
-        )
+            guest, agent, lambda name: runtime.policy.tool(name).effect, patience,
+            lambda: {one.name for one in self._servers.values()},
+        )  # fmt: skip
         self._servers: dict[str, Server] = {}
         self._fronts: list[Front] = []
         self._door = Door(

@@ -84,7 +84,7 @@ async def _guest(
     for run in await left_open(runtime.store, agent, base, door):
         try:
             return await runtime.guest(agent, name=run, door=door, given=given, observes=observes)
-        except Conflict:  # another process has it, or it ended meanwhile
+        except (Conflict, Misuse):  # another has it, it ended meanwhile, or enforces otherwise
             continue
     fresh = f"{base}.{new_id(SystemDice(), chars=6)}"
     return await runtime.guest(agent, name=fresh, door=door, given=given, observes=observes)
