@@ -9,12 +9,15 @@ from typing import Any
 import aiohttp
 import pytest
 import yarl
+from hypothesis import given
+from hypothesis import strategies as st
 
 from holdfast.engine.answers import answer
 from holdfast.engine.described import Described
 from holdfast.journal.events import StepSettled
 from holdfast.models import sse
 from holdfast.models.dialects import DIALECTS
+from holdfast.proxy.bodies import says_twice
 from holdfast.proxy.providers import Provider
 from holdfast.proxy.wire import Fallback, Rules
 from holdfast.runtime import Runtime, Settings
@@ -191,6 +194,31 @@ async def test_other_requests_pass_where_the_settings_say_so():
         assert await client.steps() == []
 
 
+async def test_what_may_be_a_call_under_another_method_is_no_list():
+    """D49"""
+    path, body = at("gemini")
+    method = {"x-http-method-override": "POST"}
+    async with wired(["never"]) as client:
+        for below, told in ((path, body), (path, None), ("/gemini/v1beta/models", body)):
+            url = client.url + below
+            reply = await got(client.http.get(url, json=told, headers=method))
+            assert reply.status == 403
+        assert not client.server.requests
+        listed = await got(client.http.get(f"{client.url}/openai/v1/models", headers=method))
+        assert listed.status == 200
+        assert "x-http-method-override" not in client.server.requests[0].headers
+
+
+async def test_a_call_after_its_run_ended_is_an_error_of_the_dialect():
+    path, body = at("anthropic.messages")
+    async with wired(["never"]) as client:
+        await client.guest.end()
+        reply = await client.post(path, body)
+        assert reply.status == 409
+        assert error_of(reply, "anthropic.messages")
+        assert not client.server.requests
+
+
 # ---- keys ------------------------------------------------------------------------------------
 
 
@@ -253,6 +281,35 @@ async def test_a_clients_key_is_passed_only_where_the_settings_say_so(passes: bo
         assert ("authorization" in sent) == passes
         assert "cookie" not in sent
         assert "x-holdfast-token" not in sent
+
+
+@pytest.mark.parametrize("name", ["authorization", "x-anything"])
+async def test_the_token_is_never_sent_on(name: str):
+    """D48: not even where a client's own key is."""
+
+    def keyless(url: str) -> list[Provider]:
+        return [Provider(name="openai", url=url, pass_keys=True)]
+
+    async with wired([""], providers=keyless) as client, aiohttp.ClientSession() as other:
+        headers = {"x-holdfast-token": client.token, name: f"Bearer {client.token}",
+                   "x-api-key": KEY}  # fmt: skip
+        url = f"{client.url}{CHAT}?key={client.token}&%6bey={client.token}&x=1"
+        await got(other.post(yarl.URL(url, encoded=True), json=BODY, headers=headers))
+        (asked,) = client.server.requests
+        assert asked.path == "/v1/chat/completions?x=1"
+        assert asked.headers["x-api-key"] == KEY
+        assert client.token not in repr(asked.headers)
+
+
+async def test_a_key_with_its_name_escaped_goes_nowhere():
+    """D36, D48"""
+    async with wired(["hello"]) as client:
+        for query in (f"%6bey={KEY}", f"K%65y={KEY}&y=%3D1", "%6bey=" + client.token):
+            url = yarl.URL(f"{client.url}{CHAT}?{query}&x=1", encoded=True)
+            await got(client.http.post(url, json=BODY))
+        paths = [one.path for one in client.server.requests]
+    ends = ["x=1", "y=%3D1&x=1", "x=1"]
+    assert paths == [f"/v1/chat/completions?{end}" for end in ends]
 
 
 # ---- the gate --------------------------------------------------------------------------------
@@ -552,6 +609,11 @@ BAD = [
     b'{"model": "a", "model": "b", "messages": []}',
     b'{"model": "a", "\\u006dodel": "b", "messages": []}',
     b'{"model": "\\u001b[2J", "messages": []}',
+    b'{"model": "a", "messages": [], "max_tokens": 1, "max_tokens": 9999}',
+    b'{"model": "a", "messages": [{"role": "user", "content": "x", "content": "y"}]}',
+    b'{"model": "a", "messages": [{"content": "x", "cont\\u0065nt": "\\u003a", "a" : ":"}]}',
+    b'{"model": "a", "Model": "b", "messages": []}',
+    b'{"model": "a", "messages": [], "max_tokens": 1, "maxTokens": 9999}',
     b'{"model": "a", "messages": ' + b"[" * 5000 + b"]" * 5000 + b"}",
     b'{"model": "a", "messages": ' + b"[" * 300 + b"]" * 300 + b"}",
 ]  # fmt: skip
@@ -566,6 +628,35 @@ async def test_bad_bodies_are_refused_and_others_go_on():
             assert error_of(reply)
         assert not client.server.requests
         assert (await client.post(CHAT, BODY)).status == 200
+
+
+NAMES = st.sampled_from(["a", "b", "model", ":", "\\u003a", "\\u0061", 'q\\":'])
+
+def _object(pairs: list[tuple[str, str, str]]) -> str:
+    return "{%s}" % ",".join(f'"{name}"{colon}{value}' for name, colon, value in pairs)
+
+
+TEXT = st.recursive(
+    NAMES.map(lambda name: f'"{name}"'),
+    lambda inner: st.lists(inner, max_size=3).map(lambda all_: f"[{', '.join(all_)}]")
+    | st.lists(st.tuples(NAMES, st.sampled_from([":", " :", ": "]), inner), max_size=3).map(_object),
+    max_leaves=12,
+)
+
+
+@given(TEXT)
+def test_a_name_said_twice_is_found_at_every_depth(text: str):
+    """D42"""
+    found: list[str] = []
+
+    def take(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = [name for name, _ in pairs]
+        found.extend(name for name in names if names.count(name) > 1)
+        return dict(pairs)
+
+    raw = f'{{"x": {text}}}'.encode()
+    body = json.loads(raw, object_pairs_hook=take)
+    assert bool(says_twice(raw, body)) == bool(found)
 
 
 async def test_bad_paths_and_compressed_bodies_are_refused():
