@@ -360,6 +360,10 @@ RESUME_EVENTS = 1_000
 """Messages of one stream that are kept for a client that lost it and comes back."""
 RESUME_BYTES = 64 * 1024 * 1024
 """The same in bytes, for one client."""
+RESUME_MIN_MS = 100
+"""A stream is taken up again after this at the soonest, whatever its server says: no busy loop."""
+RESUME_MAX_MS = 60_000
+"""And after this at the latest: somebody waits for what is on it."""
 RESUME_ATTEMPTS = 5
 """How often a stream that a server ended early is taken up again without news."""
 PEER_IDLE_SECONDS = 3_600.0
