@@ -19,6 +19,7 @@ from holdfast.models import sse
 from holdfast.models.dialects import DIALECTS
 from holdfast.proxy.bodies import says_twice
 from holdfast.proxy.providers import Provider
+from holdfast.proxy.serving import served
 from holdfast.proxy.wire import Fallback, Rules
 from holdfast.runtime import Runtime, Settings
 from holdfast.testing.standin import StandIn
@@ -110,6 +111,62 @@ async def test_the_first_piece_is_not_held_back():
         client.server.go()
         got += await reply.read()
         assert gathered("anthropic.messages", got)["content"][0]["text"] == "0123456789"
+
+
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+@pytest.mark.parametrize("blocked", [False, True])
+async def test_a_list_of_pieces_passes_as_it_comes_but_for_its_last_word(size: int, blocked: bool):
+    """D38, D46: Gemini's streams without ``alt=sse``."""
+    texts = [{"candidates": [{"content": {"parts": [{"text": one}], "role": "model"}}]}
+             for one in ('say "finishReason":', " [so]")]  # fmt: skip
+    end: dict[str, Any] = {"usageMetadata": {"promptTokenCount": 5, "candidatesTokenCount": 2}}
+    if not blocked:
+        end["candidates"] = [{"finishReason": "STOP"}]
+    first = json.dumps(texts[0])
+    whole = f"[{first}\n,\r\n{json.dumps(texts[1])}\n,\r\n{json.dumps(end)}\n]\n".encode()
+    begun, rest = len(first) + 1, asyncio.Event()
+
+    async def provider(scope: Any, receive: Any, send: Any) -> None:
+        kind = [(b"content-type", b"application/json; charset=UTF-8")]
+        await send({"type": "http.response.start", "status": 200, "headers": kind})
+        for start, stop in ((0, begun), (begun, len(whole))):
+            for at in range(start, stop, size):
+                part = whole[at : min(at + size, stop)]
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+            if not start:
+                await rest.wait()
+        await send({"type": "http.response.body", "body": b""})
+
+    def there(url: str) -> list[Provider]:
+        del url
+        return [Provider(name="gemini", url=place)]
+
+    async with served(provider) as place, wired(providers=there) as client:
+        recorded, may = asyncio.Event(), asyncio.Event()
+        plain = client.runtime.host.store.append
+
+        async def append(batches: Any, *more: Any) -> Any:
+            if any(_is_outcome(draft.body) for batch in batches for draft in batch.drafts):
+                recorded.set()
+                await may.wait()
+            return await plain(batches, *more)
+
+        client.runtime.host.store.append = append  # type: ignore[method-assign]
+        url = f"{client.url}/gemini/v1beta/models/g:streamGenerateContent"
+        reply = await client.http.post(url, json={"contents": []})
+        got = await reply.content.readexactly(begun)  # while the provider holds the rest
+        rest.set()
+        await recorded.wait()
+        got += reply.content.read_nowait()
+        assert b"]" not in got.rpartition(b"}")[2]
+        assert blocked or b'"finishReason"' not in got
+        may.set()
+        assert got + await reply.content.read() == whole
+        (value,) = await client.until(client.values)
+    (candidate,) = value["response"]["candidates"]
+    assert candidate["content"]["parts"] == [{"text": 'say "finishReason": [so]'}]
+    assert value["usage"]["output"] == 2
+    assert "broken" not in value
 
 
 @every
@@ -631,15 +688,20 @@ async def test_bad_bodies_are_refused_and_others_go_on():
 
 
 NAMES = st.sampled_from(["a", "b", "model", ":", "\\u003a", "\\u0061", 'q\\":'])
+COLONS = st.sampled_from([":", " :", ": "])
+
 
 def _object(pairs: list[tuple[str, str, str]]) -> str:
-    return "{%s}" % ",".join(f'"{name}"{colon}{value}' for name, colon, value in pairs)
+    inner = ",".join(f'"{name}"{colon}{value}' for name, colon, value in pairs)
+    return f"{{{inner}}}"
 
 
 TEXT = st.recursive(
     NAMES.map(lambda name: f'"{name}"'),
-    lambda inner: st.lists(inner, max_size=3).map(lambda all_: f"[{', '.join(all_)}]")
-    | st.lists(st.tuples(NAMES, st.sampled_from([":", " :", ": "]), inner), max_size=3).map(_object),
+    lambda inner: (
+        st.lists(inner, max_size=3).map(lambda all_: f"[{', '.join(all_)}]")
+        | st.lists(st.tuples(NAMES, COLONS, inner), max_size=3).map(_object)
+    ),
     max_leaves=12,
 )
 

@@ -140,9 +140,7 @@ class Wire:
             content = await read_body(receive)
             if content is None:
                 return  # it went away before it had said what it wants
-            headers, query = without_token(
-                token, scope["headers"], scope.get("query_string", b"")
-            )
+            headers, query = without_token(token, scope["headers"], scope.get("query_string", b""))
             order = Order(
                 provider=provider, dialect=dialect, asked=Asked(dialect.name, ""),
                 method=scope["method"], path=rest, query=query, headers=headers, content=content,
