@@ -25,8 +25,6 @@ BUSY = frozenset({408, 429, 500, 502, 503, 504, 529})
 """Answers after which the same request may be made again, or elsewhere."""
 _LAST = b'"finishReason"'
 """Stands in the last word of a stream of Gemini's."""
-_END_BYTES = 64
-"""Of a list, looked at for its end: more than anybody writes of space after it."""
 AWAY = "the client went away"
 _LONG = "the answer is longer than what is read of one"
 
@@ -263,8 +261,9 @@ class Relay:
         if self._listed:
             # the name may lie in two pieces; in texts, its quotes are escaped
             last = self._rest.find(_LAST, -len(part) - len(_LAST)) >= 0
-            self._listed = self._rest[:1] == b"[" and not last
-            if self._listed and not self._rest[-_END_BYTES:].rstrip().endswith(b"]"):
+            self._listed = self._rest.startswith(b"[") and not last
+            text = part.rstrip()  # space alone may come after the end
+            if self._listed and text and not text.endswith(b"]"):
                 await self._let_go()
 
     async def _overflow(self, part: bytes) -> None:

@@ -49,8 +49,8 @@ class Events:
             elif name == b"id":
                 self._id = value.decode("latin-1")
             elif name == b"retry" and value.isdigit():
-                wait = int(value[:9])
-                self._retry = min(max(wait, limits.RESUME_MIN_MS), limits.RESUME_MAX_MS)
+                most = int(limits.WIRE_RETRY_SECONDS * 1000)
+                self._retry = max(limits.RESUME_MIN_MS, min(int(value[:9]), most))
         if self._size + len(self._rest) > limits.FRAME_BYTES:
             raise TooLarge(f"mcp: an event has more than {limits.FRAME_BYTES:,} bytes")
         return found
