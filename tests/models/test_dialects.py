@@ -179,6 +179,22 @@ def test_a_request_is_read(name: str):
     assert "temperature" in asked.parameters or name == "gemini"
 
 
+def test_gemini_takes_every_name_in_two_forms():
+    """What is reserved is what the provider reads, whichever form it was said in."""
+    for config, tokens, count in (
+        ("generation_config", "max_output_tokens", "candidate_count"),
+        ("generation_config", "maxOutputTokens", "candidateCount"),
+        ("generationConfig", "max_output_tokens", "candidate_count"),
+    ):
+        body = {config: {tokens: 70_000, count: 2},
+                "tools": [{"function_declarations": [{"name": "look_up"}]}]}  # fmt: skip
+        asked = DIALECTS["gemini"].request(body)
+        assert worst(asked, 0).output == 140_000
+        assert len(asked.tools) == 1
+    both = {"generationConfig": {"maxOutputTokens": 7, "max_output_tokens": 9}}
+    assert DIALECTS["gemini"].request(both).max_output == 9
+
+
 USAGES = [
     (
         "openai.chat",

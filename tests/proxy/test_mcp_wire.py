@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import deque
 from itertools import pairwise
 from typing import Any
 
@@ -18,7 +19,7 @@ from holdfast.proxy.remote import header_value, mirrored
 from holdfast.proxy.sse import Events, event
 from holdfast.proxy.stepping import Stepping
 from holdfast.values import limits
-from holdfast.values.errors import Misuse
+from holdfast.values.errors import Misuse, TooLarge
 
 NAMES = st.text("ab_", min_size=1, max_size=4)
 JSON: Any = st.recursive(
@@ -63,6 +64,41 @@ def test_events_are_the_same_however_they_arrive(many: list[str], places: list[i
     assert [(one.data.decode(), one.id) for one in got] == [
         (one, f"1-{at}") for at, one in enumerate(many)
     ]
+
+
+def test_a_piece_of_an_event_is_looked_at_once():
+    """A long line in many pieces: none of them is copied with every other one."""
+    events = Events()
+    piece = b"x" * 4096
+
+    class Piece(bytes):
+        looked = 0
+
+        def split(self, *args: Any) -> list[bytes]:  # type: ignore[override]
+            Piece.looked += len(self)
+            return super().split(*args)
+
+    events.feed(Piece(b"data: "))
+    for _ in range(100):
+        assert events.feed(Piece(piece)) == []
+    (found,) = events.feed(Piece(b"\r\n\r\n"))
+    assert found.data == piece * 100
+    assert Piece.looked == 6 + 100 * 4096 + 4
+
+
+@pytest.mark.parametrize("line", [b"data:\n", b"data: x\n", b"data\n"])
+def test_an_event_of_many_lines_has_an_end(line: bytes, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(limits, "FRAME_BYTES", 1000)
+    events = Events()
+    with pytest.raises(TooLarge):
+        deque(map(events.feed, [line] * 1000))
+
+
+@given(st.integers(0))
+def test_a_server_says_within_bounds_when_to_come_back(wait: int):
+    (found,) = Events().feed(b"retry: %d\n\n" % wait)
+    least, most = limits.RESUME_MIN_MS, int(limits.WIRE_RETRY_SECONDS * 1000)
+    assert found.retry == min(max(wait, least), most)
 
 
 @given(st.binary() | JSON.map(lambda one: json.dumps(one).encode()))

@@ -9,13 +9,17 @@ from typing import Any
 import aiohttp
 import pytest
 import yarl
+from hypothesis import given
+from hypothesis import strategies as st
 
 from holdfast.engine.answers import answer
 from holdfast.engine.described import Described
 from holdfast.journal.events import StepSettled
 from holdfast.models import sse
 from holdfast.models.dialects import DIALECTS
+from holdfast.proxy.bodies import says_twice
 from holdfast.proxy.providers import Provider
+from holdfast.proxy.serving import served
 from holdfast.proxy.wire import Fallback, Rules
 from holdfast.runtime import Runtime, Settings
 from holdfast.testing.standin import StandIn
@@ -109,6 +113,62 @@ async def test_the_first_piece_is_not_held_back():
         assert gathered("anthropic.messages", got)["content"][0]["text"] == "0123456789"
 
 
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+@pytest.mark.parametrize("blocked", [False, True])
+async def test_a_list_of_pieces_passes_as_it_comes_but_for_its_last_word(size: int, blocked: bool):
+    """D38, D46: Gemini's streams without ``alt=sse``."""
+    texts = [{"candidates": [{"content": {"parts": [{"text": one}], "role": "model"}}]}
+             for one in ('say "finishReason":', " [so]")]  # fmt: skip
+    end: dict[str, Any] = {"usageMetadata": {"promptTokenCount": 5, "candidatesTokenCount": 2}}
+    if not blocked:
+        end["candidates"] = [{"finishReason": "STOP"}]
+    first = json.dumps(texts[0])
+    whole = f"[{first}\n,\r\n{json.dumps(texts[1])}\n,\r\n{json.dumps(end)}\n]\n".encode()
+    begun, rest = len(first) + 1, asyncio.Event()
+
+    async def provider(scope: Any, receive: Any, send: Any) -> None:
+        kind = [(b"content-type", b"application/json; charset=UTF-8")]
+        await send({"type": "http.response.start", "status": 200, "headers": kind})
+        for start, stop in ((0, begun), (begun, len(whole))):
+            for at in range(start, stop, size):
+                part = whole[at : min(at + size, stop)]
+                await send({"type": "http.response.body", "body": part, "more_body": True})
+            if not start:
+                await rest.wait()
+        await send({"type": "http.response.body", "body": b""})
+
+    def there(url: str) -> list[Provider]:
+        del url
+        return [Provider(name="gemini", url=place)]
+
+    async with served(provider) as place, wired(providers=there) as client:
+        recorded, may = asyncio.Event(), asyncio.Event()
+        plain = client.runtime.host.store.append
+
+        async def append(batches: Any, *more: Any) -> Any:
+            if any(_is_outcome(draft.body) for batch in batches for draft in batch.drafts):
+                recorded.set()
+                await may.wait()
+            return await plain(batches, *more)
+
+        client.runtime.host.store.append = append  # type: ignore[method-assign]
+        url = f"{client.url}/gemini/v1beta/models/g:streamGenerateContent"
+        reply = await client.http.post(url, json={"contents": []})
+        got = await reply.content.readexactly(begun)  # while the provider holds the rest
+        rest.set()
+        await recorded.wait()
+        got += reply.content.read_nowait()
+        assert b"]" not in got.rpartition(b"}")[2]
+        assert blocked or b'"finishReason"' not in got
+        may.set()
+        assert got + await reply.content.read() == whole
+        (value,) = await client.until(client.values)
+    (candidate,) = value["response"]["candidates"]
+    assert candidate["content"]["parts"] == [{"text": 'say "finishReason": [so]'}]
+    assert value["usage"]["output"] == 2
+    assert "broken" not in value
+
+
 @every
 @pytest.mark.parametrize("stream", [False, True])
 async def test_the_last_word_waits_for_the_record(name: str, stream: bool):
@@ -191,6 +251,31 @@ async def test_other_requests_pass_where_the_settings_say_so():
         assert await client.steps() == []
 
 
+async def test_what_may_be_a_call_under_another_method_is_no_list():
+    """D49"""
+    path, body = at("gemini")
+    method = {"x-http-method-override": "POST"}
+    async with wired(["never"]) as client:
+        for below, told in ((path, body), (path, None), ("/gemini/v1beta/models", body)):
+            url = client.url + below
+            reply = await got(client.http.get(url, json=told, headers=method))
+            assert reply.status == 403
+        assert not client.server.requests
+        listed = await got(client.http.get(f"{client.url}/openai/v1/models", headers=method))
+        assert listed.status == 200
+        assert "x-http-method-override" not in client.server.requests[0].headers
+
+
+async def test_a_call_after_its_run_ended_is_an_error_of_the_dialect():
+    path, body = at("anthropic.messages")
+    async with wired(["never"]) as client:
+        await client.guest.end()
+        reply = await client.post(path, body)
+        assert reply.status == 409
+        assert error_of(reply, "anthropic.messages")
+        assert not client.server.requests
+
+
 # ---- keys ------------------------------------------------------------------------------------
 
 
@@ -253,6 +338,35 @@ async def test_a_clients_key_is_passed_only_where_the_settings_say_so(passes: bo
         assert ("authorization" in sent) == passes
         assert "cookie" not in sent
         assert "x-holdfast-token" not in sent
+
+
+@pytest.mark.parametrize("name", ["authorization", "x-anything"])
+async def test_the_token_is_never_sent_on(name: str):
+    """D48: not even where a client's own key is."""
+
+    def keyless(url: str) -> list[Provider]:
+        return [Provider(name="openai", url=url, pass_keys=True)]
+
+    async with wired([""], providers=keyless) as client, aiohttp.ClientSession() as other:
+        headers = {"x-holdfast-token": client.token, name: f"Bearer {client.token}",
+                   "x-api-key": KEY}  # fmt: skip
+        url = f"{client.url}{CHAT}?key={client.token}&%6bey={client.token}&x=1"
+        await got(other.post(yarl.URL(url, encoded=True), json=BODY, headers=headers))
+        (asked,) = client.server.requests
+        assert asked.path == "/v1/chat/completions?x=1"
+        assert asked.headers["x-api-key"] == KEY
+        assert client.token not in repr(asked.headers)
+
+
+async def test_a_key_with_its_name_escaped_goes_nowhere():
+    """D36, D48"""
+    async with wired(["hello"]) as client:
+        for query in (f"%6bey={KEY}", f"K%65y={KEY}&y=%3D1", "%6bey=" + client.token):
+            url = yarl.URL(f"{client.url}{CHAT}?{query}&x=1", encoded=True)
+            await got(client.http.post(url, json=BODY))
+        paths = [one.path for one in client.server.requests]
+    ends = ["x=1", "y=%3D1&x=1", "x=1"]
+    assert paths == [f"/v1/chat/completions?{end}" for end in ends]
 
 
 # ---- the gate --------------------------------------------------------------------------------
@@ -552,6 +666,11 @@ BAD = [
     b'{"model": "a", "model": "b", "messages": []}',
     b'{"model": "a", "\\u006dodel": "b", "messages": []}',
     b'{"model": "\\u001b[2J", "messages": []}',
+    b'{"model": "a", "messages": [], "max_tokens": 1, "max_tokens": 9999}',
+    b'{"model": "a", "messages": [{"role": "user", "content": "x", "content": "y"}]}',
+    b'{"model": "a", "messages": [{"content": "x", "cont\\u0065nt": "\\u003a", "a" : ":"}]}',
+    b'{"model": "a", "Model": "b", "messages": []}',
+    b'{"model": "a", "messages": [], "max_tokens": 1, "maxTokens": 9999}',
     b'{"model": "a", "messages": ' + b"[" * 5000 + b"]" * 5000 + b"}",
     b'{"model": "a", "messages": ' + b"[" * 300 + b"]" * 300 + b"}",
 ]  # fmt: skip
@@ -566,6 +685,40 @@ async def test_bad_bodies_are_refused_and_others_go_on():
             assert error_of(reply)
         assert not client.server.requests
         assert (await client.post(CHAT, BODY)).status == 200
+
+
+NAMES = st.sampled_from(["a", "b", "model", ":", "\\u003a", "\\u0061", 'q\\":'])
+COLONS = st.sampled_from([":", " :", ": "])
+
+
+def _object(pairs: list[tuple[str, str, str]]) -> str:
+    inner = ",".join(f'"{name}"{colon}{value}' for name, colon, value in pairs)
+    return f"{{{inner}}}"
+
+
+TEXT = st.recursive(
+    NAMES.map(lambda name: f'"{name}"'),
+    lambda inner: (
+        st.lists(inner, max_size=3).map(lambda all_: f"[{', '.join(all_)}]")
+        | st.lists(st.tuples(NAMES, COLONS, inner), max_size=3).map(_object)
+    ),
+    max_leaves=12,
+)
+
+
+@given(TEXT)
+def test_a_name_said_twice_is_found_at_every_depth(text: str):
+    """D42"""
+    found: list[str] = []
+
+    def take(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = [name for name, _ in pairs]
+        found.extend(name for name in names if names.count(name) > 1)
+        return dict(pairs)
+
+    raw = f'{{"x": {text}}}'.encode()
+    body = json.loads(raw, object_pairs_hook=take)
+    assert bool(says_twice(raw, body)) == bool(found)
 
 
 async def test_bad_paths_and_compressed_bodies_are_refused():

@@ -23,22 +23,30 @@ def model(path: str) -> str:
 
 
 def request(body: dict[str, Any]) -> Asked:
-    """What a request body asks for; model and stream stand in the path."""
+    """What a request body asks for; model and stream stand in the path. Every member has two names,
+    as the provider takes both; of limits that are said twice the larger counts."""
     known = ("contents", "systemInstruction", "system_instruction", "tools", "model", "stream")
     system = body.get("systemInstruction", body.get("system_instruction"))
     first = ({**mapping(system), "role": "system"},) if system else ()
-    config = mapping(body.get("generationConfig"))
-    menus = [dicts(one.get("functionDeclarations")) for one in dicts(body.get("tools"))]
+    menus = [
+        dicts(one.get("functionDeclarations", one.get("function_declarations")))
+        for one in dicts(body.get("tools"))
+    ]
     return Asked(
         dialect=NAME,
         model=string(body.get("model")),
         messages=(*first, *dicts(body.get("contents"))),
         tools=tuple(tool for menu in menus for tool in menu),
         parameters={key: value for key, value in body.items() if key not in known},
-        max_output=number(config.get("maxOutputTokens")),
-        answers=max(1, number(config.get("candidateCount"))),
+        max_output=_limit(body, "maxOutputTokens", "max_output_tokens"),
+        answers=max(1, _limit(body, "candidateCount", "candidate_count")),
         stream=body.get("stream") is True,
     )
+
+
+def _limit(body: dict[str, Any], *names: str) -> int:
+    configs = [mapping(body.get(one)) for one in ("generationConfig", "generation_config")]
+    return max(number(config.get(name)) for config in configs for name in names)
 
 
 def said(messages: tuple[dict[str, Any], ...]) -> Iterator[str]:

@@ -54,7 +54,7 @@ class Lines:
             return
         self._lines = self._lines or b"\r" in piece
         end = b"\n" if self._lines else b"\n\n"
-        straddles = bool(self._rest) and self._rest[-1].endswith(b"\n")
+        straddles = piece[:1] == b"\n" and bool(self._rest) and self._rest[-1].endswith(b"\n")
         self._rest.append(piece)
         if end not in piece and not straddles:
             return

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
+
+import msgspec
 
 from holdfast.proxy.refusals import Refusal
 from holdfast.values import limits
@@ -27,25 +30,29 @@ async def read_body(receive: Callable[[], Awaitable[Mapping[str, Any]]]) -> byte
             return b"".join(parts)
 
 
-_TELLING = ("model", "messages", "input", "contents", "tools", "system", "instructions", "stream")
-"""Members that decide what is asked, of whom."""
+def says_twice(content: bytes, body: Mapping[str, Any]) -> str:
+    """A member that a JSON object at any depth names twice, or that ``body`` (``content``, read)
+    names again but for case and ``_``: others may read another one than we; "" if none.
 
-
-def says_twice(content: bytes) -> str:
-    """A member that a JSON object names twice, so that others may read it otherwise; "" if none.
-
-    The quick look is enough for nearly all: each name stands once, and none is spelt with escapes.
+    The quick look is enough for nearly all: what is read, written anew, has a colon less for each
+    member that was dropped, and colons in texts are the same ones, unless they are escaped.
     """
-    quick = all(content.count(b'"%b"' % name.encode()) < 2 for name in _TELLING)
-    if quick and b"\\u00" not in content:
+    known: set[str] = set()
+    for name in body:
+        plain = name.casefold().replace("_", "")
+        if plain in known:
+            return name
+        known.add(plain)
+    escaped = b"\\u003a" in content or b"\\u003A" in content
+    if not escaped and content.count(b":") == msgspec.json.encode(body).count(b":"):
         return ""
     twice: list[str] = []
 
     def take(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        names = [name for name, _ in pairs]
-        if len(set(names)) < len(names):
-            twice.extend(name for name in names if names.count(name) > 1)
-        return dict(pairs)
+        found = dict(pairs)
+        if len(found) < len(pairs) and not twice:
+            twice.append(Counter(name for name, _ in pairs).most_common(1)[0][0])
+        return found
 
     try:
         json.loads(content, object_pairs_hook=take)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote_plus, urlsplit
 
 import msgspec
 
@@ -19,7 +19,8 @@ _HOP = frozenset(
 )
 _OWN = frozenset(
     b"host content-length accept-encoding cookie forwarded via x-forwarded-for x-forwarded-host "
-    b"x-forwarded-proto x-real-ip expect x-holdfast-token".split()
+    b"x-forwarded-proto x-real-ip expect x-holdfast-token x-http-method-override x-http-method "
+    b"x-method-override".split()
 )
 KEYS = (b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key")
 """Headers in which clients and providers say a key."""
@@ -86,8 +87,8 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
     def target(self, path: str, query: bytes) -> str:
         """The URL of a request, byte for byte but for the base, and a client's key."""
         text = query.decode("latin-1")
-        if "key=" in text and not self._passes:
-            kept = [one for one in text.split("&") if not one.lower().startswith("key=")]
+        if text and not self._passes:
+            kept = [one for one in text.split("&") if _parameter(one)[0].lower() != "key"]
             text = "&".join(kept)
         return f"{self.url}{path}" + (f"?{text}" if text else "")
 
@@ -126,6 +127,25 @@ def given_token(scope: Mapping[str, Any]) -> str:
             return text[7:].strip() if text[:7].lower() == "bearer " else text
     query = parse_qsl(scope.get("query_string", b"").decode("latin-1"))
     return next((value for name, value in query if name == "key"), "")
+
+
+def without_token(token: str, headers: Headers, query: bytes) -> tuple[Headers, bytes]:
+    """Headers and query of a request but for those that say ``token``, however they are named.
+
+    INVARIANT D48: the token of a request reaches no provider, whatever the settings pass on.
+    """
+    mark = token.encode("latin-1", "replace")
+    kept = [(name, value) for name, value in headers if mark not in value]
+    text = query.decode("latin-1")
+    if text:
+        text = "&".join(one for one in text.split("&") if token not in "=".join(_parameter(one)))
+    return kept, text.encode("latin-1")
+
+
+def _parameter(text: str) -> tuple[str, str]:
+    """Name and value of a part of a query, as servers read them."""
+    name, _, value = text.partition("=")
+    return unquote_plus(name).strip(), unquote_plus(value)
 
 
 def check(one: Provider) -> Provider:

@@ -11,7 +11,7 @@ import msgspec
 from yarl import URL
 
 from holdfast.engine.verbs import spent
-from holdfast.models import sse
+from holdfast.models import gemini, sse
 from holdfast.models.dialects import Dialect
 from holdfast.models.exchange import Answered, Asked, Usage
 from holdfast.models.plain import mapping
@@ -23,6 +23,8 @@ from holdfast.values.ports import Clock
 
 BUSY = frozenset({408, 429, 500, 502, 503, 504, 529})
 """Answers after which the same request may be made again, or elsewhere."""
+_LAST = b'"finishReason"'
+"""Stands in the last word of a stream of Gemini's."""
 AWAY = "the client went away"
 _LONG = "the answer is longer than what is read of one"
 
@@ -112,6 +114,9 @@ class Relay:
         self._gather = order.dialect.gather()
         self._rest = bytearray()
         self._streams = False
+        self._listed = False
+        """It may come as a list, piece by piece (Gemini's streams without ``alt=sse``), and said no
+        last word yet."""
         self._headers: Headers = []
         self._held: list[bytes] = []
         self._long = False
@@ -227,6 +232,8 @@ class Relay:
         self.status = reply.status
         self._headers = response_headers(reply.raw_headers, provider)
         self._streams = reply.content_type == "text/event-stream" and reply.status < 400
+        asked = self.order.dialect.name == gemini.NAME and self.order.asked.stream
+        self._listed = asked and not self._streams and reply.status < 400
         if self._streams:
             await client.head(reply.status, self._headers)
         try:
@@ -245,21 +252,33 @@ class Relay:
             if not self._gather.done:
                 await self.client.body(part)
                 return
-        elif self.client.begun or len(self._rest) + len(part) > limits.WIRE_BODY_BYTES:
+        elif self._long or len(self._rest) + len(part) > limits.WIRE_BODY_BYTES:
             await self._overflow(part)
             return
         else:
             self._rest += part
         self._held.append(part)
+        if self._listed:
+            # the name may lie in two pieces; in texts, its quotes are escaped
+            last = self._rest.find(_LAST, -len(part) - len(_LAST)) >= 0
+            self._listed = self._rest.startswith(b"[") and not last
+            text = part.rstrip()  # space alone may come after the end
+            if self._listed and text and not text.endswith(b"]"):
+                await self._let_go()
 
     async def _overflow(self, part: bytes) -> None:
         """It is longer than what is read of one: it passes, unread."""
+        self._held.append(part)
+        self._long = True
+        await self._let_go()
+
+    async def _let_go(self) -> None:
+        """The client has what was held back so far."""
         if not self.client.begun:
             await self.client.head(self.status, self._headers)
-        for one in (*self._held, part):
+        for one in self._held:
             await self.client.body(one)
         self._held.clear()
-        self._long = True
 
     # Reading ------------------------------------------------------------------------------------
 
@@ -279,7 +298,7 @@ class Relay:
             return None
         whole = self.order.provider.hide(bytes(self._rest))
         found = sse.decoded(whole)
-        if isinstance(found, list) and self.order.dialect.name == "gemini":  # streamed as a list
+        if isinstance(found, list) and self.order.dialect.name == gemini.NAME:  # streamed as a list
             for one in found:
                 self._gather.take(sse.Event("", one))
             return self._gather.message

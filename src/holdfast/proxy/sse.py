@@ -9,7 +9,8 @@ from holdfast.values.errors import TooLarge
 
 
 class Event(NamedTuple):
-    """One event: its data, its id ("" = none) and how long to wait before coming back (-1)."""
+    """One event: its data, its id ("" = none) and how many milliseconds to wait before coming back
+    (-1: it says nothing), within what `limits` allow."""
 
     data: bytes
     id: str
@@ -20,7 +21,7 @@ class Events:
     """Cuts a stream into events, whatever the pieces."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._rest = bytearray()
         self._data: list[bytes] = []
         self._id = ""
         self._retry = -1
@@ -29,8 +30,11 @@ class Events:
     def feed(self, piece: bytes) -> list[Event]:
         """More of the stream: the events that are complete. `TooLarge` for one above the limit."""
         found: list[Event] = []
-        lines = (self._rest + piece).replace(b"\r\n", b"\n").split(b"\n")
-        self._rest = lines.pop()
+        first, *lines = piece.split(b"\n")
+        self._rest += first  # only what is new is looked at: a line may come in many pieces
+        if lines:
+            lines.insert(0, bytes(self._rest))
+            self._rest = bytearray(lines.pop())
         for line in (one.removesuffix(b"\r") for one in lines):
             if not line:
                 if self._data or self._id or self._retry >= 0:
@@ -41,11 +45,12 @@ class Events:
             value = value.removeprefix(b" ")
             if name == b"data":
                 self._data.append(value)
-                self._size += len(value)
+                self._size += len(line) + 1  # of its name too: lines without text are held too
             elif name == b"id":
                 self._id = value.decode("latin-1")
             elif name == b"retry" and value.isdigit():
-                self._retry = int(value[:9])
+                most = int(limits.WIRE_RETRY_SECONDS * 1000)
+                self._retry = max(limits.RESUME_MIN_MS, min(int(value[:9]), most))
         if self._size + len(self._rest) > limits.FRAME_BYTES:
             raise TooLarge(f"mcp: an event has more than {limits.FRAME_BYTES:,} bytes")
         return found

@@ -30,7 +30,7 @@ from holdfast.models.prefix import Break, Prefixes, seen
 from holdfast.models.prices import Prices
 from holdfast.models.words import Heard, strings_in
 from holdfast.proxy.bodies import read_body, says_twice
-from holdfast.proxy.providers import Provider, check, given_token
+from holdfast.proxy.providers import Provider, check, given_token, without_token
 from holdfast.proxy.refusals import Refusal, refusal_of, tell
 from holdfast.proxy.relay import BUSY, Client, Order, Relay, Send, Wires
 from holdfast.proxy.retelling import retell
@@ -136,24 +136,25 @@ class Wire:
         name, counts = asked_at(path)
         dialect = DIALECTS[name or "openai.chat"]
         try:
-            line, provider, rest = self._find(scope, path)
+            line, provider, rest, token = self._find(scope, path)
             content = await read_body(receive)
             if content is None:
                 return  # it went away before it had said what it wants
+            headers, query = without_token(token, scope["headers"], scope.get("query_string", b""))
             order = Order(
                 provider=provider, dialect=dialect, asked=Asked(dialect.name, ""),
-                method=scope["method"], path=rest, query=scope.get("query_string", b""),
-                headers=list(scope["headers"]), content=content, counts=counts,
+                method=scope["method"], path=rest, query=query, headers=headers, content=content,
+                counts=counts,
             )  # fmt: skip
             if name and scope["method"] == "POST":
                 await self._call(line, _read(order), receive, client)
             else:
-                await self._other(order, client)
+                await self._other(order, client, asks=bool(name))
         except Refusal as refusal:
             await tell(client, dialect, refusal)
 
-    def _find(self, scope: Mapping[str, Any], path: str) -> tuple[_Line, Provider, str]:
-        """Who asks whom for which path.
+    def _find(self, scope: Mapping[str, Any], path: str) -> tuple[_Line, Provider, str, str]:
+        """Who asks whom for which path, with which token.
 
         INVARIANT D40: without a token that was given out nothing is read, sent or said.
         """
@@ -161,7 +162,8 @@ class Wire:
         if path.startswith("/~"):
             token, _, path = path[2:].partition("/")
             path = f"/{path}"
-        mark = digest((token or given_token(scope)).encode("utf-8", "surrogateescape"))
+        token = token or given_token(scope)
+        mark = digest(token.encode("utf-8", "surrogateescape"))
         known = [one for one in self._lines.values() if hmac.compare_digest(one.mark, mark)]
         if not known:
             raise Refusal(401, "this is no token of this proxy")
@@ -171,9 +173,9 @@ class Wire:
             names = ", ".join(f"/{one}" for one in self._providers)
             raise Refusal(404, f"no provider is at /{name[:80]}: {names}")
         below = f"/{rest}" if rest else ""
-        if any(odd in below for odd in ("..", "//", "%", "\\")):
+        if any(odd in below for odd in ("..", "//", "%", "\\", token)):
             raise Refusal(404, "this path is not plain")
-        return known[0], provider, below
+        return known[0], provider, below, token
 
     # Calls of models ----------------------------------------------------------------------------
 
@@ -191,7 +193,10 @@ class Wire:
         leaving = asyncio.ensure_future(_gone(receive))
         leaving.add_done_callback(leave)
         try:
-            await self._listen(line, order)
+            try:
+                await self._listen(line, order)
+            except (HoldfastError, Suspended) as error:
+                raise refusal_of(error) from None
             for one in self._choices(order):
                 relay = Relay(self._shared(), one, client)
                 taken = await self._attend(line, relay)
@@ -356,9 +361,12 @@ class Wire:
 
     # Everything else ----------------------------------------------------------------------------
 
-    async def _other(self, order: Order, client: Client) -> None:
-        """A list of models passes; all else only where the settings say so: nobody judges it."""
-        lists = order.method in {"GET", "HEAD"} and "/models/" in f"{order.path}/"
+    async def _other(self, order: Order, client: Client, *, asks: bool) -> None:
+        """A list of models passes; all else only where the settings say so: nobody judges it.
+        ``asks``: a model is asked at this path, by another method."""
+        # INVARIANT D49: what could be a call of a model under another method is no list of models
+        reads = order.method in {"GET", "HEAD"} and not order.content and not asks
+        lists = reads and "/models/" in f"{order.path}/"
         root = order.method in {"GET", "HEAD"} and order.path in {"", "/"}
         if root:
             await client.whole(200, b"{}")
@@ -428,7 +436,7 @@ def _read(order: Order) -> Order:
     if not isinstance(body, dict):
         raise Refusal(400, "the body must be a JSON object that this proxy can read")
     # INVARIANT D42: a request that providers could read otherwise than the gate did goes nowhere
-    if twice := says_twice(content):
+    if twice := says_twice(content, body):
         raise Refusal(400, f"the body says {twice[:80]!r} twice")
     told = body
     if order.dialect.name == gemini.NAME:

@@ -273,8 +273,7 @@ WIRE_BODY_BYTES = 48 * 1024 * 1024
 """One request or response of a model's wire: pictures fit, and it stays below what a payload may
 have. A response beyond it still reaches its client, but only its beginning is read."""
 WIRE_RETRY_SECONDS = 30.0
-"""A busy provider is not waited for longer than this before it is asked again, whatever it says:
-clients wait too."""
+"""Who is busy, or ended a stream, is asked again after this, whatever it says: clients wait."""
 WIRE_CONNECT_SECONDS = 30.0
 """Time to reach a provider."""
 WIRE_SILENCE_SECONDS = 600.0
@@ -360,6 +359,8 @@ RESUME_EVENTS = 1_000
 """Messages of one stream that are kept for a client that lost it and comes back."""
 RESUME_BYTES = 64 * 1024 * 1024
 """The same in bytes, for one client."""
+RESUME_MIN_MS = 100
+"""A stream is taken up again after this at the soonest, whatever its server says: no busy loop."""
 RESUME_ATTEMPTS = 5
 """How often a stream that a server ended early is taken up again without news."""
 PEER_IDLE_SECONDS = 3_600.0
