@@ -311,8 +311,7 @@ LOOP_FIXES_ATTEMPTS = 2
 SPOKEN_CHARS = 200_000
 """A text of role user up to this length can be a person's words; longer ones are files."""
 HEARD_CHARS = 4_000_000
-"""What tools and models said to one client, remembered to tell it from a person's words; the oldest
-goes first."""
+"""What tools and models said to one client, to tell it from a person's words; oldest go first."""
 HEARD_WHOLE_CHARS = 60
 """A text that holds one of theirs of this length is not a person's; shorter ones are names and
 paths that people say too."""
