@@ -9,6 +9,7 @@ import signal
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from holdfast.proxy.frames import Unsent
 from holdfast.proxy.lines import Lines
 from holdfast.values import limits
 from holdfast.values.errors import NotFound, Outside
@@ -103,11 +104,13 @@ class Child:
         lost(why)
 
     async def send(self, line: bytes, sent: Any) -> None:
-        """Write one message; `ConnectionResetError` if it has ended."""
+        """Write one message; `Unsent` if it has ended."""
         del sent
         if self._input is None or self._input.is_closing() or self.exited.is_set():
-            raise ConnectionResetError("the server process has ended")
+            raise Unsent("the server process has ended")
         self._input.write(line + b"\n")
+        if self._input.is_closing():  # its end was closed already: the pipe has taken nothing
+            raise Unsent("the server process takes nothing any more")
 
     def _kill(self, number: int) -> None:
         if self.pid and not self.exited.is_set():
