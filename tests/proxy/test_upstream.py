@@ -103,7 +103,7 @@ async def test_an_answer_over_http_that_cannot_be_read_is_lost(body: bytes):
 
 
 async def test_what_was_never_sent_is_no_open_question(tmp_path: Path):
-    """INVARIANT D140: `Outside` says that nothing happened; a later part of a call cannot say it."""
+    """INVARIANT D140: `Outside` says that nothing happened; a later part of a call cannot."""
     links = links_to(hostile(tmp_path))
     try:
         upstream = await links.to("h")

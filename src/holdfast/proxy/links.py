@@ -23,7 +23,8 @@ when asked."""
 class Links:
     """The connections. ``peer``: whose they are, None for modern clients; ``calls``: what is in
     progress over them, oldest first; ``heard`` gets what servers say to nobody in particular;
-    ``names``: by kind, what clients call something, and whose it is under which name."""
+    ``names``: by kind, what clients call something, and whose it is under which name; ``shown``:
+    the same of all that they were ever shown."""
 
     def __init__(
         self,
@@ -44,6 +45,7 @@ class Links:
         self._last = 0
         self.level = ""
         self.names: dict[str, dict[str, tuple[str, str]]] = {}
+        self.shown: dict[str, dict[str, tuple[str, str]]] = {}
 
     async def to(self, name: str) -> Upstream:
         """The connection to a server; one that was lost is made anew. `Outside` if it cannot be."""

@@ -199,7 +199,7 @@ class Upstream:
         except frames.Unsent as error:
             # INVARIANT D140: nobody is asked about what cannot have happened; a later request of a
             # call may be unsent too, but the first was not
-            if first:
+            if call is not None and first:
                 call.sent = None
                 raise Outside(str(error), retryable=True) from None
             raise
@@ -307,8 +307,8 @@ class Upstream:
             found.future.set_result(frames.raw(frame.result))
 
     def _unreadable(self, line: bytes, sent: Sent | None, about: frames.Id) -> None:
-        """INVARIANT D142: an answer that cannot be read is an answer lost: what it is about may have
-        happened."""
+        """INVARIANT D142: an answer that cannot be read is an answer lost: what it is about may
+        have happened."""
         lost = [] if sent is None else [sent]
         # over standard streams, servers that print what is no message are common: that is nothing
         if sent is None and b'"jsonrpc"' in line and not _ASKS.match(line):
