@@ -85,7 +85,8 @@ async def test_clients_of_one_token_shut_out_nobody(
 
         async def status(mark: str) -> int:
             headers = {**JSON, "Mcp-Session-Id": mark}
-            return (await http.post(place.url, content=said(2, "ping", {}), headers=headers)).status_code
+            found = await http.post(place.url, content=said(2, "ping", {}), headers=headers)
+            return found.status_code
 
         assert [await status(mark) for mark in marks] == [404, 404, 200, 200, 200]
 
@@ -143,8 +144,10 @@ async def test_a_pipe_cut_while_an_answer_is_written_says_that_it_is_lost():
             await asyncio.Event().wait()  # its reader takes nothing
 
     front = Front()
-    door = Door(lambda _: None, clock=SystemClock(), mark=str, piped=lambda _: lambda _: front)  # type: ignore[arg-type, return-value]
-    scope = {"type": "http", "method": "POST", "path": "/pipe", "headers": [(b"host", b"localhost")]}
+    made: Any = front
+    door = Door(lambda _: None, clock=SystemClock(), mark=str, piped=lambda _: lambda _: made)
+    heads = [(b"host", b"localhost")]
+    scope = {"type": "http", "method": "POST", "path": "/pipe", "headers": heads}
     body = b'{"command": ["x"]}\n' + said(1, "ping", {}) + b"\n"
     assert parse(body.splitlines()[1])
     fed.put_nowait({"type": "http.request", "body": body, "more_body": True})
@@ -157,7 +160,10 @@ async def test_a_pipe_cut_while_an_answer_is_written_says_that_it_is_lost():
 
 async def test_what_a_server_prints_commands_no_terminal(opened: Any, capfd: Any):
     """INVARIANT D145: its last words are there, as text."""
-    words = r"import sys; sys.stderr.buffer.write('\x1b[31mre\x1b]0;t\x07d\x9b2J\r\n\tgrün'.encode())"
+    words = (
+        r"import sys; sys.stderr.buffer.write("
+        r"'\x1b[31mre\x1b]0;t\x07d\x9b2J\r\n\tgrün'.encode())"
+    )
     async with opened([Server("dies", command=(sys.executable, "-c", words))]) as place:
         with pytest.raises(Exception, match="dies"):
             await place.front.shared.to("dies")
