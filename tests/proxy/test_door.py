@@ -88,8 +88,7 @@ async def test_a_lost_stream_repeats_nothing(opened: Any, tmp_path: Path):
         await asyncio.wait([lost])
         # closing a socket takes the client's loop some turns: the door knows it when it is done
         calls = place.front._calls
-        while any(one.attended for one in calls()):
-            await asyncio.sleep(0.01)
+        await asyncio.to_thread(until, lambda: not any(one.attended for one in calls()))
         again = call.replace(b'"id": 2', b'"id": 3')
         waits = asyncio.create_task(http.post(place.url, content=again, headers=headers))
         (tmp_path / "ledger.go").touch()

@@ -61,11 +61,12 @@ async def test_a_retry_right_behind_a_lost_connection_repeats_nothing(opened: An
             slow = {"name": "slow", "arguments": {"to": "ann"}}
             await loop.sock_sendall(lost, posted(mark, said(3, "tools/call", slow)))
             await asyncio.to_thread(until, lambda: lines_of(tmp_path / "ledger"))
+            retry = posted(mark, said(4, "tools/call", slow))
+            again.send(retry[:9])  # what came first is looked at first
             lost.close()
-            again.send(posted(mark, said(4, "tools/call", slow)))
+            again.send(retry[9:])
             peer = place.front._links[0].peer
-            while not {3, 4} & peer.exchanges.keys() - {3}:
-                await asyncio.sleep(0.01)
+            await asyncio.to_thread(until, lambda: 4 in peer.exchanges)
             (tmp_path / "ledger.go").touch()
             found = b""
             while b'"slow ann"' not in found:
