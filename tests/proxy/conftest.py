@@ -70,10 +70,10 @@ async def _opened(
     ):  # fmt: skip
         guest: Any = front.stepping.guest
 
-        def piped(token: str, server: Server) -> Front | None:
+        def piped(token: str) -> Callable[[Server], Front] | None:
             if token != TOKEN:
                 return None
-            return front_on(runtime, guest, [server], ask="client", patience=0)
+            return lambda server: front_on(runtime, guest, [server], ask="client", patience=0)
 
         door = Door(
             tokens({TOKEN: front}), clock=SystemClock(),

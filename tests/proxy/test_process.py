@@ -86,7 +86,7 @@ def test_a_client_that_dies_is_answered_from_the_journal(place: Path):
     assert first.process.stdin is not None
     first.process.stdin.close()  # the client is gone, its process with it
     (place / "ledger.go").touch()
-    assert first.process.wait(30) == 0
+    assert first.process.wait(WAIT) == 0
     second = connect(place)
     assert text_of(second.call("slow", to="bob")) == "slow bob"
     assert lines_of(place / "ledger") == ["slow bob"]

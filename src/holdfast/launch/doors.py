@@ -66,16 +66,19 @@ class Doors:
     def _mark(self) -> str:
         return new_id(SystemDice(), chars=40)
 
-    def _piped(self, token: str, asked: Server) -> Front | None:
+    def _piped(self, token: str) -> Callable[[Server], Front] | None:
         # INVARIANT D85: behind walls nobody names what is started outside of them, nor where: a
         # token stands for a server of the person's files, whatever the pipe says
         server = next((one for mark, one in self._servers.items() if _same(mark, token)), None)
-        if server is not None and self._free:
-            server = msgspec.structs.replace(server, cwd=server.cwd or asked.cwd)
-        elif server is None and self._free and _same(self.token, token):
-            server = asked
-        if server is None:
+        if server is None and not (self._free and _same(self.token, token)):
             return None
+        return lambda asked: self._front_of(server, asked)
+
+    def _front_of(self, server: Server | None, asked: Server) -> Front:
+        if server is None:
+            server = asked
+        elif self._free:
+            server = msgspec.structs.replace(server, cwd=server.cwd or asked.cwd)
         front = front_on(
             self._runtime, self._guest, [server], ask=self._ask, patience=self._patience
         )

@@ -116,6 +116,8 @@ class Answering:
     async def _watch(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass
+        if self.stream.exchange is not None and not self.stream.final:
+            self.stream.exchange.away = True  # at once: who asks again may come right behind
 
     def _done(self) -> None:
         """The answer was written: to a client that was there, as far as anybody can know."""

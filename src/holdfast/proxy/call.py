@@ -61,8 +61,11 @@ class Call:
         if state is not None and (self._asks is None or state != self._asks[1]):
             raise frames.Broken(frames.INVALID_PARAMS, "requestState is not the one given")
         responses = brought.get("inputResponses")
-        self.exchange = exchange
+        before, self.exchange = self.exchange, exchange
         self.who, self.meta = exchange.who, exchange.meta
+        if before is not None and before is not exchange and before.away and not before.gone:
+            # its client waits for nothing there any more: else it would keep its place for ever
+            await before.fail(frames.INTERNAL_ERROR, "another request goes on with this call")
         if self._asks is None:
             return
         requests, given, future = self._asks

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import contextlib
 import os
+import re
 import signal
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from holdfast.proxy.frames import Unsent
 from holdfast.proxy.lines import Lines
 from holdfast.values import limits
 from holdfast.values.errors import NotFound, Outside
@@ -25,6 +28,18 @@ def environment_of(named: Mapping[str, str]) -> dict[str, str]:
     return {name: os.environ[name] for name in PASSED if name in os.environ} | dict(named)
 
 
+_COMMANDS = re.compile(
+    "\x1b\\[[0-?]*[ -/]*[@-~]"  # what commonly colours
+    "|[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2028\u2029\u2066-\u2069]"
+)
+
+
+def _tell(text: bytes) -> None:
+    with contextlib.suppress(OSError):  # nobody reads ours
+        while text:
+            text = text[os.write(2, text) :]
+
+
 def _nobody(why: str) -> None:
     """Who is told nothing any more."""
 
@@ -36,10 +51,14 @@ class _Streams(asyncio.SubprocessProtocol):
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         if fd == 1:
             self.child.lines.feed(data)
+        else:
+            self.child.printed(data)
 
     def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
         if fd == 1:
             self.child.gone("it closed its output")
+        elif fd == 2:
+            self.child.silent.set()
 
     def process_exited(self) -> None:
         self.child.exited.set()
@@ -66,6 +85,9 @@ class Child:
         self._lost = lost
         self.lines = Lines(self._line, self._too_long)
         self.exited = asyncio.Event()
+        self.silent = asyncio.Event()
+        self._words = codecs.getincrementaldecoder("utf-8")("replace")
+        self._printing: set[asyncio.Task[None]] = set()
         self._transport: asyncio.SubprocessTransport | None = None
         self._input: Any = None
 
@@ -74,7 +96,7 @@ class Child:
         loop = asyncio.get_running_loop()
         try:
             transport, _ = await loop.subprocess_exec(
-                lambda: _Streams(self), *self.command, stderr=None, cwd=self._cwd or None,
+                lambda: _Streams(self), *self.command, cwd=self._cwd or None,
                 env=environment_of(self._env), start_new_session=True,
             )  # fmt: skip
         except FileNotFoundError:
@@ -93,6 +115,22 @@ class Child:
     def _line(self, line: bytes) -> None:
         self._receive(line, None)
 
+    def printed(self, data: bytes) -> None:
+        """What it says on stderr goes to ours. INVARIANT D145: as text: nothing in it commands a
+        terminal; and as fast as ours is read, for which nobody else waits."""
+        text = _COMMANDS.sub("", self._words.decode(data)).encode()
+        pipe: Any = self._transport and self._transport.get_pipe_transport(2)
+        if pipe is not None:
+            pipe.pause_reading()
+        task = asyncio.get_running_loop().create_task(self._print(text, pipe))
+        self._printing.add(task)
+        task.add_done_callback(self._printing.discard)
+
+    async def _print(self, text: bytes, pipe: Any) -> None:
+        await asyncio.to_thread(_tell, text)
+        if pipe is not None and not pipe.is_closing():
+            pipe.resume_reading()
+
     def _too_long(self) -> None:
         self.gone(f"it said more than {limits.FRAME_BYTES:,} bytes in one message")
         self._kill(signal.SIGTERM)
@@ -103,11 +141,13 @@ class Child:
         lost(why)
 
     async def send(self, line: bytes, sent: Any) -> None:
-        """Write one message; `ConnectionResetError` if it has ended."""
+        """Write one message; `Unsent` if it has ended."""
         del sent
         if self._input is None or self._input.is_closing() or self.exited.is_set():
-            raise ConnectionResetError("the server process has ended")
+            raise Unsent("the server process has ended")
         self._input.write(line + b"\n")
+        if self._input.is_closing():  # its end was closed already: the pipe has taken nothing
+            raise Unsent("the server process takes nothing any more")
 
     def _kill(self, number: int) -> None:
         if self.pid and not self.exited.is_set():
@@ -132,4 +172,6 @@ class Child:
         # what it started and left behind is in its group, and nobody else is
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
+        with contextlib.suppress(TimeoutError):  # why it ended may be among its last words
+            await asyncio.wait_for(self.silent.wait(), limits.CHILD_END_SECONDS)
         self._transport.close()

@@ -28,6 +28,9 @@ from holdfast.values.ports import Clock
 
 PIPE = "/pipe"
 """How the path ends at which pipes are taken."""
+_TURNS = 4
+"""Turns of the event loop after which a connection that was lost when they began is known to be:
+its end is read, its protocol told, and whoever answers there woken."""
 _LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -43,8 +46,9 @@ class Turned(Exception):
 class Door:
     """An ASGI application. ``front_of`` gives the front of a bearer token, None for one that is
     unknown; ``hosts``: names by which it may be called beside those of this machine itself;
-    ``mark`` makes names that nobody guesses; ``piped`` makes a front for a server that a pipe
-    (`holdfast.proxy.pipe`) asks for, None if its token is unknown; without it there are none."""
+    ``mark`` makes names that nobody guesses; ``piped`` gives what makes the fronts of a
+    token's pipes (`holdfast.proxy.pipe`), each for the server that it asks for, None if the token
+    is unknown; without it there are none."""
 
     def __init__(
         self,
@@ -53,7 +57,7 @@ class Door:
         clock: Clock,
         mark: Callable[[], str],
         hosts: frozenset[str] = frozenset(),
-        piped: Callable[[str, Server], Front | None] | None = None,
+        piped: Callable[[str], Callable[[Server], Front] | None] | None = None,
     ) -> None:
         self._piped = piped
         self._front_of = front_of
@@ -61,6 +65,7 @@ class Door:
         self._mark = mark
         self._hosts = _LOCAL | hosts
         self._peers: dict[str, tuple[Front, WebPeer]] = {}
+        self._following = 0  # requests that are being answered
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One HTTP request."""
@@ -95,11 +100,10 @@ class Door:
     def _check_names(self, headers: Mapping[str, str]) -> None:
         # INVARIANT D22: a page in a browser that knows our address is no client: it names itself
         host = headers.get("host", "").strip()
-        name = urlsplit(f"//{host}").hostname if host else None
         origin = headers.get("origin")
-        if name not in self._hosts:
+        if _host_of(f"//{host}") not in self._hosts:
             raise Turned(403, "this host name is not served here")
-        if origin is not None and urlsplit(origin).hostname not in self._hosts:
+        if origin is not None and _host_of(origin) not in self._hosts:
             raise Turned(403, "this origin may not call")
 
     def _let_in(self, headers: Mapping[str, str]) -> Front:
@@ -124,13 +128,19 @@ class Door:
         return found
 
     def _new(self, front: Front) -> WebPeer:
+        """A new client. INVARIANT D143: clients of one token shut out none of another: each has
+        room for so many, and beyond them the one that was silent longest goes."""
         now = self._clock.ticks_ns()
         idle = now - int(limits.PEER_IDLE_SECONDS * 1e9)
-        for mark, (_, peer) in list(self._peers.items()):
-            if peer.at < idle and not peer.exchanges and not peer.general.followed:
-                self._forget(self._peers[mark][1])
-        if len(self._peers) >= limits.PEERS_OPEN_ITEMS:
-            raise Turned(503, "too many clients are connected", code=frames.INTERNAL_ERROR)
+        for _, peer in list(self._peers.values()):
+            if peer.at < idle and peer.is_idle:
+                self._forget(peer)
+        mine = [peer for one, peer in self._peers.values() if one is front]
+        if len(mine) >= limits.PEERS_OPEN_ITEMS:
+            oldest = min((one for one in mine if one.is_idle), key=lambda one: one.at, default=None)
+            if oldest is None:
+                raise Turned(503, "too many clients are connected", code=frames.INTERNAL_ERROR)
+            self._forget(oldest)
         peer = WebPeer(self._mark())
         peer.at = now
         self._peers[peer.mark] = (front, peer)
@@ -165,6 +175,11 @@ class Door:
         peer = WebPeer() if modern else self._peer_of(front, frame, headers)
         stream = peer.open() if about is not None and not frame.is_answer else None
         try:
+            if frame.method == "tools/call" and self._following:
+                # INVARIANT D144: what the kernel has told of lost connections is noticed before a
+                # call that may repeat what went on there is looked at
+                for _ in range(_TURNS):
+                    await asyncio.sleep(0)
             if modern and frame.id is not frames.UNSET:
                 await self._check(front, frame, headers)
             exchange = front.take(peer, frame, stream)
@@ -177,7 +192,11 @@ class Door:
         answering = Answering(front, peer, stream, receive, send)
         if frame.method == "initialize" and peer.mark:
             answering.headers = [(b"mcp-session-id", peer.mark.encode())]
-        await answering.run()
+        self._following += 1
+        try:
+            await answering.run()
+        finally:
+            self._following -= 1
 
     def _peer_of(self, front: Front, frame: frames.Frame, headers: Mapping[str, str]) -> WebPeer:
         if frame.method == "initialize":
@@ -228,6 +247,9 @@ class Door:
 
     async def _pipe(self, headers: Mapping[str, str], receive: Receive, send: Send) -> None:
         """A client at the end of a pipe: its first line says which server, the others are its."""
+        make = None if self._piped is None else self._piped(_token(headers))
+        if make is None:  # before anything is read
+            raise Turned(401, "give the bearer token of this door")
         fronts: list[Front] = []
         peer = PipePeer()
 
@@ -238,21 +260,22 @@ class Door:
                 except frames.Broken as error:
                     peer.push(frames.error(error.about, error.code, str(error)), None)
                 return
-            front = None if self._piped is None else self._piped(_token(headers), _server(line))
-            if front is None:
-                raise Turned(401, "give the bearer token of this door")
-            fronts.append(front)
+            fronts.append(make(_server(line)))
 
         def too_long() -> None:
             text = f"a message has at most {limits.FRAME_BYTES:,} bytes"
             peer.push(frames.error(None, frames.INVALID_REQUEST, text), None)
 
         lines = Lines(take, too_long)
-        while not fronts:
-            message = await receive()
-            if message["type"] == "http.disconnect" or not message.get("more_body"):
-                raise Turned(400, "the pipe ended before it said which server")
-            lines.feed(message.get("body", b""))
+        try:
+            async with asyncio.timeout(limits.GREET_SECONDS):
+                while not fronts:
+                    message = await receive()
+                    if message["type"] == "http.disconnect" or not message.get("more_body"):
+                        raise Turned(400, "the pipe ended before it said which server")
+                    lines.feed(message.get("body", b""))
+        except TimeoutError:
+            raise Turned(408, "the pipe did not say which server") from None
         await send({"type": "http.response.start", "status": 200,
                     "headers": [(b"content-type", b"application/x-ndjson")]})  # fmt: skip
         writing = asyncio.get_running_loop().create_task(_write(peer, send))
@@ -301,9 +324,20 @@ class Door:
 async def _write(peer: PipePeer, send: Send) -> None:
     while True:
         line, written = await peer.lines.get()
-        await send({"type": "http.response.body", "body": line + b"\n", "more_body": True})
-        if written is not None and not written.done():
-            written.set_result(True)
+        taken = False
+        try:
+            await send({"type": "http.response.body", "body": line + b"\n", "more_body": True})
+            taken = not peer.ended
+        finally:  # cut off while it is written, it is lost: whoever waits is told so
+            if written is not None and not written.done():
+                written.set_result(taken)
+
+
+def _host_of(address: str) -> str | None:
+    """The host that an address names; None if it is none."""
+    with contextlib.suppress(ValueError):
+        return urlsplit(address).hostname
+    return None
 
 
 def _server(line: bytes) -> Server:

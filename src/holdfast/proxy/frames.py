@@ -37,6 +37,10 @@ class RpcError(Exception):
         self.data = data
 
 
+class Unsent(ConnectionResetError):
+    """A message of which nothing has left us: nobody can have acted on it."""
+
+
 class Frame(msgspec.Struct):
     """One message: a request (``method`` and ``id``), a notification (``method``) or an answer."""
 

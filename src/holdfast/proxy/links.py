@@ -23,7 +23,8 @@ when asked."""
 class Links:
     """The connections. ``peer``: whose they are, None for modern clients; ``calls``: what is in
     progress over them, oldest first; ``heard`` gets what servers say to nobody in particular;
-    ``names``: by kind, what clients call something, and whose it is under which name."""
+    ``names``: by kind, what clients call something, and whose it is under which name; ``shown``:
+    the same of all that they were ever shown."""
 
     def __init__(
         self,
@@ -38,11 +39,13 @@ class Links:
         self.tokens: dict[int, Call] = {}
         self.open: dict[str, Upstream] = {}
         self._opening: dict[str, asyncio.Lock] = {}
+        self._greeting: set[Upstream] = set()
         self._later: set[asyncio.Task[None]] = set()
         self._closing: set[asyncio.Task[None]] = set()
         self._last = 0
         self.level = ""
         self.names: dict[str, dict[str, tuple[str, str]]] = {}
+        self.shown: dict[str, dict[str, tuple[str, str]]] = {}
 
     async def to(self, name: str) -> Upstream:
         """The connection to a server; one that was lost is made anew. `Outside` if it cannot be."""
@@ -53,19 +56,28 @@ class Links:
             found = self.open.get(name)
             if found is None or found.lost:
                 found = Upstream(self.servers[name], self)
-                peer = self.peer
-                if peer is None:
-                    await found.open({}, Who(None, ALL), modern=True)
-                else:
-                    can = eras.for_legacy_server(peer.who.capabilities)
-                    if len(self.servers) == 1:  # it is told just what the client says
-                        can = dict(peer.who.capabilities)
-                    who = Who(peer.who.client, can)
-                    await found.open(peer.greeting or {}, who, modern=False)
-                self.open[name] = found
+                self._greeting.add(found)
+                try:
+                    await self._greet(found)
+                    self.open[name] = found
+                except BaseException:  # nobody else knows of it, and its process may be there
+                    self._begin_closing(found)
+                    raise
+                finally:
+                    self._greeting.discard(found)
                 if self.level:
                     await self.wants(self.level)
             return found
+
+    async def _greet(self, found: Upstream) -> None:
+        peer = self.peer
+        if peer is None:
+            await found.open({}, Who(None, ALL), modern=True)
+            return
+        can = eras.for_legacy_server(peer.who.capabilities)
+        if len(self.servers) == 1:  # it is told just what the client says
+            can = dict(peer.who.capabilities)
+        await found.open(peer.greeting or {}, Who(peer.who.client, can), modern=False)
 
     async def all(self) -> list[Upstream]:
         """Connections to all servers that can be reached; the first error if none can."""
@@ -127,7 +139,8 @@ class Links:
         match method:
             case "notifications/progress":
                 said = frames.fields(params)
-                call = self.tokens.get(said.get("progressToken", 0))
+                token = said.get("progressToken")
+                call = self.tokens.get(token) if type(token) is int else None
                 if call is None or call.exchange is None or call.exchange.token is None:
                     return
                 said["progressToken"] = call.exchange.token
@@ -186,7 +199,7 @@ class Links:
         """Let go of all servers; whoever cancels this leaves none behind either."""
         for task in list(self._later):
             task.cancel()
-        for one in list(self.open.values()):
+        for one in [*self.open.values(), *self._greeting]:
             self._begin_closing(one)
         self.open = {}
         while self._closing:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from holdfast.proxy import frames
 from holdfast.proxy.links import Links
 from holdfast.proxy.upstream import Upstream, Who
+from holdfast.values import limits
 
 FIELDS = {
     "tools/list": ("tools", "name", "tools"),
@@ -19,21 +20,37 @@ FIELDS = {
 """By method: the field of its result, what names an entry, and the capability that has it."""
 
 
-def shown(lists: Mapping[str, list[str]]) -> dict[str, tuple[str, str]]:
-    """What clients call each name, and whose it is. INVARIANT D10: a name is changed only if two
-    servers have it, and then for both, so that none stands for the other's."""
+def shown(
+    lists: Mapping[str, list[str]], servers: Sequence[str], before: dict[str, tuple[str, str]]
+) -> dict[str, tuple[str, str]]:
+    """What clients call each name, and whose it is. ``servers``: all that there are; ``before``:
+    whose each name that was ever shown is, to which the new ones are added.
+
+    INVARIANT D10: a name is changed only if two servers have it, and then for both, or if it could
+    be taken for another's; and one that was shown never stands for anything else later. Of a
+    server whose names change without end, new ones are not shown any more."""
     counts = Counter(name for names in lists.values() for name in set(names))
-    taken = {name for name, count in counts.items() if count == 1}
+    used = Counter(whose[0] for whose in before.values())
     found: dict[str, tuple[str, str]] = {}
+    plain: list[tuple[str, str]] = []
+    prefixed: list[tuple[str, str]] = []
     for server, names in lists.items():
         for name in dict.fromkeys(names):
-            as_shown = name
-            if counts[name] > 1:
-                as_shown = f"{server}__{name}"
-                while as_shown in taken:
-                    as_shown += "_"
-                taken.add(as_shown)
-            found[as_shown] = (server, name)
+            poses = any(name.startswith(f"{one}__") for one in servers if one != server)
+            (prefixed if counts[name] > 1 or poses else plain).append((server, name))
+    for at, whose in enumerate(prefixed + plain):
+        server, name = whose
+        as_shown = f"{server}__{name}" if at < len(prefixed) else name
+        if as_shown in found or before.get(as_shown, whose) != whose:
+            as_shown = f"{server}__{name}"
+        while as_shown in found or before.get(as_shown, whose) != whose:
+            as_shown += "_"
+        if as_shown not in before:
+            if used[server] >= 2 * limits.TOOLS_ITEMS:
+                continue
+            used[server] += 1
+            before[as_shown] = whose
+        found[as_shown] = whose
     return found
 
 
@@ -55,12 +72,14 @@ async def gathered(links: Links, method: str, who: Who) -> dict[str, Any]:
             upstream.learn(lists[upstream.server.name])
     names = {server: [one[key] for one in items] for server, items in lists.items()}
     if key == "name":
-        links.names[field] = shown(names)
+        before = links.shown.setdefault(field, {})
+        links.names[field] = shown(names, list(links.servers), before)
         back = {whose: name for name, whose in links.names[field].items()}
         merged = [
             {**one, "name": back[server, one["name"]]}
             for server, items in lists.items()
             for one in items
+            if (server, one["name"]) in back
         ]
     else:
         links.names[field] = {

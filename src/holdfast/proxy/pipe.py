@@ -24,6 +24,7 @@ class PipePeer(Peer):
     def __init__(self) -> None:
         super().__init__()
         self.lines: asyncio.Queue[tuple[bytes, asyncio.Future[bool] | None]] = asyncio.Queue()
+        self.ended = False
 
     def push(self, frame: bytes, about: Exchange | None) -> None:
         """Send something that is no answer."""
@@ -33,12 +34,15 @@ class PipePeer(Peer):
     async def deliver(self, frame: bytes, about: Exchange) -> bool:
         """Send an answer; whether it was written."""
         del about
+        if self.ended:
+            return False
         written: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self.lines.put_nowait((frame, written))
         return await written
 
     def drain(self) -> None:
         """Nothing is written any more: whoever waits is told so."""
+        self.ended = True
         while not self.lines.empty():
             _, written = self.lines.get_nowait()
             if written is not None and not written.done():

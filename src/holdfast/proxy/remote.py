@@ -92,7 +92,7 @@ class Remote:
 
     async def send(self, line: bytes, sent: Any) -> None:
         """Post one message; what comes back goes to ``receive``. ``sent``: the request that it is,
-        None for others. `ConnectionError` if it cannot be, or the answer is lost."""
+        None for others. `Unsent` if it cannot be, `ConnectionError` if the answer is lost."""
         assert self._http is not None
         method, params = (sent.method, sent.params) if sent is not None else ("", {})
         headers = self._headers(method, params, sent.schema if sent is not None else None)
@@ -101,6 +101,8 @@ class Remote:
                 self.url, data=line, headers=headers, allow_redirects=False
             ) as response:
                 await self._answered(response, sent)
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise frames.Unsent(f"{type(error).__name__}: {_host(error)}") from None
         except (aiohttp.ClientError, TimeoutError, TooLarge) as error:
             raise ConnectionResetError(f"{type(error).__name__}: {_host(error)}") from None
 
@@ -115,7 +117,8 @@ class Remote:
             await self._read(response, sent)
             return
         body = await _body(response)
-        if kind == "application/json" and body[:1] == b"{":
+        # a refusal in words of its own is one all the same: see below
+        if kind == "application/json" and (response.status < 400 or _is_message(body)):
             self._receive(body, sent)
             if not sent.done:  # an error about no request in particular
                 sent.fail(_said(response.status, body))
@@ -146,7 +149,7 @@ class Remote:
             if not last or self.modern or tries >= limits.RESUME_ATTEMPTS:
                 raise ConnectionResetError("the stream ended before the answer")
             # INVARIANT D5: a stream that ends early is taken up again, never the call repeated
-            await asyncio.sleep((pause if pause >= 0 else 1000 * 2**tries) / 1000)
+            await asyncio.sleep(_pause(pause if pause >= 0 else 1000 * 2**tries))
             tries += 1
             again = await self._take_up(last)
             if again is None:
@@ -193,7 +196,7 @@ class Remote:
                 pass  # a stream may end; another is asked for
             finally:
                 response.close()
-            await asyncio.sleep(pause / 1000)
+            await asyncio.sleep(_pause(pause))
 
     async def close(self) -> None:
         """Say goodbye and let go of the connections."""
@@ -211,6 +214,11 @@ class Remote:
         await self._http.close()
 
 
+def _pause(wanted: int) -> float:
+    """Seconds until a stream is taken up again: a server may say how many ms, within reason."""
+    return min(max(wanted / 1000, 0.05), limits.PROBE_SECONDS)
+
+
 async def _body(response: aiohttp.ClientResponse) -> bytes:
     body = bytearray()
     async for piece in response.content.iter_any():
@@ -218,6 +226,12 @@ async def _body(response: aiohttp.ClientResponse) -> bytes:
         if len(body) > limits.FRAME_BYTES:
             raise TooLarge(f"mcp: an answer has more than {limits.FRAME_BYTES:,} bytes")
     return bytes(body)
+
+
+def _is_message(body: bytes) -> bool:
+    with contextlib.suppress(frames.Broken):
+        return bool(frames.parse(body))
+    return False
 
 
 def _said(status: int, body: bytes) -> Exception:

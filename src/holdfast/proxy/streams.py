@@ -65,6 +65,11 @@ class WebPeer(Peer):
         self.streams: dict[int, Stream] = {}
         self._last = 0
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether it waits for nothing."""
+        return not self.exchanges and not self.general.followed
+
     def open(self) -> Stream:
         """A stream for a request."""
         self._last += 1

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
@@ -14,6 +16,16 @@ from holdfast.proxy.remote import Remote
 from holdfast.proxy.within import Within
 from holdfast.values import limits
 from holdfast.values.errors import Outside
+
+_NAMES = re.compile(
+    rb'\{\s*(?:"jsonrpc"\s*:\s*"2\.0"\s*,\s*)?"id"\s*:\s*([0-9]{1,18})\s*[,}]'
+    rb'|,\s*"jsonrpc"\s*:\s*"2\.0"\s*,\s*"id"\s*:\s*([0-9]{1,18})\s*\}\Z'
+)
+"""Where common servers put the id of an answer: before all that is large, or after it."""
+_ASKS = re.compile(
+    rb'\{\s*(?:"jsonrpc"\s*:\s*"2\.0"\s*,\s*)?(?:"id"\s*:\s*(?:"[^"]*"|-?[0-9]+)\s*,\s*)?"method"'
+)
+"""The beginning of what is no answer."""
 
 
 class Server(msgspec.Struct, frozen=True):
@@ -127,7 +139,8 @@ class Upstream:
                 errors.append(str(error) or "no answer")
             except ConnectionError as error:
                 errors.append(str(error))
-                break
+                if self.lost or isinstance(error, frames.Unsent):
+                    break
         await self.close()
         why = f": {self.lost}" if self.lost else ""
         raise Outside(f"mcp: server {self.server.name} cannot be spoken to ({errors[0]}{why})")
@@ -139,13 +152,14 @@ class Upstream:
             params = self.dressed({}, {}, who)
             async with asyncio.timeout(limits.PROBE_SECONDS):
                 found = frames.fields(await self.request("server/discover", params))
-            if eras.MODERN not in (found.get("supportedVersions") or ()):
+            versions = found.get("supportedVersions")
+            if not isinstance(versions, list) or eras.MODERN not in versions:
                 raise frames.RpcError(frames.UNSUPPORTED_VERSION, "it speaks other revisions")
         except BaseException:
             self._speak("", modern=False)
             raise
-        self.can = found.get("capabilities") or {}
-        self.info = (found.get("_meta") or {}).get(eras.SERVER) or found.get("serverInfo")
+        self.can = _object(found.get("capabilities"))
+        self.info = _object(found.get("_meta")).get(eras.SERVER) or found.get("serverInfo")
         self.instructions = str(found.get("instructions") or "")
 
     async def _greet(self, greeting: Mapping[str, Any], who: Who) -> None:
@@ -153,7 +167,7 @@ class Upstream:
         async with asyncio.timeout(limits.GREET_SECONDS):
             found = frames.fields(await self.request("initialize", params))
         self._speak(str(found.get("protocolVersion") or eras.LEGACY[0]), modern=False)
-        self.can = found.get("capabilities") or {}
+        self.can = _object(found.get("capabilities"))
         self.info = found.get("serverInfo")
         self.instructions = str(found.get("instructions") or "")
         await self.note("notifications/initialized", {})
@@ -178,9 +192,25 @@ class Upstream:
         self, method: str, params: dict[str, Any], *, call: Any = None, schema: Any = None
     ) -> bytes:
         """Ask; its result as JSON. `RpcError` is the server's own; `ConnectionError`: the answer
-        is lost, and nobody knows whether it was carried out."""
+        is lost, and nobody knows whether it was carried out; `Outside`: nothing of a call was ever
+        sent."""
+        first = call is not None and call.sent is None
+        try:
+            raw = await self._request(method, params, call, schema)
+        except frames.Unsent as error:
+            # INVARIANT D140: nobody is asked about what cannot have happened; a later request of a
+            # call may be unsent too, but the first was not
+            if call is not None and first:
+                call.sent = None
+                raise Outside(str(error), retryable=True) from None
+            raise
+        if not raw.startswith(b"{"):  # it was carried out all the same
+            raise ConnectionResetError(f"server {self.server.name}: its answer is no object")
+        return raw
+
+    async def _request(self, method: str, params: dict[str, Any], call: Any, schema: Any) -> bytes:
         if self.lost:
-            raise ConnectionResetError(f"server {self.server.name}: {self.lost}")
+            raise frames.Unsent(f"server {self.server.name}: {self.lost}")
         self._last += 1
         sent = Sent(self._last, method, params)
         sent.call, sent.schema = call, schema
@@ -256,17 +286,16 @@ class Upstream:
     def _receive(self, line: bytes, sent: Sent | None) -> None:
         try:
             frame = frames.parse(line)
-        except frames.Broken:
-            if sent is not None:
-                sent.fail(frames.RpcError(frames.INTERNAL_ERROR, "the answer cannot be read"))
-            return  # servers that print what is no message are common: the others still count
+        except frames.Broken as error:
+            self._unreadable(line, sent, error.about)
+            return
         if not frame.is_answer:
-            if frame.id is frames.UNSET:
-                self._noted(frame, sent)
-            elif self.modern:
-                return  # modern servers ask nothing this way
-            else:
-                self.owner.server_asks(self, frame, sent)
+            # INVARIANT D141: whatever a server says of its own accord, its answers are still heard
+            with contextlib.suppress(Exception):
+                if frame.id is frames.UNSET:
+                    self._noted(frame, sent)
+                elif not self.modern:  # modern servers ask nothing this way
+                    self.owner.server_asks(self, frame, sent)
             return
         found = self.open_requests.get(frame.id) if isinstance(frame.id, int) else None
         if found is None and sent is not None and frame.error is not frames.UNSET:
@@ -277,6 +306,22 @@ class Upstream:
             found.fail(frames.error_of(frame.error))
         else:
             found.future.set_result(frames.raw(frame.result))
+
+    def _unreadable(self, line: bytes, sent: Sent | None, about: frames.Id) -> None:
+        """INVARIANT D142: an answer that cannot be read is an answer lost: what it is about may
+        have happened."""
+        lost = [] if sent is None else [sent]
+        # over standard streams, servers that print what is no message are common: that is nothing
+        if sent is None and b'"jsonrpc"' in line and not _ASKS.match(line):
+            named = _NAMES.match(line) or _NAMES.search(line, max(len(line) - 100, 0))
+            number = about if isinstance(about, int) else int(named[1] or named[2]) if named else 0
+            if number:
+                lost = [one for one in self.open_requests.values() if one.id == number]
+            else:  # nobody can know about which it is
+                lost = list(self.open_requests.values())
+        for one in lost:
+            text = f"server {self.server.name}: the answer cannot be read"
+            one.fail(ConnectionResetError(text))
 
     def _noted(self, frame: frames.Frame, sent: Sent | None) -> None:
         if frame.method == "notifications/tools/list_changed":
@@ -296,3 +341,7 @@ class Upstream:
             self.lost = "the connection was closed"
         for sent in list(self.open_requests.values()):
             sent.fail(ConnectionResetError(f"server {self.server.name}: {self.lost}"))
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}

@@ -365,7 +365,7 @@ RESUME_ATTEMPTS = 5
 PEER_IDLE_SECONDS = 3_600.0
 """A client over HTTP that nothing was heard of for this long is forgotten, with its servers."""
 PEERS_OPEN_ITEMS = 200
-"""Clients over HTTP that one process serves at once: each may have server processes of its own."""
+"""Clients over HTTP of one token at once: each may have server processes of its own."""
 STREAM_PING_SECONDS = 15.0
 """A quiet stream says something this often, so that nobody in between takes it for dead."""
 POLL_MIN_MS = 1_000
