@@ -177,6 +177,16 @@ class GuestRun(Run):
                 del self._again[call]
             self.jot(_DELIVERED, [key])
 
+    @property
+    def owes(self) -> bool:
+        """See `Guest.owes`; steps that earlier processes left open count too."""
+        keys = (key for many in self._again.values() for key in many)
+        for step in (self.history.step(key) for key in keys):
+            leaves = step.plan is not None and step.plan.effect in LEAVES
+            if leaves or (step.settled is None and step.asked is not None):
+                return True
+        return False
+
     def jot(self, plan: Plan, value: Any) -> None:
         """Record something beside the next append."""
         body = StepSettled(self.lane.next(), plan, inline=True)
@@ -261,6 +271,12 @@ class Guest:
             self._run.attended.discard(key)
             self._unattended(pending)
             raise
+
+    @property
+    def owes(self) -> bool:
+        """Whether an identical call may still come for a step: one that left the world, or may
+        have, and whose outcome reached nobody, or one that waits for a person."""
+        return self._run.owes
 
     def call(self, tool: Tool[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Call a tool as code of the guest does: a coroutine."""

@@ -63,9 +63,10 @@ async def fronted(
             try:
                 yield front
             finally:
-                owes = front.owes
+                busy = front.busy
                 await front.close()
-            if owes:
+            # also what an earlier process was not told: this one may have come for a look only
+            if busy or guest.owes:
                 raise Left("its client may come back")
     except Left:
         return
