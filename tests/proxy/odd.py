@@ -1,7 +1,7 @@
 """A server of the legacy era that says odd things: ``python odd.py FILE [CAPABILITIES]``.
 
 Each tool writes a line first. ``obey`` never answers, for it does not once it is cancelled, which
-it writes down; ``text`` and ``deep`` answer what is no object that can be read; ``notes`` says
+it writes down; ``text`` and ``list`` answer what is no object; ``notes`` says
 that its lists changed, oddly, before it answers.
 """
 
@@ -17,11 +17,7 @@ CAN = json.loads(sys.argv[2]) if len(sys.argv) > 2 else {"tools": {"listChanged"
 
 
 def say(**said: Any) -> None:
-    raw(json.dumps({"jsonrpc": "2.0", **said}))
-
-
-def raw(line: str) -> None:
-    sys.stdout.write(line + "\n")
+    sys.stdout.write(json.dumps({"jsonrpc": "2.0", **said}) + "\n")
     sys.stdout.flush()
 
 
@@ -37,9 +33,8 @@ def call(about: Any, name: str) -> None:
             return
         case "text":
             say(id=about, result="it is done")
-        case "deep":
-            nested = "[" * 5_000 + "]" * 5_000
-            raw(f'{{"jsonrpc": "2.0", "id": {about}, "result": {{"content": {nested}}}}}')
+        case "list":
+            say(id=about, result=["done"])
         case "notes":
             for meta in ("x", 7, [1]):
                 say(method="notifications/tools/list_changed", params={"_meta": meta})
@@ -55,7 +50,7 @@ def take(message: dict[str, Any]) -> None:
             say(id=about, result={"protocolVersion": params["protocolVersion"],
                                   "capabilities": CAN, "serverInfo": {"name": "odd"}})  # fmt: skip
         case "tools/list":
-            names = ("obey", "text", "deep", "notes", "look")
+            names = ("obey", "text", "list", "notes", "look")
             say(id=about, result={"tools": [{"name": one, "inputSchema": {"type": "object"}}
                                             for one in names]})  # fmt: skip
         case "tools/call":
