@@ -61,11 +61,11 @@ class Here(Peer):
         await until(lambda: about in self.answers)
         return self.answers[about]
 
-    async def ask(self, method: str, params: Any = None) -> Any:
+    async def asks(self, method: str, params: Any = None) -> Any:
         return await self.answer(self.begin(method, params))
 
     async def call(self, name: str) -> Any:
-        return await self.ask("tools/call", {"name": name, "arguments": {}})
+        return await self.asks("tools/call", {"name": name, "arguments": {}})
 
     def cancel(self, about: Any) -> None:
         self.say(method="notifications/cancelled", params={"requestId": about})
@@ -90,7 +90,7 @@ class Place:
 
     async def client(self) -> Here:
         found = Here(self.front)
-        await found.ask("initialize", INITIALIZE)
+        await found.asks("initialize", INITIALIZE)
         return found
 
     def go(self) -> None:
@@ -161,8 +161,8 @@ async def test_a_call_cancelled_before_a_person_decided_is_not_performed(tmp_pat
         await answer(place.runtime.store, place.run, row.waits[0].key, "approve", by="ann",
                      now_ms=1, digest=row.waits[0].digest)  # fmt: skip
         place.runtime.host.ring()
-        assert (await client.ask("ping"))["result"] == {}
-        other = await client.ask("tools/list")  # the server has had its turn
+        assert (await client.asks("ping"))["result"] == {}
+        other = await client.asks("tools/list")  # the server has had its turn
         assert other["result"]["tools"]
         assert lines_of(place.file) == []
         assert text_of(await client.call("look")) == "look"
@@ -210,17 +210,17 @@ async def test_an_odd_cancel_is_no_matter(about: Any, tmp_path: Path):
         client = await place.client()
         client.begin("tools/call", {"name": "obey", "arguments": {}})
         client.cancel(about)
-        assert (await client.ask("ping"))["result"] == {}
+        assert (await client.asks("ping"))["result"] == {}
 
 
 async def test_what_nobody_foresaw_is_answered(tmp_path: Path):
     """INVARIANT D20: a server whose capabilities are none; its id may be used again."""
     async with opened(tmp_path, '["tools"]') as place:
         client = Here(place.front)
-        said = await client.ask("initialize", INITIALIZE)
+        said = await client.asks("initialize", INITIALIZE)
         assert said["error"]["code"] == frames.INTERNAL_ERROR
         assert not client.exchanges
-        assert (await client.ask("ping"))["result"] == {}
+        assert (await client.asks("ping"))["result"] == {}
 
 
 async def test_odd_changes_of_a_server_break_no_answer(tmp_path: Path):
@@ -230,6 +230,6 @@ async def test_odd_changes_of_a_server_break_no_answer(tmp_path: Path):
         wanted = {"notifications": {"toolsListChanged": True}, "_meta": MODERN}
         client.begin("subscriptions/listen", wanted)
         call = {"name": "notes", "arguments": {}, "_meta": MODERN}
-        assert text_of(await client.ask("tools/call", call)) == "noted"
+        assert text_of(await client.asks("tools/call", call)) == "noted"
         legacy = await place.client()
         assert text_of(await legacy.call("notes")) == "noted"

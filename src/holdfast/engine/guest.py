@@ -179,7 +179,7 @@ class GuestRun(Run):
 
     @property
     def owes(self) -> bool:
-        """See `Guest.owes`; steps that earlier processes left open count too."""
+        """See `owes`; steps that earlier processes left open count too."""
         keys = (key for many in self._again.values() for key in many)
         for step in (self.history.step(key) for key in keys):
             leaves = step.plan is not None and step.plan.effect in LEAVES
@@ -271,12 +271,6 @@ class Guest:
             self._run.attended.discard(key)
             self._unattended(pending)
             raise
-
-    @property
-    def owes(self) -> bool:
-        """Whether an identical call may still come for a step: one that left the world, or may
-        have, and whose outcome reached nobody, or one that waits for a person."""
-        return self._run.owes
 
     def call(self, tool: Tool[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Call a tool as code of the guest does: a coroutine."""
@@ -416,3 +410,9 @@ class Guest:
             await self.end(self.result, error=error)
         else:  # it waits for a person, or the process stops
             await self.leave()
+
+
+def owes(guest: Guest) -> bool:
+    """Whether an identical call may still come for a step: one that left the world, or may have,
+    and whose outcome reached nobody, or one that waits for a person."""
+    return guest._run.owes  # pyright: ignore[reportPrivateUsage] # of this module

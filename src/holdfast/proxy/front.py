@@ -206,6 +206,7 @@ class Front:
 
     async def close(self) -> None:
         """Let go of all servers. What is being carried out is cut off."""
+        self.stepping.closed = True
         await self.listening.close()
         for task in list(self._tasks):
             task.cancel()

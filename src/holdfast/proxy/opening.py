@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
-from holdfast.engine.guest import DOOR, Guest
+from holdfast.engine.guest import DOOR, Guest, owes
 from holdfast.journal.store import RunQuery, Store
 from holdfast.proxy import frames
 from holdfast.proxy.asking import Asking
@@ -66,7 +66,7 @@ async def fronted(
                 busy = front.busy
                 await front.close()
             # also what an earlier process was not told: this one may have come for a look only
-            if busy or guest.owes:
+            if busy or owes(guest):
                 raise Left("its client may come back")
     except Left:
         return

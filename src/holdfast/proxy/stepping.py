@@ -64,7 +64,8 @@ class Guest(Protocol):
 class Stepping:
     """Takes calls as steps of ``guest``. ``effect``: what the policy says that a tool does ("" if
     it does not speak of it); ``asking`` asks the person at the client, or does not; ``patience``:
-    seconds that a call waits for a person; ``mark`` makes names that nobody guesses."""
+    seconds that a call waits for a person; ``mark`` makes names that nobody guesses;
+    ``closed``: nothing is sent any more."""
 
     def __init__(
         self,
@@ -80,6 +81,7 @@ class Stepping:
         self.asking = asking
         self.patience = patience
         self.mark = mark
+        self.closed = False
         self._tools: dict[tuple[str, str], Described] = {}
         self._hints: dict[str, str] = {}
 
@@ -182,8 +184,8 @@ class Stepping:
         rest = {k: v for k, v in params.items() if k not in ("name", "arguments")}
 
         async def perform(judged: dict[str, Any]) -> Any:
-            if call.cancelled:
-                raise frames.RpcError(frames.INTERNAL_ERROR, "it was cancelled before it was sent")
+            if call.cancelled or self.closed:
+                raise frames.RpcError(frames.INTERNAL_ERROR, "it was given up before it was sent")
             call.begun = True
             there = await links.to(upstream.server.name)
             asked = {**rest, "name": own}
@@ -262,8 +264,8 @@ class Stepping:
     ) -> bytes:
         """`_asked`, for as long as the client wants it: `ConnectionError` if it does not any more
         and nothing comes of it in time, for servers need not answer what is cancelled."""
-        if call.cancelled:
-            raise frames.RpcError(frames.INTERNAL_ERROR, "it was cancelled before it was sent")
+        if call.cancelled or self.closed:
+            raise frames.RpcError(frames.INTERNAL_ERROR, "it was given up before it was sent")
         try:
             async with asyncio.timeout(None) as call.limit:
                 return await self._asked(upstream, links, call, params, schema)
