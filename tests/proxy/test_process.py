@@ -78,6 +78,20 @@ def test_a_proxy_that_dies_during_a_call_does_not_repeat_it(place: Path):
     assert lines_of(place / "ledger") == ["slow ann"]
 
 
+def test_one_that_only_looks_ends_no_run_that_owes_an_outcome(place: Path):
+    """INVARIANT D25: what another process was not told is not done again."""
+    first = connect(place)
+    first.begin("tools/call", {"name": "slow", "arguments": {"to": "ann"}})
+    until(lambda: lines_of(place / "ledger") == ["slow ann"], "the effect")
+    first.kill()
+    looks = connect(place)
+    assert looks.ask("tools/list")["result"]["tools"]
+    assert looks.close() == 0
+    third = connect(place)
+    assert third.call("slow", to="ann")["result"]["isError"]
+    assert lines_of(place / "ledger") == ["slow ann"]
+
+
 def test_a_client_that_dies_is_answered_from_the_journal(place: Path):
     """INVARIANTS D12, D15: its outcome is recorded and waits; told once, the next call is new."""
     first = connect(place)

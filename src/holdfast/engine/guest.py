@@ -193,6 +193,16 @@ class GuestRun(Run):
                 del self._again[call]
             self.jot(_DELIVERED, [key])
 
+    @property
+    def owes(self) -> bool:
+        """See `owes`; steps that earlier processes left open count too."""
+        keys = (key for many in self._again.values() for key in many)
+        for step in (self.history.step(key) for key in keys):
+            leaves = step.plan is not None and step.plan.effect in LEAVES
+            if leaves or (step.settled is None and step.asked is not None):
+                return True
+        return False
+
     def jot(self, plan: Plan, value: Any) -> None:
         """Record something beside the next append."""
         body = StepSettled(self.lane.next(), plan, inline=True)
@@ -434,3 +444,9 @@ async def _ask_again(home: Home, resident: Resident, run: GuestRun) -> None:
         if found:
             with suppress(HoldfastError):  # then the call is asked about when it comes again
                 await resident.append(found.drafts, found.blobs)
+
+
+def owes(guest: Guest) -> bool:
+    """Whether an identical call may still come for a step: one that left the world, or may have,
+    and whose outcome reached nobody, or one that waits for a person."""
+    return guest._run.owes  # pyright: ignore[reportPrivateUsage] # of this module

@@ -3,6 +3,7 @@ passes through to the server that it is about."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -83,6 +84,7 @@ class Answers:
         self, upstream: Upstream, exchange: Exchange, links: Links, params: dict[str, Any]
     ) -> bytes:
         call = Call(exchange, "", "")
+        call.task = asyncio.current_task()
         meta = exchange.meta
         token = links.token(call) if exchange.token is not None else 0
         if token:

@@ -19,8 +19,8 @@ from holdfast.values import limits
 class Call:
     """A call. ``exchange``: the request that waits for it now, None while nobody does; ``key``:
     what an identical call has too; ``sent``: where it is being carried out; ``begun``: whether it
-    has begun to be; ``raw``, ``error``: what the server said, in its own era (``native``: the
-    modern one);
+    has begun to be; ``limit``: how long it may still take; ``raw``, ``error``: what the server
+    said, in its own era (``native``: the modern one); ``cancelled``: its client gave it up;
     ``first``: answers and state that came with the request that began it; ``handed``: the client
     has a handle for what goes on; ``over``: its outcome is being told."""
 
@@ -38,7 +38,8 @@ class Call:
         self.error: frames.RpcError | None = None
         self.handed = False
         self.over = False
-        self.cancelled = asyncio.Event()
+        self.cancelled = False
+        self.limit: asyncio.Timeout | None = None
         self.first: dict[str, Any] = {}
         self.task: asyncio.Task[None] | None = None
         self._asks: tuple[dict[str, Any], str, asyncio.Future[dict[str, Any]]] | None = None
@@ -54,6 +55,15 @@ class Call:
         if self.exchange is not None:
             self.exchange.send(frame)
 
+    def cancel(self) -> None:
+        """Its client gives it up: if it has begun, its outcome counts only if it comes soon."""
+        self.cancelled = True
+        if self.task is not None and not self.begun:
+            self.task.cancel()  # nothing is performed while nobody waits
+        elif self.limit is not None and not self.limit.expired():
+            now = asyncio.get_running_loop().time()
+            self.limit.reschedule(now + limits.CANCEL_SECONDS)
+
     async def attach(self, exchange: Exchange, brought: Mapping[str, Any]) -> None:
         """Another request waits for it now, and ``brought`` answers to what was asked, or not.
         `Broken` if it also brings a state that was not given to it."""
@@ -61,7 +71,7 @@ class Call:
         if state is not None and (self._asks is None or state != self._asks[1]):
             raise frames.Broken(frames.INVALID_PARAMS, "requestState is not the one given")
         responses = brought.get("inputResponses")
-        before, self.exchange = self.exchange, exchange
+        before, self.exchange, self.cancelled = self.exchange, exchange, False
         self.who, self.meta = exchange.who, exchange.meta
         if before is not None and before is not exchange and before.away and not before.gone:
             # its client waits for nothing there any more: else it would keep its place for ever

@@ -122,6 +122,11 @@ def error_of(said: bytes | Raw) -> RpcError:
     return RpcError(found["code"], str(found.get("message", "")), found.get("data"))
 
 
+def unexpected(error: Exception) -> str:
+    """What is said of an error that nobody foresaw: its text may hold what is not the peer's."""
+    return f"it cannot be carried out: an unexpected {type(error).__name__}"
+
+
 def plain(value: Any) -> bytes:
     """JSON of our own data."""
     return _encode(value)

@@ -67,8 +67,10 @@ class Front:
 
     def _noted(self, peer: Peer, method: str, params: dict[str, Any]) -> None:
         if method == "notifications/cancelled":
-            found = peer.exchanges.pop(params.get("requestId"), None)
+            about = params.get("requestId")
+            found = peer.exchanges.get(about) if isinstance(about, int | str) else None
             if found is not None:
+                peer.closed(found.id)
                 found.gone = True
                 self._cancelled(found, str(params.get("reason") or ""))
         elif method not in ("notifications/initialized", "notifications/progress"):
@@ -81,9 +83,9 @@ class Front:
         self.listening.end(exchange)
         for call in self._calls():
             if call.exchange is exchange:
-                call.cancelled.set()
                 if call.sent is not None:
                     self._go(call.sent[0].cancel(call.sent[1], reason))
+                call.cancel()
 
     def left(self, exchanges: Sequence[Exchange]) -> None:
         """Nobody waits for these any more. INVARIANT D12: what is being carried out goes on, and
@@ -137,6 +139,9 @@ class Front:
             await exchange.fail(error.code, str(error))
         except (HoldfastError, ConnectionError) as error:
             await exchange.fail(frames.INTERNAL_ERROR, str(error))
+        except Exception as error:  # noqa: BLE001 - whatever peers say, who asks is answered
+            if exchange.peer.exchanges.get(exchange.id) is exchange:
+                await exchange.fail(frames.INTERNAL_ERROR, frames.unexpected(error))
         else:
             if raw is not None:
                 await exchange.result(raw)
@@ -195,12 +200,13 @@ class Front:
             await asyncio.wait(tasks, timeout=seconds)
 
     @property
-    def owes(self) -> bool:
-        """Whether some client may come back for what it was not told."""
-        return bool(self.stepping.owed) or any(call.begun for call in self._calls())
+    def busy(self) -> bool:
+        """Whether something is being carried out."""
+        return any(call.begun for call in self._calls())
 
     async def close(self) -> None:
         """Let go of all servers. What is being carried out is cut off."""
+        self.stepping.closed = True
         await self.listening.close()
         for task in list(self._tasks):
             task.cancel()

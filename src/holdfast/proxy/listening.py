@@ -126,7 +126,7 @@ class Listening:
             links.peer.push(frames.note(method, params), None)
             return
         found = frames.fields(params)
-        mark = (found.get("_meta") or {}).get(eras.SUBSCRIPTION)
+        mark = _meta_of(found).get(eras.SUBSCRIPTION)
         for one in list(self._listeners):
             mine = any(
                 stream.sent is not None and stream.sent[0] is upstream and stream.sent[1].id == mark
@@ -142,7 +142,7 @@ class Listening:
         wanted = {
             name: True
             for name, capability in _CAPABILITIES.items()
-            if (upstream.can.get(capability) or {}).get("listChanged")
+            if _object(upstream.can.get(capability)).get("listChanged")
         }
         if wanted:
             self._begin(peer, upstream, links, "", wanted)
@@ -183,11 +183,20 @@ async def _tell(upstream: Upstream, method: str, params: dict[str, Any]) -> None
         return
 
 
+def _object(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _meta_of(params: dict[str, Any]) -> dict[str, Any]:
+    return _object(params.get("_meta"))
+
+
 def _without_mark(params: dict[str, Any]) -> dict[str, Any]:
-    meta = {k: v for k, v in (params.pop("_meta", None) or {}).items() if k != eras.SUBSCRIPTION}
+    meta = {k: v for k, v in _meta_of(params).items() if k != eras.SUBSCRIPTION}
+    params.pop("_meta", None)
     return {**params, "_meta": meta} if meta else params
 
 
 def _stamped(method: str, params: dict[str, Any], mark: frames.Id) -> bytes:
-    meta = {**(params.get("_meta") or {}), eras.SUBSCRIPTION: mark}
+    meta = {**_meta_of(params), eras.SUBSCRIPTION: mark}
     return frames.note(method, frames.plain({**params, "_meta": meta}))

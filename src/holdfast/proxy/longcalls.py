@@ -113,3 +113,6 @@ class LongCalls:
         except frames.RpcError as error:
             text = f"server {one.server} does not say how the call ended: {error.text}"
             raise ConnectionResetError(text) from None
+        except frames.Broken:
+            text = f"server {one.server} does not say how the call ended: that cannot be read"
+            raise ConnectionResetError(text) from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
-from holdfast.engine.guest import DOOR, Guest
+from holdfast.engine.guest import DOOR, Guest, owes
 from holdfast.journal.store import RunQuery, Store
 from holdfast.proxy import frames
 from holdfast.proxy.asking import Asking
@@ -63,9 +63,10 @@ async def fronted(
             try:
                 yield front
             finally:
-                owes = front.owes
+                busy = front.busy
                 await front.close()
-            if owes:
+            # also what an earlier process was not told: this one may have come for a look only
+            if busy or owes(guest):
                 raise Left("its client may come back")
     except Left:
         return

@@ -66,8 +66,8 @@ class Guest(Protocol):
 class Stepping:
     """Takes calls as steps of ``guest``. ``effect``: what the policy says that a tool does ("" if
     it does not speak of it); ``asking`` asks the person at the client, or does not; ``patience``:
-    seconds that a call waits for a person; ``mark`` makes names that nobody guesses. ``owed``: what
-    calls ended in that their client does not have."""
+    seconds that a call waits for a person; ``mark`` makes names that nobody guesses;
+    ``closed``: nothing is sent any more."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class Stepping:
         self.asking = asking
         self.patience = patience
         self.mark = mark
-        self.owed: set[str] = set()
+        self.closed = False
         self._tools: dict[tuple[str, str], Described] = {}
         self._hints: dict[str, str] = {}
 
@@ -110,8 +110,6 @@ class Stepping:
             code, text = error.code, str(error)
             say = lambda one: one.fail(code, text)  # noqa: E731
         except (HoldfastError, Suspended) as error:
-            if isinstance(error, Suspended):
-                self.owed.add(str(error))
             text, key = _said(error), error.key if isinstance(error, HoldfastError) else ""
             if step and not isinstance(error, Misuse):
                 say = lambda one: one.result(_refusal(one, text))  # noqa: E731
@@ -119,6 +117,9 @@ class Stepping:
                 say = lambda one: one.fail(frames.INTERNAL_ERROR, text)  # noqa: E731
         except ConnectionError as error:
             text = str(error)
+            say = lambda one: one.fail(frames.INTERNAL_ERROR, text)  # noqa: E731
+        except Exception as error:  # noqa: BLE001 - whoever asks is answered
+            text = frames.unexpected(error)
             say = lambda one: one.fail(frames.INTERNAL_ERROR, text)  # noqa: E731
         else:
             made = raw
@@ -132,16 +133,11 @@ class Stepping:
         # INVARIANT D15: the outcome counts as delivered once it was written to a client that was
         # there, and only then
         if told:
-            self._delivered(key)
+            self.guest.delivered(key)
             return
-        self.owed.add(key)
         self.guest.lost(key)
         if waited is not None:
-            waited.later = lambda: self._delivered(key)
-
-    def _delivered(self, key: str) -> None:
-        self.owed.discard(key)
-        self.guest.delivered(key)
+            waited.later = lambda: self.guest.delivered(key)
 
     async def _pass(
         self, answers: Answers, links: Links, call: Call, params: dict[str, Any]
@@ -190,6 +186,8 @@ class Stepping:
         rest = {k: v for k, v in params.items() if k not in ("name", "arguments")}
 
         async def perform(judged: dict[str, Any]) -> Any:
+            if call.cancelled or self.closed:
+                raise frames.RpcError(frames.INTERNAL_ERROR, "it was given up before it was sent")
             call.begun = True
             there = await links.to(upstream.server.name)
             asked = {**rest, "name": own}
@@ -201,7 +199,7 @@ class Stepping:
             except frames.RpcError as error:
                 call.error = error
                 raise
-            result = frames.fields(raw)
+            result = _readable(raw, there)
             handle = handle_of(result)
             if handle is not None:
                 await call.hand_over(raw)
@@ -212,14 +210,21 @@ class Stepping:
 
         args = await self._meant(upstream, tool, own, args)
         taken = await self._taken(tool, args, perform, call)
+        try:
+            return self._worded(answers, call, taken, upstream), taken.key
+        except BaseException:
+            self.guest.lost(taken.key)  # it is recorded, and nobody was told
+            raise
+
+    def _worded(self, answers: Answers, call: Call, taken: Taken, upstream: Upstream) -> bytes:
+        """The outcome in the words of whoever waits for it now."""
         exchange = call.exchange
         if taken.replayed or call.raw is None:
             raw = frames.plain(_restored(taken.value))
-            return (raw if exchange is None else answers.told(exchange, call.method, raw, None),
-                    taken.key)  # fmt: skip
+            return raw if exchange is None else answers.told(exchange, call.method, raw, None)
         if exchange is None or call.native == exchange.modern:
-            return call.raw, taken.key
-        return answers.told(exchange, call.method, call.raw, upstream), taken.key
+            return call.raw
+        return answers.told(exchange, call.method, call.raw, upstream)
 
     async def _meant(
         self, upstream: Upstream, tool: Described, own: str, args: dict[str, Any]
@@ -273,6 +278,26 @@ class Stepping:
     async def _converse(
         self, upstream: Upstream, links: Links, call: Call, params: dict[str, Any], schema: Any
     ) -> bytes:
+        """`_asked`, for as long as the client wants it: `ConnectionError` if it does not any more
+        and nothing comes of it in time, for servers need not answer what is cancelled."""
+        if call.cancelled or self.closed:
+            raise frames.RpcError(frames.INTERNAL_ERROR, "it was given up before it was sent")
+        try:
+            async with asyncio.timeout(None) as call.limit:
+                return await self._asked(upstream, links, call, params, schema)
+        except TimeoutError:
+            if call.limit is None or not call.limit.expired():
+                raise
+            if not call.attended and call.task is not None:
+                call.task.cancel()  # it ends by itself; nobody waits for what a person says of it
+            text = f"server {upstream.server.name}: it was cancelled, and no outcome came in time"
+            raise ConnectionResetError(text) from None
+        finally:
+            call.limit = None
+
+    async def _asked(
+        self, upstream: Upstream, links: Links, call: Call, params: dict[str, Any], schema: Any
+    ) -> bytes:
         """One request to a server, until it needs nothing from the client any more."""
         brought: dict[str, Any] = dict(call.first) if upstream.modern else {}
         call.first = {}
@@ -292,7 +317,7 @@ class Stepping:
                 links.tokens.pop(token, None)
             if not upstream.modern or b'"input_required"' not in raw:
                 return raw
-            found = frames.fields(raw)
+            found = _readable(raw, upstream)
             if found.get("resultType") != "input_required":
                 return raw
             passes = call.method != "tools/call" and call.exchange is not None
@@ -340,6 +365,15 @@ def _object(value: Any) -> dict[str, Any]:
 
 async def _nowhere(_: dict[str, Any]) -> Any:
     raise ConnectionResetError("the client that could perform it is gone")
+
+
+def _readable(raw: bytes, upstream: Upstream) -> dict[str, Any]:
+    """A result's fields. What cannot be read says nothing of whether the call happened."""
+    try:
+        return frames.fields(raw)
+    except frames.Broken:
+        text = f"server {upstream.server.name}: its answer cannot be read"
+        raise ConnectionResetError(text) from None
 
 
 def _recordable(raw: bytes, result: dict[str, Any]) -> Any:

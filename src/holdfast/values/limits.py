@@ -332,17 +332,17 @@ fewer on average, with the JSON around them."""
 
 # Doors ----------------------------------------------------------------------------------------
 FRAME_BYTES = 32 * 1024 * 1024
-"""One message of the Model Context Protocol: half of what one result in the journal may have, for
-escapes make text longer."""
+"""One message (MCP): half of what a result in the journal may have, for escapes lengthen text."""
 CALLS_OPEN_ITEMS = 1_000
 """Requests of one client that may be outstanding at once; a client that sends more is told so."""
 PROBE_SECONDS = 10.0
-"""A server that does not say within this time that it speaks the newest protocol is asked in the
-older way; servers that install themselves first take about that long."""
+"""A server silent for this long (some install themselves first) is asked in the older way."""
 GREET_SECONDS = 120.0
 """A server that has not answered the first greeting after this time is given up."""
 CHILD_END_SECONDS = 2.0
 """A server process gets so long to end once its input is closed, and as long again after TERM."""
+CANCEL_SECONDS = 3.0
+"""A cancelled call's outcome is waited for this long: servers need not answer such a call."""
 INPUT_SECONDS = 600.0
 """A server's question to a client is given up after this: people have to see and answer it."""
 INPUT_ATTEMPTS = 100
