@@ -19,8 +19,8 @@ MINE = PAGE.partition("## pydantic-ai")[0]  # that is run by test_agents.py
 PROGRAMS = re.findall(r"```python\n(.*?)```", MINE, re.DOTALL)
 PRINTED = [
     (
-        "post waits for a person: `holdfast approve report-1@call.2.c1`, and the same call goes on "
-        "with it []\nThat is all. ['rain']\n"
+        "post waits for a person: `holdfast approve report-1@call.2.c1.51ee0567fda6abd4`, and the "
+        "same call goes on with it []\nThat is all. ['rain']\n"
     ),
     "3 so far 6\n",
     (

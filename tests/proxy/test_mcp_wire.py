@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from holdfast.proxy import config, eras, frames
 from holdfast.proxy.door import _decoded
 from holdfast.proxy.lines import Lines
-from holdfast.proxy.naming import shown
 from holdfast.proxy.remote import header_value, mirrored
 from holdfast.proxy.sse import Events, event
 from holdfast.proxy.stepping import Stepping
@@ -109,16 +108,6 @@ def test_whatever_comes_is_a_message_or_an_error_of_the_protocol(line: bytes):
     except frames.Broken as error:
         said = error.code
     assert said in ("2.0", frames.PARSE_ERROR, frames.INVALID_REQUEST)
-
-
-@given(st.dictionaries(st.text("abc_", min_size=1, max_size=3), st.lists(NAMES), max_size=4))
-def test_names_are_changed_only_where_two_servers_have_them(lists: dict[str, list[str]]):
-    """INVARIANT D10."""
-    found = shown(lists)
-    assert sorted(found.values()) == sorted({(s, n) for s, names in lists.items() for n in names})
-    for name, (_, own) in found.items():
-        many = sum(own in names for names in lists.values()) > 1
-        assert (name != own) == many
 
 
 @given(st.text())

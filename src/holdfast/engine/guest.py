@@ -72,7 +72,7 @@ class GuestRun(Run):
     ) -> None:
         super().__init__(name, program, outer, events)
         self.attended: set[str] = set()
-        self.unheard: dict[str, Pending] = {}  # steps that nobody waits for any more, by key
+        self.unattended: dict[str, Pending] = {}  # steps that nobody waits for any more, by key
         self._again: dict[bytes, list[str]] = {}  # by call: steps that an identical call may be
         self._ordinals: dict[str, int] = {}
         self.words: set[str] = set()
@@ -134,7 +134,7 @@ class GuestRun(Run):
                 )
             )
             pending.future.exception()  # if nobody awaits it, that is no news
-        self.unheard[pending.key] = pending
+        self.unattended[pending.key] = pending
         self.remember(pending.key, self.history.step(pending.key), pending)
 
     def key_of(self, tool: Tool[..., Any], args: bytes, *, rerun: bool) -> str:
@@ -334,7 +334,7 @@ class Guest:
             if pending.hold:
                 run.holding[key] = pending
         pending.future = asyncio.get_running_loop().create_future()
-        run.unheard.pop(key, None)
+        run.unattended.pop(key, None)
         run.enlist(pending)
         return pending, None
 
@@ -436,7 +436,7 @@ async def _ask_again(home: Home, resident: Resident, run: GuestRun) -> None:
     """Whatever waits for a person is asked about the world that the run is left with."""
     # INVARIANT E122: an approval that is given after a guest left is of the world that its run
     # goes on with, not of one that changed while nobody waited
-    for pending in [*run.unheard.values(), *run.pending.values()]:
+    for pending in [*run.unattended.values(), *run.pending.values()]:
         if resident.closing is not None or run.broken is not None:
             return
         step = run.history.steps.get(pending.key)

@@ -347,8 +347,6 @@ INPUT_SECONDS = 600.0
 """A server's question to a client is given up after this: people have to see and answer it."""
 INPUT_ATTEMPTS = 100
 """Questions of a server about one call; more is a loop without an end."""
-CANCEL_SECONDS = 3.0
-"""A cancelled call's outcome is waited for this long; then it is recorded that nobody knows it."""
 TOOLS_ITEMS = 10_000
 """Entries of one list of a server, and definitions of tools and handles of long calls that one
 process remembers: a hundred times what a model can be shown."""
