@@ -268,3 +268,18 @@ def test_a_tool_that_changes_is_seen_by_the_policy(place: Path):
     until(lambda: client.call("look")["result"].get("isError"), "the refusal")
     assert "it is new" in text_of(client.call("look", to="z"))
     client.close()
+
+
+def refused(place: Path, *args: str) -> str:
+    """What `holdfast mcp` says of what is misuse: one line, and no run is begun."""
+    done = subprocess.run(
+        [sys.executable, "-m", "holdfast.cli", "mcp", *args], cwd=place, env=environment(place),
+        capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert not (place / "store").exists()
+    return done.stderr
+
+
+def test_without_a_client_no_run_is_begun(place: Path):
+    assert "through pipes" in refused(place, "--", sys.executable, LEDGER, "x")

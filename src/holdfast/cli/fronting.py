@@ -7,7 +7,7 @@ import contextlib
 import importlib
 import os
 import signal
-import sys
+import stat
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -66,10 +66,7 @@ async def serve(desk: Desk, options: Options, own: Offer | None = None) -> int:
     check_name(options.agent, "agent")
     if options.listen:
         return await _listen(desk, options, servers, stop, _DOOR if own is None else OWN_DOOR)
-    if sys.stdin.isatty():
-        raise Misuse(
-            "mcp: a client starts this and speaks to it; to see a server's tools: holdfast scan"
-        )
+    _piped()
     from holdfast.proxy.opening import fronted
     from holdfast.proxy.terminal import serve as serve_here
 
@@ -81,6 +78,22 @@ async def serve(desk: Desk, options: Options, own: Offer | None = None) -> int:
     ):  # fmt: skip
         await serve_here(front, stop)
     return 0
+
+
+def _piped() -> None:
+    """`Misuse` unless a client is there to be served: said before a run is begun for it."""
+    try:
+        mode = os.fstat(0).st_mode
+        os.fstat(1)
+    except OSError:
+        mode = 0
+    if os.isatty(0):
+        raise Misuse(
+            "mcp: a client starts this and speaks to it; to see a server's tools: holdfast scan"
+        )
+    # a loop cannot wait for other devices (/dev/null) or for files
+    if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
+        raise Misuse("mcp: a client must be connected to stdin and stdout through pipes")
 
 
 def hello(options: Options, env: dict[str, str]) -> dict[str, Any]:
