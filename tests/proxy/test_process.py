@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -283,3 +284,13 @@ def refused(place: Path, *args: str) -> str:
 
 def test_without_a_client_no_run_is_begun(place: Path):
     assert "through pipes" in refused(place, "--", sys.executable, LEDGER, "x")
+
+
+def test_two_credentials_for_one_server_are_refused(place: Path):
+    url = "http://u:hunter2@127.0.0.1:1/mcp"
+    said = refused(place, "--url", url, "--header", "authorization:Bearer sk-X")
+    assert "say one of them" in said
+    assert not {"hunter2", "sk-X"} & set(re.split(r"[^\w-]", said))
+    entry = {"mcpServers": {"a": {"url": url, "headers": {"Authorization": "Bearer sk-X"}}}}
+    (place / "m.json").write_text(json.dumps(entry))
+    assert "say one of them" in refused(place, "--config", "m.json")
