@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -294,3 +295,29 @@ def test_two_credentials_for_one_server_are_refused(place: Path):
     entry = {"mcpServers": {"a": {"url": url, "headers": {"Authorization": "Bearer sk-X"}}}}
     (place / "m.json").write_text(json.dumps(entry))
     assert "say one of them" in refused(place, "--config", "m.json")
+
+
+def test_servers_that_cannot_be_reached_are_named(place: Path):
+    """Once each; the others serve. If there is no other, the exit code says so."""
+    entries = {"gone": {"command": "/nonexist"}, "deaf": {"url": "http://127.0.0.1:9/mcp"},
+               "good": {"command": sys.executable, "args": [LEDGER, "ledger"]}}  # fmt: skip
+    (place / "m.json").write_text(json.dumps({"mcpServers": entries}))
+    CLIENTS.append(Client(place, "--config", "m.json"))
+    assert CLIENTS[-1].ask("tools/list")["result"]["tools"]
+    assert CLIENTS[-1].ask("tools/list")["result"]["tools"]
+    assert CLIENTS[-1].close() == 0
+    said = lines_of(place / "stderr")
+    assert sorted(one.split(": ")[1] for one in said if "holdfast: " in one) == [
+        "server deaf", "server gone"
+    ]  # fmt: skip
+    CLIENTS.append(Client(place, "--", "/nonexist"))
+    assert "no command" in CLIENTS[-1].greeted["error"]["message"]
+    assert CLIENTS[-1].close() == 2
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_who_asks_it_to_stop_is_told_so_by_the_exit_code(place: Path, number: int, code: int):
+    client = connect(place)
+    client.process.send_signal(number)
+    assert client.process.wait(WAIT) == code
+    assert newest(place)["status"] == "done"

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import importlib
 import os
-import signal
 import stat
 from collections.abc import Callable
 from contextlib import AsyncExitStack
@@ -17,6 +16,8 @@ import msgspec
 
 from holdfast.cli.chatting import private, read_text
 from holdfast.cli.desk import Desk
+from holdfast.cli.failing import complain
+from holdfast.cli.stopping import stoppable
 from holdfast.values import limits
 from holdfast.values.errors import Misuse
 from holdfast.values.ids import check_name
@@ -48,12 +49,15 @@ Offer = Callable[[Any, str], list[Any]]
 
 
 async def serve(desk: Desk, options: Options, own: Offer | None = None) -> int:
-    """Serve until the client leaves, or this process is asked to stop. ``own``: servers within this
-    process, instead of those that the options name."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    """Serve until the client leaves, or this process is asked to stop; the exit code: that of its
+    error if no server could be reached. ``own``: servers within this process, instead of those that
+    the options name."""
+    with stoppable(desk.screen) as stop:
+        code = await _serve(desk, options, own, stop.asked)
+    return stop.code or code
+
+
+async def _serve(desk: Desk, options: Options, own: Offer | None, stop: asyncio.Event) -> int:
     door, token = os.environ.get("HOLDFAST_DOOR", ""), os.environ.get("HOLDFAST_TOKEN", "")
     if door and token and not options.listen and own is None:
         from holdfast.proxy.pipe import relay
@@ -76,7 +80,10 @@ async def serve(desk: Desk, options: Options, own: Offer | None = None) -> int:
                 ask=options.ask, patience=options.patience, observes=options.observe,
                 door=_DOOR if own is None else OWN_DOOR) as front,
     ):  # fmt: skip
+        front.say = complain
         await serve_here(front, stop)
+    if len(front.failed) == len(front.servers):
+        return next(iter(front.failed.values())).exit_code
     return 0
 
 
@@ -180,6 +187,7 @@ async def _listen(
                         patience=options.patience, observes=options.observe, door=door_name,
                         name=options.name if len(agents) == 1 else "")
             )  # fmt: skip
+            known[token].say = complain
         door = Door(
             tokens(known), clock=SystemClock(), mark=lambda: new_id(SystemDice(), chars=26),
             hosts=frozenset({host}),

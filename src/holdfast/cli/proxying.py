@@ -81,7 +81,7 @@ async def serve_models(desk: Desk, chosen: Chosen) -> int:
             finally:
                 await app.close()
                 await (guest.leave() if chosen.name else guest.end())
-    return 0
+    return stop.code
 
 
 def _tell(desk: Desk, told: dict[str, Any], keyless: list[str]) -> None:

@@ -23,6 +23,7 @@ when asked."""
 class Links:
     """The connections. ``peer``: whose they are, None for modern clients; ``calls``: what is in
     progress over them, oldest first; ``heard`` gets what servers say to nobody in particular;
+    ``tried``: each server that was to be connected to, and why it is not (None: it is);
     ``names``: by kind, what clients call something, and whose it is under which name."""
 
     def __init__(
@@ -30,10 +31,12 @@ class Links:
         servers: Mapping[str, Server],
         peer: Peer | None,
         heard: Callable[[Links, Upstream, frames.Frame], None],
+        tried: Callable[[str, HoldfastError | None], None],
     ) -> None:
         self.servers = servers
         self.peer = peer
         self.heard = heard
+        self._tried = tried
         self.calls: dict[int, Call] = {}
         self.tokens: dict[int, Call] = {}
         self.open: dict[str, Upstream] = {}
@@ -53,19 +56,26 @@ class Links:
             found = self.open.get(name)
             if found is None or found.lost:
                 found = Upstream(self.servers[name], self)
-                peer = self.peer
-                if peer is None:
-                    await found.open({}, Who(None, ALL), modern=True)
-                else:
-                    can = eras.for_legacy_server(peer.who.capabilities)
-                    if len(self.servers) == 1:  # it is told just what the client says
-                        can = dict(peer.who.capabilities)
-                    who = Who(peer.who.client, can)
-                    await found.open(peer.greeting or {}, who, modern=False)
+                try:
+                    await self._open(found)
+                except HoldfastError as error:
+                    self._tried(name, error)
+                    raise
+                self._tried(name, None)
                 self.open[name] = found
                 if self.level:
                     await self.wants(self.level)
             return found
+
+    async def _open(self, upstream: Upstream) -> None:
+        peer = self.peer
+        if peer is None:
+            await upstream.open({}, Who(None, ALL), modern=True)
+            return
+        can = eras.for_legacy_server(peer.who.capabilities)
+        if len(self.servers) == 1:  # it is told just what the client says
+            can = dict(peer.who.capabilities)
+        await upstream.open(peer.greeting or {}, Who(peer.who.client, can), modern=False)
 
     async def all(self) -> list[Upstream]:
         """Connections to all servers that can be reached; the first error if none can."""
