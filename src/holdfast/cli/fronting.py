@@ -133,12 +133,14 @@ def _proxy(module: str) -> Any:
         raise Misuse(f"mcp needs {error.name}: pip install 'holdfast[proxy]'") from None
 
 
-def servers_of(options: Options) -> list[Any]:
-    """The servers that the options name."""
+def servers_of(
+    options: Options, place: str = "mcp", ways: str = "a server's command after --, --url, --config"
+) -> list[Any]:
+    """The servers that the options of the command ``place`` name in one of its ``ways``."""
     config = _proxy("config")
-    ways = [bool(options.command), bool(options.url), bool(options.config)]
-    if sum(ways) != 1:
-        raise Misuse("mcp: say one of: a server's command after --, --url, --config")
+    said = [bool(options.command), bool(options.url), bool(options.config)]
+    if sum(said) != 1:
+        raise Misuse(f"{place}: say one of: {ways}")
     if options.config:
         return config.read_config(options.config)
     if options.url:
