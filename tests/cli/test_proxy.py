@@ -108,12 +108,15 @@ def test_a_client_whose_own_key_is_passed_on_has_the_token_in_its_address(
 
 def test_a_known_providers_key_does_not_go_to_another_address(server: StandIn, monkeypatch):
     """D44"""
-    from holdfast.proxy.wiring import Entry, providers_of
+    from holdfast.proxy.wiring import Entry, keyless, providers_of
 
     env = {"OPENAI_API_KEY": KEY}
     assert [one.key for one in providers_of({"openai": Entry()}, env)] == [KEY]
     there = {"openai": Entry(url=server.url)}
-    assert [one.key for one in providers_of(there, env)] == [""]
+    found = providers_of(there, env)
+    assert [one.key for one in found] == [""]
+    assert "--key-env openai=OPENAI_API_KEY" in keyless(found, env)[0]
+    assert "--key-env" not in keyless(found, {})[0]
     there = {"openai": Entry(url=server.url, key_env="OPENAI_API_KEY")}
     assert [one.key for one in providers_of(there, env)] == [KEY]
 

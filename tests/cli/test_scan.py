@@ -200,3 +200,7 @@ def test_what_cannot_be_scanned_is_said_in_a_line(place: Path):
         done = invoke("scan", *args, code=None)
         assert done.exit_code == code, done.stderr
         assert done.stderr.startswith("holdfast: ")
+        assert done.stderr.count("it closed its output") <= 1
+    said = invoke("scan", code=2).stderr
+    assert "holdfast: scan: say one of" in said
+    assert "--config" not in said

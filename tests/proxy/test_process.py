@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -282,3 +284,54 @@ def test_a_tool_that_changes_is_seen_by_the_policy(place: Path):
     until(lambda: client.call("look")["result"].get("isError"), "the refusal")
     assert "it is new" in text_of(client.call("look", to="z"))
     client.close()
+
+
+def refused(place: Path, *args: str) -> str:
+    """What `holdfast mcp` says of what is misuse: one line, and no run is begun."""
+    done = subprocess.run(
+        [sys.executable, "-m", "holdfast.cli", "mcp", *args], cwd=place, env=environment(place),
+        capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert not (place / "store").exists()
+    return done.stderr
+
+
+def test_without_a_client_no_run_is_begun(place: Path):
+    assert "through pipes" in refused(place, "--", sys.executable, LEDGER, "x")
+
+
+def test_two_credentials_for_one_server_are_refused(place: Path):
+    url = "http://u:hunter2@127.0.0.1:1/mcp"
+    said = refused(place, "--url", url, "--header", "authorization:Bearer sk-X")
+    assert "say one of them" in said
+    assert not {"hunter2", "sk-X"} & set(re.split(r"[^\w-]", said))
+    entry = {"mcpServers": {"a": {"url": url, "headers": {"Authorization": "Bearer sk-X"}}}}
+    (place / "m.json").write_text(json.dumps(entry))
+    assert "say one of them" in refused(place, "--config", "m.json")
+
+
+def test_servers_that_cannot_be_reached_are_named(place: Path):
+    """Once each; the others serve. If there is no other, the exit code says so."""
+    entries = {"gone": {"command": "/nonexist"}, "deaf": {"url": "http://127.0.0.1:9/mcp"},
+               "good": {"command": sys.executable, "args": [LEDGER, "ledger"]}}  # fmt: skip
+    (place / "m.json").write_text(json.dumps({"mcpServers": entries}))
+    CLIENTS.append(Client(place, "--config", "m.json"))
+    assert CLIENTS[-1].ask("tools/list")["result"]["tools"]
+    assert CLIENTS[-1].ask("tools/list")["result"]["tools"]
+    assert CLIENTS[-1].close() == 0
+    said = lines_of(place / "stderr")
+    assert sorted(one.split(": ")[1] for one in said if "holdfast: " in one) == [
+        "server deaf", "server gone"
+    ]  # fmt: skip
+    CLIENTS.append(Client(place, "--", "/nonexist"))
+    assert "no command" in CLIENTS[-1].greeted["error"]["message"]
+    assert CLIENTS[-1].close() == 2
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_who_asks_it_to_stop_is_told_so_by_the_exit_code(place: Path, number: int, code: int):
+    client = connect(place)
+    client.process.send_signal(number)
+    assert client.process.wait(WAIT) == code
+    assert newest(place)["status"] == "done"

@@ -6,8 +6,7 @@ import asyncio
 import contextlib
 import importlib
 import os
-import signal
-import sys
+import stat
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -17,6 +16,8 @@ import msgspec
 
 from holdfast.cli.chatting import private, read_text
 from holdfast.cli.desk import Desk
+from holdfast.cli.failing import complain
+from holdfast.cli.stopping import stoppable
 from holdfast.values import limits
 from holdfast.values.errors import Misuse
 from holdfast.values.ids import check_name
@@ -48,12 +49,15 @@ Offer = Callable[[Any, str], list[Any]]
 
 
 async def serve(desk: Desk, options: Options, own: Offer | None = None) -> int:
-    """Serve until the client leaves, or this process is asked to stop. ``own``: servers within this
-    process, instead of those that the options name."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    """Serve until the client leaves, or this process is asked to stop; the exit code: that of its
+    error if no server could be reached. ``own``: servers within this process, instead of those that
+    the options name."""
+    with stoppable(desk.screen) as stop:
+        code = await _serve(desk, options, own, stop.asked)
+    return stop.code or code
+
+
+async def _serve(desk: Desk, options: Options, own: Offer | None, stop: asyncio.Event) -> int:
     door, token = os.environ.get("HOLDFAST_DOOR", ""), os.environ.get("HOLDFAST_TOKEN", "")
     if door and token and not options.listen and own is None:
         from holdfast.proxy.pipe import relay
@@ -66,10 +70,7 @@ async def serve(desk: Desk, options: Options, own: Offer | None = None) -> int:
     check_name(options.agent, "agent")
     if options.listen:
         return await _listen(desk, options, servers, stop, _DOOR if own is None else OWN_DOOR)
-    if sys.stdin.isatty():
-        raise Misuse(
-            "mcp: a client starts this and speaks to it; to see a server's tools: holdfast scan"
-        )
+    _piped()
     from holdfast.proxy.opening import fronted
     from holdfast.proxy.terminal import serve as serve_here
 
@@ -79,8 +80,27 @@ async def serve(desk: Desk, options: Options, own: Offer | None = None) -> int:
                 ask=options.ask, patience=options.patience, observes=options.observe,
                 door=_DOOR if own is None else OWN_DOOR) as front,
     ):  # fmt: skip
+        front.say = complain
         await serve_here(front, stop)
+    if len(front.failed) == len(front.servers):
+        return next(iter(front.failed.values())).exit_code
     return 0
+
+
+def _piped() -> None:
+    """`Misuse` unless a client is there to be served: said before a run is begun for it."""
+    try:
+        mode = os.fstat(0).st_mode
+        os.fstat(1)
+    except OSError:
+        mode = 0
+    if os.isatty(0):
+        raise Misuse(
+            "mcp: a client starts this and speaks to it; to see a server's tools: holdfast scan"
+        )
+    # a loop cannot wait for other devices (/dev/null) or for files
+    if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
+        raise Misuse("mcp: a client must be connected to stdin and stdout through pipes")
 
 
 def hello(options: Options, env: dict[str, str]) -> dict[str, Any]:
@@ -113,12 +133,14 @@ def _proxy(module: str) -> Any:
         raise Misuse(f"mcp needs {error.name}: pip install 'holdfast[proxy]'") from None
 
 
-def servers_of(options: Options) -> list[Any]:
-    """The servers that the options name."""
+def servers_of(
+    options: Options, place: str = "mcp", ways: str = "a server's command after --, --url, --config"
+) -> list[Any]:
+    """The servers that the options of the command ``place`` name in one of its ``ways``."""
     config = _proxy("config")
-    ways = [bool(options.command), bool(options.url), bool(options.config)]
-    if sum(ways) != 1:
-        raise Misuse("mcp: say one of: a server's command after --, --url, --config")
+    said = [bool(options.command), bool(options.url), bool(options.config)]
+    if sum(said) != 1:
+        raise Misuse(f"{place}: say one of: {ways}")
     if options.config:
         return config.read_config(options.config)
     if options.url:
@@ -167,6 +189,7 @@ async def _listen(
                         patience=options.patience, observes=options.observe, door=door_name,
                         name=options.name if len(agents) == 1 else "")
             )  # fmt: skip
+            known[token].say = complain
         door = Door(
             tokens(known), clock=SystemClock(), mark=lambda: new_id(SystemDice(), chars=26),
             hosts=frozenset({host}),

@@ -76,12 +76,12 @@ async def serve_models(desk: Desk, chosen: Chosen) -> int:
             try:
                 async with serving.served(app, host, port) as url:
                     told = wiring.told(guest.id, url, app.admit(guest), providers)
-                    _tell(desk, told, wiring.tokenless(providers))
+                    _tell(desk, told, wiring.keyless(providers, os.environ))
                     await _until(stop, with_stdin=chosen.until_stdin_ends)
             finally:
                 await app.close()
                 await (guest.leave() if chosen.name else guest.end())
-    return 0
+    return stop.code
 
 
 def _tell(desk: Desk, told: dict[str, Any], keyless: list[str]) -> None:
@@ -93,8 +93,8 @@ def _tell(desk: Desk, told: dict[str, Any], keyless: list[str]) -> None:
         for name, url in told["upstreams"].items():
             desk.screen.say(f"# {name}: {url}, with key {told['token']}")
         desk.screen.note((f"run {told['run']}", "bold"))
-    for name in keyless:
-        desk.screen.note(f"upstream {name} has no key: requests go to it without one")
+    for text in keyless:
+        desk.screen.note(text)
     sys.stdout.flush()
 
 

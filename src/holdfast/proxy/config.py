@@ -37,6 +37,9 @@ def from_url(url: str, name: str = "", headers: dict[str, str] | None = None) ->
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or not url.isprintable():
         raise Misuse(f"mcp: {url!r} is no http or https address")
+    if (parts.username or parts.password) and "authorization" in map(str.lower, headers or ()):
+        raise Misuse("mcp: the address has a user or password, and there is a header "
+                     "Authorization: say one of them")  # fmt: skip
     return Server(_name(name or parts.hostname), url=url, headers=headers or {})
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from holdfast.proxy import eras, frames, naming
@@ -22,19 +22,29 @@ from holdfast.values.errors import HoldfastError, Misuse
 class Front:
     """Stands between clients and ``servers``. Every call of a tool goes through ``stepping``,
     whose guest run they all share; everything else passes. Whoever owns it feeds it what clients
-    send (`take`) and says when they are gone (`left`)."""
+    send (`take`) and says when they are gone (`left`). ``failed``: servers that cannot be reached
+    now, and why; each is told to ``say``."""
 
     def __init__(self, servers: Sequence[Server], stepping: Stepping) -> None:
         if not servers:
             raise Misuse("mcp: say which server: a command, --url, or a --config that names some")
         self.servers: Mapping[str, Server] = {one.name: one for one in servers}
         self.stepping = stepping
-        self.shared = Links(self.servers, None, self._heard)
+        self.say: Callable[[str], None] = lambda _: None
+        self.failed: dict[str, HoldfastError] = {}
+        self.shared = Links(self.servers, None, self._heard, self._tried)
         self.listening = Listening()
         self.answers = Answers(self.servers, self.listening, LongCalls())
         self._links: list[Links] = []
         self._asked: dict[str, Call] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+
+    def _tried(self, name: str, error: HoldfastError | None) -> None:
+        before = self.failed.pop(name, None)
+        if error is not None:
+            self.failed[name] = error
+            if str(before) != str(error):  # it is tried again at every list
+                self.say(f"server {name}: {error}")
 
     # What clients send --------------------------------------------------------------------------
 
@@ -118,7 +128,7 @@ class Front:
         if modern:
             return self.shared
         if peer.links is None:
-            peer.links = Links(self.servers, peer, self._heard)
+            peer.links = Links(self.servers, peer, self._heard, self._tried)
             self._links.append(peer.links)
         return peer.links
 

@@ -23,6 +23,7 @@ when asked."""
 class Links:
     """The connections. ``peer``: whose they are, None for modern clients; ``calls``: what is in
     progress over them, oldest first; ``heard`` gets what servers say to nobody in particular;
+    ``tried``: each server that was to be connected to, and why it is not (None: it is);
     ``names``: by kind, what clients call something, and whose it is under which name; ``shown``:
     the same of all that they were ever shown."""
 
@@ -31,10 +32,12 @@ class Links:
         servers: Mapping[str, Server],
         peer: Peer | None,
         heard: Callable[[Links, Upstream, frames.Frame], None],
+        tried: Callable[[str, HoldfastError | None], None],
     ) -> None:
         self.servers = servers
         self.peer = peer
         self.heard = heard
+        self._tried = tried
         self.calls: dict[int, Call] = {}
         self.tokens: dict[int, Call] = {}
         self.open: dict[str, Upstream] = {}
@@ -60,11 +63,14 @@ class Links:
                 try:
                     await self._greet(found)
                     self.open[name] = found
-                except BaseException:  # nobody else knows of it, and its process may be there
+                except BaseException as error:  # nobody else knows of it, its process may be there
                     self._begin_closing(found)
+                    if isinstance(error, HoldfastError):
+                        self._tried(name, error)
                     raise
                 finally:
                     self._greeting.discard(found)
+                self._tried(name, None)
                 if self.level:
                     await self.wants(self.level)
             return found

@@ -142,8 +142,9 @@ class Upstream:
                 if self.lost or isinstance(error, frames.Unsent):
                     break
         await self.close()
-        why = f": {self.lost}" if self.lost else ""
-        raise Outside(f"mcp: server {self.server.name} cannot be spoken to ({errors[0]}{why})")
+        first = errors[0].removeprefix(f"server {self.server.name}: ")
+        why = f": {self.lost}" if self.lost not in first else ""
+        raise Outside(f"mcp: server {self.server.name} cannot be spoken to ({first}{why})")
 
     async def _discover(self, greeting: Mapping[str, Any], who: Who) -> None:
         del greeting

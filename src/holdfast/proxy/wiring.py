@@ -134,9 +134,18 @@ def with_keys(entries: dict[str, Entry], chosen: tuple[str, ...]) -> dict[str, E
     return found
 
 
-def tokenless(providers: list[Provider]) -> list[str]:
-    """Providers without any key, which a client should be told of."""
-    return [one.name for one in providers if not one.key and not one.pass_keys]
+def keyless(providers: list[Provider], env: Mapping[str, str]) -> list[str]:
+    """What people should be told of each provider without any key."""
+    found: list[str] = []
+    for one in providers:
+        if one.key or one.pass_keys:
+            continue
+        text = f"upstream {one.name} has no key: requests go to it without one"
+        _, variable = KNOWN.get(one.name, ("", ""))
+        if env.get(variable, "").strip():  # D44 withheld it
+            text += f" ({variable} goes elsewhere only with --key-env {one.name}={variable})"
+        found.append(text)
+    return found
 
 
 Told = dict[str, Any]

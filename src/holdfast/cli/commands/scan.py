@@ -38,7 +38,8 @@ def command(server_command: tuple[str, ...], *, write: str, desk: Desk, **option
     """
     from holdfast.cli.fronting import Options, servers_of
 
-    (server,) = servers_of(Options(command=server_command, **options))
+    given = Options(command=server_command, **options)
+    (server,) = servers_of(given, "scan", "a server's command after --, --url")
     return _scan(desk, server, Path(write) if write else None)
 
 
