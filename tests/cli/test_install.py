@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 import stat
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from holdfast.cli.installing import entries, jsonc, toml
@@ -166,7 +167,9 @@ def test_what_somebody_changed_since_stays(name: str):
 def test_two_installs_with_a_change_between_come_out_as_the_change(home: Path, place: Path):
     """INVARIANT D103: however often it was put in, nothing of ours stays, nothing else goes."""
     path = place / ".mcp.json"
-    path.write_text('{"mcpServers": {"a": {"command": "x"}}}')
+    path.write_text(
+        '{"mcpServers": {"a": {"command": "x"}, "c": {"command": "z", "args": [], "n": 1}}}'
+    )
     where = ["--client", "claude-code", "--project", "."]
     invoke("mcp", "install", *where)
     changed = jsonc.put(path.read_text(), ("mcpServers", "b"), {"command": "y", "env": {"K": "v"}})
@@ -177,8 +180,48 @@ def test_two_installs_with_a_change_between_come_out_as_the_change(home: Path, p
     out = invoke("mcp", "uninstall", *where)
     assert "backups of other states stay" in out.stderr
     assert json.loads(path.read_text())["mcpServers"] == {
-        "a": {"command": "x", "args": []}, "b": {"command": "y", "env": {"K": "v"}},
+        "a": {"command": "x"}, "b": {"command": "y", "env": {"K": "v"}},
+        "c": {"command": "z", "args": [], "n": 1},
     }  # fmt: skip
+
+
+BARE = '{"mcpServers": {"a": {"command": "x"}}}'
+EMPTY = '{"mcpServers": {"a": {"command": "x", "args": []}}}'
+STATES = {"bare": BARE, "empty": EMPTY, "spaced": BARE.replace(" ", "  "), "gone": None}
+
+
+@given(st.lists(st.sampled_from(["p1", "p2", "serve", "out", *STATES]), max_size=8))
+@example(["bare", "p1", "p2", "p1", "out"])
+@example(["gone", "serve", "p1", "serve", "out"])
+@example(["bare", "p1", "empty", "p1", "p2", "p1", "out"])
+@example(["bare", "p1", "p2", "p1", "out", "p2", "out"])
+@settings(max_examples=25, deadline=None)
+def test_in_whatever_order_it_comes_out_as_it_was(steps: list[str]):
+    """INVARIANT D109: each state leads back to what a person wrote, byte for byte, and what they
+    wrote before is still in a backup until it stood there again."""
+    with tempfile.TemporaryDirectory() as directory:
+        path, mine = Path(directory) / "mcp.json", STATES["bare"]
+        path.write_text(BARE)
+        kept: set[bytes] = set()
+        where = ["--client", "claude-code", "--config", str(path)]
+        for step in [*steps, "out"]:
+            before = path.read_bytes() if path.exists() else None
+            if step in STATES:
+                mine = STATES[step]
+                path.unlink(missing_ok=True)
+                if mine is not None:
+                    path.write_text(mine)
+            elif step == "out":
+                invoke("mcp", "uninstall", *where, code=2 if before is None else 0)
+                assert (path.read_text() if path.exists() else None) == mine, steps
+                kept.discard((mine or "").encode())
+            elif step == "serve" or before is not None:
+                more = ["--serve"] if step == "serve" else ["--store", f"/{step}"]
+                invoke("mcp", "install", *where, *more)
+                if mine is not None:
+                    kept.add(mine.encode())
+            there = {one.read_bytes() for one in path.parent.glob("*.bak")}
+            assert kept <= there, steps
 
 
 @pytest.mark.parametrize("name", list(CLIENTS))

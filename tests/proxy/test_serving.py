@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -19,7 +20,7 @@ import holdfast
 from holdfast import gate
 from holdfast.cli.serving import offer, shape
 from holdfast.cli.text import clean
-from holdfast.engine.landing import begin_branch
+from holdfast.engine.landing import Change, begin_branch, land
 from holdfast.gate import parse_policy
 from holdfast.journal.events import body_of
 from holdfast.proxy.within import Within
@@ -27,8 +28,9 @@ from holdfast.runtime import Runtime
 from holdfast.runtime.settings import Settings
 from holdfast.tools import world
 from holdfast.values import limits
-from holdfast.values.errors import TooLarge
-from holdfast.world import EMPTY
+from holdfast.values.canon import unpack
+from holdfast.values.errors import Conflict, TooLarge
+from holdfast.world import EMPTY, Stage, apply, entry
 from tests.proxy.support import ALLOW, Client, environment
 
 MODES = ["legacy", "2026-07-28"]
@@ -262,6 +264,92 @@ async def test_a_removed_path_is_restored_and_one_that_was_not_there_goes(opened
         back = await call("restore", ref=f"past#{head.pos - 1}", path="b.txt")
         assert back["changed"] == ["added b.txt"]
         assert (await call("world_read", ref="past", path="b.txt"))["text"] == "kept\n"
+
+
+async def grow(store: Any, run: str, path: str) -> None:
+    """Somebody else adds a file to a run's world."""
+    before, stage = (await store.head(run)).world, Stage(store.get)
+    after = apply(stage, before, {path: entry(stage, before, "a.txt")})
+    await store.put(stage.take())
+    await land(store, run, Change(before, after), owner="else", now_ms=lambda: 1)
+
+
+@pytest.mark.parametrize("moved", ["", "source", "into"])
+@pytest.mark.parametrize("what", ["merge", "restore"])
+async def test_an_approval_covers_the_worlds_that_it_was_given_for(
+    what: str, moved: str, opened: Any
+):
+    """INVARIANT D108: where one moved since, the call is judged, and asked about, again."""
+    default = (Path(gate.__file__).parent / "default.yaml").read_text("utf-8")
+    async with serving(opened, policy=default, patience=0) as (place, call):
+        store, guest = place.runtime.store, place.front.stepping.guest
+        late = (await call("fork", run="past", step="4"))["run"]
+        await grow(store, late, "good.txt")
+        args = {"source": late, "into": "past"} if what == "merge" else {
+            "ref": "past@1", "path": "b.txt"}  # fmt: skip
+        changes = "added good.txt" if what == "merge" else "removed b.txt"
+        onto = (await store.head("past")).world
+        assert "holdfast approve" in await call(what, fails=True, **args)
+        (asked,) = [one for one in await place.events() if one.kind == "approval.asked"]
+        assert unpack(asked.args, store.get)["roots"]["onto"] == onto
+        again = moved and (what, moved) != ("restore", "source")
+        if moved:
+            await grow(store, late if moved == "source" else "past", "evil.txt")
+        before = (await store.head("past")).world
+        assert (before == onto) == (moved != "into")
+        await place.runtime.answer(guest.id, "approve")
+        if again:
+            assert "holdfast approve" in await call(what, fails=True, **args)
+            assert (await store.head("past")).world == before
+            (wait,) = [one for one in (await store.run(guest.id)).waits if not one.ready]
+            await place.runtime.answer(guest.id, "approve", step=wait.key)
+        done = await call(what, **args)
+        evil = ["added evil.txt"] if (what, moved) == ("merge", "source") else []
+        assert done["changed"] == [*evil, changes]
+
+
+@pytest.mark.parametrize("what", ["merge", "restore"])
+async def test_what_moves_between_the_verdict_and_the_deed_is_left(what: str, opened: Any):
+    """INVARIANT D108: what was judged is done, or nothing; and no client says what it means."""
+    async with serving(opened) as (place, call):
+        store = place.runtime.store
+        late = (await call("fork", run="past", step="4"))["run"]
+        await grow(store, late, "good.txt")
+        args = {"source": late, "into": "past"} if what == "merge" else {
+            "ref": "past@1", "path": "b.txt"}  # fmt: skip
+        tool = {one.name: one for one in offer.offered(place.runtime, "tester")}[what]
+        assert tool.means is not None
+        judged = await tool.means(msgspec.convert(args, tool.takes))
+        await grow(store, "past", "evil.txt")
+        before = await store.head("past")
+        with pytest.raises(Conflict, match="moved after it was judged"):
+            await tool.perform(judged, "key")
+        assert "moved after" in await call(what, fails=True, **args, roots={})
+        assert await store.head("past") == before
+        assert (await call(what, **args))["merged"]
+
+
+@pytest.mark.parametrize("what", ["merge", "restore"])
+async def test_what_was_done_unheard_is_answered_though_worlds_moved(
+    what: str, opened: Any, monkeypatch: pytest.MonkeyPatch
+):
+    """INVARIANT D108: its own deed is no news that has to be judged: it is done once."""
+    async with serving(opened) as (place, call):
+        store, guest = place.runtime.store, place.front.stepping.guest
+        late = (await call("fork", run="past", step="4"))["run"]
+        await grow(store, late, "good.txt")
+        args = {"source": late, "into": "past"} if what == "merge" else {
+            "ref": "past@1", "path": "a.txt"}  # fmt: skip
+        lost = asyncio.Event()
+        with monkeypatch.context() as broken:
+            broken.setattr(guest, "delivered", lambda key: (guest.lost(key), lost.set()))
+            first = await call(what, **args)
+            await lost.wait()
+        head = await store.head("past")
+        assert first["changes"] == 1
+        assert await call(what, **args) == first
+        assert await store.head("past") == head
+        assert (await call(what, **args))["changes"] == 0
 
 
 MERGES = ALLOW + "  - {id: merges, when: {kind: merge}, then: %s, reason: somebody looks}\n"

@@ -19,7 +19,7 @@ from holdfast.engine.home import Home
 from holdfast.engine.resident import Resident
 from holdfast.engine.run import Pending, Run
 from holdfast.engine.steps import Outer, holds, outcome, plan_of
-from holdfast.journal.events import Draft, Event, FindingAdded, Plan, StepSettled
+from holdfast.journal.events import Draft, Event, FindingAdded, Plan, StepSettled, is_erased
 from holdfast.journal.views import DOOR, place_of
 from holdfast.values import limits
 from holdfast.values.canon import Blobs, decode, digest, pack, unpack
@@ -164,6 +164,18 @@ class GuestRun(Run):
             if not keys:
                 del self._again[call]
 
+    def unheard(self, name: str) -> list[dict[str, Any]]:
+        """The arguments of calls of one tool that ended, and whose outcome reached nobody."""
+        found: list[dict[str, Any]] = []
+        for key in [key for keys in self._again.values() for key in keys]:
+            step = self.history.steps.get(key)
+            if step is None or step.settled is None or key in self.attended:
+                continue
+            if step.plan is None or step.plan.name != name or is_erased(step.args):
+                continue
+            found.append(unpack(step.args or b"{}", self.outer.fetch))
+        return found
+
     def forget(self, key: str) -> None:
         """The outcome of a step reached the client: an identical call is a new one."""
         step = self.history.steps.get(key)
@@ -193,7 +205,8 @@ class Guest:
     failed, or, when somebody left with `Suspended`, still open.
 
     ``id``: the run; ``rerun``: whether the code behind the door starts again from the top after a
-    crash, so that its calls are counted by name. Made by `Runtime.guest`.
+    crash, so that its calls are counted by name; ``unheard``: the arguments of calls of one tool
+    whose outcome did not reach the client, by its name. Made by `Runtime.guest`.
     """
 
     def __init__(self, home: Home, resident: Resident, run: GuestRun, *, rerun: bool) -> None:
@@ -203,6 +216,7 @@ class Guest:
         self.id = run.id
         self.rerun = rerun
         self.result: Any = None
+        self.unheard = run.unheard
         self._flush: asyncio.TimerHandle | None = None
         self._flushing: asyncio.Task[Any] | None = None
 

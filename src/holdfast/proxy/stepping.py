@@ -17,6 +17,7 @@ from holdfast.proxy.exchange import Exchange
 from holdfast.proxy.links import Links
 from holdfast.proxy.longcalls import handle_of
 from holdfast.proxy.upstream import Upstream
+from holdfast.proxy.within import ROOTS
 from holdfast.values import limits
 from holdfast.values.canon import digest
 from holdfast.values.errors import (
@@ -59,6 +60,7 @@ class Guest(Protocol):
     ) -> Taken: ...
     def delivered(self, key: str) -> None: ...
     def lost(self, key: str) -> None: ...
+    def unheard(self, name: str) -> list[dict[str, Any]]: ...
 
 
 class Stepping:
@@ -208,6 +210,7 @@ class Stepping:
             call.raw, call.native = raw, there.modern
             return _recordable(raw, result)
 
+        args = await self._meant(upstream, tool, own, args)
         taken = await self._taken(tool, args, perform, call)
         exchange = call.exchange
         if taken.replayed or call.raw is None:
@@ -217,6 +220,19 @@ class Stepping:
         if exchange is None or call.native == exchange.modern:
             return call.raw, taken.key
         return answers.told(exchange, call.method, call.raw, upstream), taken.key
+
+    async def _meant(
+        self, upstream: Upstream, tool: Described, own: str, args: dict[str, Any]
+    ) -> dict[str, Any]:
+        """What the arguments of a call mean just now, where its server knows that."""
+        if upstream.server.meant is None:
+            return args
+        found = await upstream.server.meant(own, args)
+        for one in self.guest.unheard(tool.name):
+            # it may itself be why they mean something else now: it is answered, not done again
+            if {**one, ROOTS: None} == {**found, ROOTS: None}:
+                return one
+        return found
 
     async def _taken(
         self, tool: Described, args: dict[str, Any], perform: Any, call: Call

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -19,7 +19,7 @@ from holdfast.values.errors import Outside
 class Server(msgspec.Struct, frozen=True):
     """A server as somebody configured it: a ``command``, a ``url``, or one ``within`` this process.
     ``name``: what its tools are called after in the journal; what it says of itself does not
-    count."""
+    count. ``meant``: what a call of one of its tools means, `holdfast.proxy.within.meant`."""
 
     name: str
     command: tuple[str, ...] = ()
@@ -28,6 +28,7 @@ class Server(msgspec.Struct, frozen=True):
     url: str = ""
     headers: Mapping[str, str] = {}
     within: Callable[[Callable[[bytes, Any], None]], Within] | None = None
+    meant: Callable[[str, dict[str, Any]], Awaitable[dict[str, Any]]] | None = None
 
 
 class Who(msgspec.Struct, frozen=True):

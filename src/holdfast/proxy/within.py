@@ -17,7 +17,9 @@ from holdfast.values.errors import HoldfastError
 class Own(msgspec.Struct, frozen=True):
     """One tool: ``takes`` and ``gives`` are structs, of which clients see the JSON Schemas;
     ``perform`` gets one and a key that is the same on every attempt of this call, and gives the
-    other. ``effect``: as of any tool; it is told to clients as annotations."""
+    other. ``effect``: as of any tool; it is told to clients as annotations. ``means``: what a call
+    means just now, as the arguments that it is judged, approved and performed by: with ``roots``,
+    which ``performs`` takes too."""
 
     name: str
     title: str
@@ -27,6 +29,8 @@ class Own(msgspec.Struct, frozen=True):
     gives: type[msgspec.Struct]
     perform: Callable[[Any, str], Awaitable[msgspec.Struct]]
     destructive: bool = False
+    means: Callable[[Any], Awaitable[msgspec.Struct]] | None = None
+    performs: type[msgspec.Struct] | None = None
 
     @property
     def definition(self) -> dict[str, Any]:
@@ -53,6 +57,23 @@ def _schema(kind: type[msgspec.Struct]) -> dict[str, Any]:
     name = root["$ref"].rpartition("/")[2]
     found = {key: value for key, value in parts.pop(name).items() if key != "title"}
     return {**found, **({"$defs": parts} if parts else {})}
+
+
+ROOTS = "roots"
+"""The argument that says which versions of worlds a call means; no client gives it."""
+
+
+async def meant(tools: Mapping[str, Own], name: str, args: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a call, with what they mean just now. Those of a call that cannot be carried
+    out stay as they are: performed, it says why."""
+    tool = tools.get(name)
+    if tool is None or tool.means is None:
+        return args
+    try:
+        found = msgspec.to_builtins(await tool.means(msgspec.convert(args, tool.takes)))
+    except (msgspec.ValidationError, HoldfastError):
+        return args
+    return found
 
 
 class Within:
@@ -111,7 +132,8 @@ class Within:
         if tool is None:
             raise frames.RpcError(frames.INVALID_PARAMS, f"Unknown tool: {params.get('name')}")
         try:
-            taken = msgspec.convert(params.get("arguments") or {}, tool.takes)
+            kind = tool.performs or tool.takes
+            taken = msgspec.convert(params.get("arguments") or {}, kind)
         except msgspec.ValidationError as error:
             return _failed(self._fit(f"{tool.name}: {error}"))
         # what it does is none of the step's own code: a run that it begins is not inside of it

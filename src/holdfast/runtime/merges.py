@@ -31,7 +31,7 @@ async def asked_of(store: Store, into: str, change: Change) -> dict[str, Any]:
     """What a merge is: the arguments of the run that asks about it."""
     return {
         "source": change.source, "base": change.base, "theirs": change.theirs, "into": into,
-        "onto": (await store.head(into)).world or EMPTY,
+        "onto": change.onto or (await store.head(into)).world or EMPTY,
         "choices": {path: _chosen(one) for path, one in sorted(change.choices.items())},
     }  # fmt: skip
 

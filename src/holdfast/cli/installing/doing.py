@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import msgspec
 
 from holdfast.cli.desk import Desk
 from holdfast.cli.installing import file
-from holdfast.cli.installing.entries import Changed, Terms, add, install, uninstall
+from holdfast.cli.installing.entries import Changed, Terms, add, install, uninstall, without_args
 from holdfast.cli.installing.places import Client, client, place
 from holdfast.cli.text import one_line
 from holdfast.values.errors import Conflict, Misuse, NotFound
@@ -53,7 +55,7 @@ def put_in(desk: Desk, wanted: Wanted) -> int:
     if wanted.dry_run:
         return _shown(desk, path, made, "" if fresh else text)
     backup = file.replace(path, None if fresh else before, made.text.encode())
-    note = "" if fresh else f"as it was: {backup}"
+    note = "" if fresh or backup is None else f"as it was: {backup}"
     return _told(desk, path, made, "added" if wanted.serve else "wrapped", note)
 
 
@@ -82,13 +84,21 @@ def take_out(desk: Desk, wanted: Wanted) -> int:
     form = file.form_of(path)
     # INVARIANT D103: a file that nobody changed since is brought back byte for byte; in any other
     # only our entries change
-    before, used = file.earlier(path, now)
+    states, used = file.chain(path, now)
+    before = states[-1]
     text = file.text_of(path, now)
     if before is None:
         made = Changed("", ("all",))
     else:
         rest = file.text_of(path, before)
-        made = _named(path, lambda: uninstall(one, form, rest) if rest.strip() else Changed(rest))
+        made = _named(
+            path,
+            lambda: (
+                uninstall(one, form, rest, _bare(one, form, path))
+                if rest.strip()
+                else Changed(rest)
+            ),
+        )
         if not made.done and used:
             made = Changed(rest, ("all",))
     if not made.done:
@@ -102,11 +112,23 @@ def take_out(desk: Desk, wanted: Wanted) -> int:
         real.unlink()
     else:
         file.write(real, made.text.encode(), real.stat().st_mode & 0o777)
-    for backup in used:
+    for backup in file.leading(path, used):
         backup.unlink()
     left = file.backups(path)
     note = f"backups of other states stay: {', '.join(one.name for one in left)}" if left else ""
     return _told(desk, path, made, "restored" if used else "unwrapped", note)
+
+
+def _bare(one: Client, form: ModuleType, path: Path) -> frozenset[tuple[str, ...]]:
+    """Where entries listed no arguments, as far as all backups that know them say so."""
+    said: dict[tuple[str, ...], bool] = {}
+    for backup in file.backups(path):
+        with contextlib.suppress(Misuse, NotFound):  # what cannot be read says nothing
+            for at, none in without_args(
+                one, form, file.text_of(backup, file.load(backup))
+            ).items():
+                said[at] = said.get(at, True) and none
+    return frozenset(at for at, none in said.items() if none)
 
 
 def _named(path: Path, change: Callable[[], Changed]) -> Changed:

@@ -197,14 +197,34 @@ def add(one: Client, form: ModuleType, text: str, terms: Terms) -> Changed:
     return Changed(_edited(form, text, [((one.servers, OWN), value)]), (OWN,))
 
 
-def uninstall(one: Client, form: ModuleType, text: str) -> Changed:
-    """Our entries as they were, or gone; nothing else changes."""
+def without_args(one: Client, form: ModuleType, text: str) -> dict[Path, bool]:
+    """Where entries that give their command no arguments would list them, and whether they say
+    nothing of them there, rather than that there are none."""
+    document = _plain(form, text)
+    found: dict[Path, bool] = {}
+    for each in entries(one, document):
+        if each.args and len(each.words) == 1:
+            here = document
+            for name in each.args[:-1]:
+                here = here[name]
+            found[each.args] = each.args[-1] not in here
+    return found
+
+
+def uninstall(
+    one: Client, form: ModuleType, text: str, bare: frozenset[Path] = frozenset()
+) -> Changed:
+    """Our entries as they were, or gone; nothing else changes. ``bare``: where no arguments were
+    listed (`without_args`)."""
     edits: list[Edit] = []
     done: list[str] = []
     for each in entries(one, _plain(form, text)):
         before = original(list(each.words))
         if before:
-            edits += _edits(each, before)
+            edits += [
+                (path, None if path in bare and value == [] else value)
+                for path, value in _edits(each, before)
+            ]
         elif is_serving(list(each.words)):
             edits.append((each.path, None))
         else:

@@ -53,20 +53,38 @@ def backup_of(path: Path, installed: bytes, *, none: bool = False) -> Path:
     )
 
 
-def replace(path: Path, before: bytes | None, after: bytes) -> Path:
-    """Write a file whole, in place of what was looked at, and keep that beside it; its backup.
-    `Conflict` if somebody changed it meanwhile."""
+def replace(path: Path, before: bytes | None, after: bytes) -> Path | None:
+    """Write a file whole, in place of what was looked at, and keep that beside it; what leads back
+    from it now. `Conflict` if somebody changed it meanwhile."""
     # INVARIANT D101: the backup stands before the file changes, and the file is never half written
     path = path.resolve()
-    backup = backup_of(path, after, none=before is None)
     mode = path.stat().st_mode & 0o777 if before is not None else 0o600
     path.parent.mkdir(parents=True, exist_ok=True)
-    write(backup, before or b"", mode)
+    # INVARIANT D109: in whatever order it is installed, each state leads back to what stood there
+    # before us: a state that comes again keeps what it led to, and no backup is written over
+    states, _ = chain(path, before)
+    made = aside = None
+    old = _link(path, after)
+    if after not in states and (old is None or chain(path, after)[0][1] != before):
+        made = backup_of(path, after, none=before is None)
+        aside = None if old is None else old.rename(_free(old))
+        write(made, before or b"", mode)
     if before is not None and load(path) != before:
-        backup.unlink()
+        if made is not None:
+            made.unlink()
+        if aside is not None and old is not None:
+            aside.rename(old)
         raise Conflict(f"{path}: it was changed just now: say it again")
     write(path, after, mode)
-    return backup
+    return _link(path, after)
+
+
+def _free(old: Path) -> Path:
+    """A name for a backup that another takes the place of."""
+    stem, number = old.name.removesuffix(old.suffix), 1
+    while (found := old.with_name(f"{stem}.{number}{old.suffix}")).exists():
+        number += 1
+    return found
 
 
 def write(path: Path, content: bytes, mode: int) -> None:
@@ -87,15 +105,33 @@ def write(path: Path, content: bytes, mode: int) -> None:
         raise
 
 
-def earlier(path: Path, content: bytes) -> tuple[bytes | None, list[Path]]:
-    """What a file was before we changed it, as far as it is just what we wrote, and the backups
-    that say so; None: it was not there."""
-    path, used = path.resolve(), list[Path]()
-    while (backup := backup_of(path, content)).exists() and backup not in used:
+def _link(path: Path, content: bytes) -> Path | None:
+    """The backup of what a file was before we made it this."""
+    both = (backup_of(path, content), backup_of(path, content, none=True))
+    return next((one for one in both if one.exists()), None)
+
+
+def chain(path: Path, content: bytes | None) -> tuple[list[bytes | None], list[Path]]:
+    """What a file with this content was before, back to what we did not write (None: it was not
+    there), and the backups that say so."""
+    path, states, used = path.resolve(), [content], list[Path]()
+    while content is not None:
+        backup = _link(path, content)
+        if backup is None or backup in used:
+            break
         used.append(backup)
-        content = load(backup)
-    none = backup_of(path, content, none=True)
-    return (None, [*used, none]) if none.exists() else (content, used)
+        content = None if backup.suffix == ".none" else load(backup)
+        states.append(content)
+    return states, used
+
+
+def leading(path: Path, used: list[Path]) -> list[Path]:
+    """Every backup that leads to where these do: of no use once the file is that again."""
+    into = set(used)
+    return [
+        one for one in backups(path)
+        if one in into or (one.suffix == ".bak" and into & set(chain(path, load(one))[1]))
+    ]  # fmt: skip
 
 
 def backups(path: Path) -> list[Path]:

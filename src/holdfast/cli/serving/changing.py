@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import msgspec
@@ -71,6 +73,31 @@ class Merge(Asked):
     into: Run
 
 
+class MeantMerge(Merge):
+    """A merge as it is judged: whole names, and the worlds that it is about."""
+
+    roots: Mapping[str, str] = {}
+
+
+async def meant_merge(store: Store, asked: Merge) -> MeantMerge:
+    """What a merge means just now."""
+    source, into = await find_run(store, asked.source), await find_run(store, asked.into)
+    onto = (await store.head(into.run)).world or EMPTY
+    change = await change_of(store, source.run, into.run)
+    roots = {"base": change.base, "theirs": change.theirs, "onto": onto}
+    return MeantMerge(source.run, into.run, roots)
+
+
+def _unmoved(asked: MeantMerge | MeantRestore, now: MeantMerge | MeantRestore) -> None:
+    # INVARIANT D108: what a merge or a restore does is what was judged and approved, to the very
+    # worlds; where one moved since, nothing is done, and the same call is judged anew
+    if asked.roots != now.roots:
+        raise Conflict(
+            "a world that this is about moved after it was judged, nothing changed: call it again, "
+            "to be judged as it is now"
+        )
+
+
 class Merged(Given):
     """How it went: ``merged``; or ``conflicts``, then nothing changed; or it ``waits`` for a person
     (at RUN): call again, unchanged, once they have decided."""
@@ -83,14 +110,15 @@ class Merged(Given):
     said: str = ""
 
 
-async def merge(runtime: Runtime, asked: Merge, *, by: str) -> Merged:
+async def merge(runtime: Runtime, asked: MeantMerge, *, by: str) -> Merged:
     """Merge the world of one run into that of another, three ways, all or nothing."""
     store = runtime.store
-    source, into = await find_run(store, asked.source), await find_run(store, asked.into)
-    change = await change_of(store, source.run, into.run)
-    change = msgspec.structs.replace(change, note={"by": by})
+    meant = await meant_merge(store, asked)
+    _unmoved(asked, meant)
+    base, theirs, onto = (meant.roots[name] for name in ("base", "theirs", "onto"))
+    change = Change(base, theirs, meant.source, {"by": by}, onto=onto)
     now = SystemClock().now_ms()
-    done = await merge_judged(runtime, into.run, change, by=by, now_ms=now)
+    done = await merge_judged(runtime, meant.into, change, by=by, now_ms=now)
     if isinstance(done, RunRow):
         waits = [
             brief(telling.wait_text(one, done.run), 1000) for one in done.waits if not one.ready
@@ -120,16 +148,32 @@ class Restore(Asked):
     path: Annotated[str, msgspec.Meta(min_length=1, description="A file, or a whole directory")]
 
 
-async def restore(store: Store, asked: Restore, *, by: str) -> Merged:
-    """Bring one path of a run's world back as it was; the rest of its world stays."""
+class MeantRestore(Restore, kw_only=True):
+    """A restore as it is judged: the whole name, and the worlds that it is about."""
+
+    roots: Mapping[str, str] = {}
+
+
+async def meant_restore(store: Store, asked: Restore) -> MeantRestore:
+    """What a restore means just now."""
     version = await find_version(store, asked.ref)
-    run = version.row.run
-    if asked.ref == run or not set("@#") & set(asked.ref):
+    run, given = version.row.run, re.split("[@#]", asked.ref)[0]
+    onto = (await store.head(run)).world or EMPTY
+    ref, roots = run + asked.ref[len(given) :], {"then": version.root, "onto": onto}
+    return MeantRestore(ref=ref, path=asked.path, roots=roots)
+
+
+async def restore(store: Store, asked: MeantRestore, *, by: str) -> Merged:
+    """Bring one path of a run's world back as it was; the rest of its world stays."""
+    meant = await meant_restore(store, asked)
+    run = re.split("[@#]", meant.ref)[0]
+    if meant.ref == run:
         raise Misuse(f"{asked.ref}: say which version: RUN@STEP, RUN@0 or RUN#N")
+    _unmoved(asked, meant)
     path = check_path(asked.path.strip("/"))
     stage = Stage(store.get)
-    before = (await store.head(run)).world or EMPTY
-    then, now = entry(stage, version.root, path), entry(stage, before, path)
+    before = meant.roots["onto"]
+    then, now = entry(stage, meant.roots["then"], path), entry(stage, before, path)
     if then is None and now is None:
         raise NotFound(f"{path}: is neither in {asked.ref} nor in the world of {run} now")
     after = before if then == now else apply(stage, before, {path: then})
@@ -137,7 +181,7 @@ async def restore(store: Store, asked: Restore, *, by: str) -> Merged:
     # INVARIANT D98: what is restored lands as any change does: only from the world that was looked
     # at, recorded with who asked for it, and itself to be taken back
     note = {"how": "restore", "path": path, "to": asked.ref, "by": by}
-    change = Change(before, after, run, note)
+    change = Change(before, after, run, note, onto=before)
     owner = getattr(store, "name", "here")
     done = await land(store, run, change, owner=owner, now_ms=SystemClock().now_ms)
     return _landed(store, done)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ import msgspec
 from holdfast.cli.serving import changing, counting, looking
 from holdfast.cli.serving.shape import Page, fit
 from holdfast.proxy.upstream import Server
-from holdfast.proxy.within import Own, Within
+from holdfast.proxy.within import Own, Within, meant
 from holdfast.runtime import Runtime
 
 NAME = "holdfast"
@@ -28,8 +29,11 @@ INSTRUCTIONS = (
 
 def server(runtime: Runtime, agent: str) -> Server:
     """The server of these tools for one agent."""
+    tools = offered(runtime, agent)
     return Server(
-        NAME, within=lambda receive: Within(offered(runtime, agent), INSTRUCTIONS, fit, receive)
+        NAME,
+        within=lambda receive: Within(tools, INSTRUCTIONS, fit, receive),
+        meant=functools.partial(meant, {one.name: one for one in tools}),
     )
 
 
@@ -93,11 +97,15 @@ def _changing(runtime: Runtime, agent: str) -> list[Own]:
             "Merge what one run changed in its files into the world of the run that it came from, "
             "or of a branch of it: three ways, all or nothing.",
             "once", changing.Merge, changing.Merged,
-            lambda asked, _: changing.merge(runtime, asked, by=agent), destructive=True),
+            lambda asked, _: changing.merge(runtime, asked, by=agent), destructive=True,
+            means=lambda asked: changing.meant_merge(store, asked),
+            performs=changing.MeantMerge),
         Own("restore", "Restore a path",
             "Bring one file or directory of a run's world back as it was at an earlier step.",
             "once", changing.Restore, changing.Merged,
-            lambda asked, _: changing.restore(store, asked, by=agent), destructive=True),
+            lambda asked, _: changing.restore(store, asked, by=agent), destructive=True,
+            means=lambda asked: changing.meant_restore(store, asked),
+            performs=changing.MeantRestore),
         Own("ask_person", "Ask a person",
             "Put a question into a person's inbox. Gives the answer, or says that it is still "
             "waiting: ask the same again later, unchanged. It is asked only once.",
