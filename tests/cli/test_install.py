@@ -294,6 +294,48 @@ def test_who_is_unknown_is_said(home: Path, place: Path):
     assert "its variables come from a file" in done.stderr
 
 
+@pytest.mark.parametrize("name", ["claude-code", "codex", "opencode", "zed"])
+def test_what_is_secret_in_words_and_addresses_is_not_shown(name: str, place: Path):
+    """INVARIANT D102: whichever way a server is told it, and however the file writes it."""
+    words = [
+        "--verbose-auth", "--api-key", "live-1x", "--token=live-2x", "-H", "X-Any: live-3x", "-e",
+        "FOO=live-4x", "https://example.com/live-5x?key=live-6x", "db://me:live-7x@host/x", "--key",
+        "live-8x", "a8f2live-9xa8f2a8f2a8f2", "run --password live-0x", "plain", "/tmp/a b",
+    ]  # fmt: skip
+    one, path = CLIENTS[name], place / ("c.toml" if name == "codex" else "c.json")
+    entry: dict[str, Any] = {"command": "npx", "args": words}
+    if one.form == "list":
+        entry = {"command": ["npx", *words]}
+    elif one.form == "nested":
+        entry = {"command": {"path": "npx", "args": words}}
+    web = {"url": "https://example.com/live-5x"}
+    document = {one.servers: {"web": web, "a": entry, "web2": web}}
+    if name == "codex":
+        text = toml.put("", (one.servers, "web"), web)
+        text = toml.put(text, (one.servers, "a"), entry)
+    else:
+        text = json.dumps(document, indent=1).replace("/", "\\/")
+    path.write_text(text)
+    shown = invoke("mcp", "install", "--client", name, "--config", str(path), "--dry-run").stdout
+    assert re.findall(r"live-\dx", shown) == []
+    for kept in ("--key", "--token=", "FOO=", "plain", "https://example.com/"):
+        assert kept in shown
+    assert path.read_text() == text
+
+
+@pytest.mark.parametrize("name", [name for name, one in CLIENTS.items() if one.form != "list"])
+def test_arguments_that_are_no_list_are_left(name: str, place: Path):
+    one = CLIENTS[name]
+    text = json.dumps({one.servers: {"c": {"command": "x", "args": "str"}}})
+    if name == "codex":
+        text = f'[{one.servers}.c]\ncommand = "x"\nargs = "str"\n'
+    path = place / ("c.toml" if name == "codex" else "c.json")
+    path.write_text(text)
+    done = invoke("mcp", "install", "--client", name, "--config", str(path))
+    assert "left as it is: c: args is no list" in done.stderr
+    assert path.read_text() == text
+
+
 def test_what_stands_there_by_hand_is_left(home: Path, place: Path):
     by_hand = ["mcp", "--agent", "me", "--", "npx", "x"]
     text = json.dumps({"mcpServers": {"a": {"command": "holdfast", "args": by_hand}}})

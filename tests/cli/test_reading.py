@@ -37,7 +37,7 @@ def test_no_world_is_the_empty_world(place: Path):
 
 def test_a_name_that_is_taken(place: Path):
     invoke("run", "agents.py:add", "1", "--name", "ada")
-    said = "holdfast: the name ada is taken: there is such a run already\n"
+    said = "holdfast: the name ada is taken: there is such a run already; choose another\n"
     assert invoke("run", "agents.py:add", "1", "--name", "ada", code=4).stderr == said
     assert invoke("fork", "ada", "--no-run", "--name", "ada", code=4).stderr == said
 

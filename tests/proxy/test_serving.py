@@ -165,6 +165,20 @@ async def test_wrong_arguments_are_named(opened: Any):
             assert "\n" not in said
 
 
+async def test_nobody_is_asked_about_arguments_that_a_tool_does_not_take(opened: Any):
+    default = (Path(gate.__file__).parent / "default.yaml").read_text("utf-8")
+    async with serving(opened, policy=default, patience=0) as (place, call):
+        for name, args in [
+            ("merge", {}), ("merge", {"source": "past"}), ("restore", {}), ("fork", {"run": 1}),
+            ("ask_person", {}), ("restore", {"ref": "past@1", "path": "a.txt", "\x1b[2J": 1}),
+        ]:  # fmt: skip
+            said = await call(name, fails=True, **args)
+            assert said.startswith(f"{name}: "), said
+            assert "approve" not in said
+            assert "\x1b" not in said
+        assert not [one for one in await place.events() if one.kind == "approval.asked"]
+
+
 async def test_pages_give_all_and_end(opened: Any):
     async with serving(opened) as (place, call):
         for number in range(5):
@@ -324,7 +338,7 @@ async def test_what_moves_between_the_verdict_and_the_deed_is_left(what: str, op
         before = await store.head("past")
         with pytest.raises(Conflict, match="moved after it was judged"):
             await tool.perform(judged, "key")
-        assert "moved after" in await call(what, fails=True, **args, roots={})
+        assert "unknown field `roots`" in await call(what, fails=True, **args, roots={})
         assert await store.head("past") == before
         assert (await call(what, **args))["merged"]
 

@@ -48,7 +48,9 @@ def naming(name: str) -> Generator[None]:
     except Conflict as error:
         if not name:
             raise
-        raise Conflict(f"the name {name} is taken: there is such a run already") from error
+        raise Conflict(
+            f"the name {name} is taken: there is such a run already; choose another"
+        ) from error
 
 
 def split(text: str) -> tuple[str, str]:

@@ -11,7 +11,8 @@ import msgspec
 
 from holdfast.engine.verbs import idempotency_key
 from holdfast.proxy import eras, frames
-from holdfast.values.errors import HoldfastError
+from holdfast.values.errors import HoldfastError, ToolError
+from holdfast.values.masking import fit
 
 
 class Own(msgspec.Struct, frozen=True):
@@ -64,16 +65,23 @@ ROOTS = "roots"
 
 
 async def meant(tools: Mapping[str, Own], name: str, args: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of a call, with what they mean just now. Those of a call that cannot be carried
-    out stay as they are: performed, it says why."""
+    """The arguments of a call, with what they mean just now; `ToolError` for such as the tool does
+    not take. Those of a call that cannot be carried out stay as they are: performed, it says why.
+    """
     tool = tools.get(name)
-    if tool is None or tool.means is None:
+    if tool is None:
         return args
     try:
-        found = msgspec.to_builtins(await tool.means(msgspec.convert(args, tool.takes)))
-    except (msgspec.ValidationError, HoldfastError):
+        asked = msgspec.convert(args, tool.takes)
+    except msgspec.ValidationError as error:
+        # nobody is asked about what no answer could let happen
+        raise ToolError(fit(f"{name}: {error}")) from None
+    if tool.means is None:
         return args
-    return found
+    try:
+        return msgspec.to_builtins(await tool.means(asked))
+    except HoldfastError:
+        return args
 
 
 class Within:

@@ -129,7 +129,10 @@ def _entry(one: Client, path: Path, name: str, value: Any) -> Entry:
         return Entry(name, path, why="its variables come from a file")
     command, args_at = (*path, "command"), (*path, "args")
     words: Any
-    head, rest, env = value.get("command"), value.get("args", []), value.get("env", {})
+    head, rest, env = value.get("command"), value.get("args"), value.get("env", {})
+    within: Any = head if one.form == "nested" and isinstance(head, dict) else value
+    if one.form != "list" and not isinstance(within.get("args", []), list):
+        return Entry(name, path, why="args is no list")
     if one.form == "list":
         words, args_at, env = head, (), value.get("environment", {})
     elif one.form == "nested" and isinstance(head, dict):

@@ -12,10 +12,12 @@ from types import ModuleType
 from typing import Any
 
 from holdfast.cli.installing import jsonc
+from holdfast.cli.installing.showing import shown
 from holdfast.values.canon import digest
 from holdfast.values.errors import Conflict, Misuse, NotFound
 from holdfast.values.masking import masked
 
+_WORDS = ("command", "args", "url", "serverUrl", "httpUrl")
 _SECRET = ("env", "environment", "headers", "http_headers", "requestInit")
 
 
@@ -146,16 +148,32 @@ def _plain(name: str) -> str:
 
 def difference(path: Path, before: str, after: str, documents: list[Any]) -> str:
     """A patch from one text to the other. INVARIANT D102: what may be secret in it is not shown:
-    values of variables and headers."""
+    values of variables and headers, and of a server's words and address (`shown`)."""
     lines = difflib.unified_diff(
         before.splitlines(keepends=True), after.splitlines(keepends=True), str(path), str(path), n=1
     )
     text = "".join(line if line.endswith("\n") else f"{line}\n" for line in lines)
-    secret = {value for one in documents for value in _values(one) if value}
-    for value in sorted(secret, key=len, reverse=True):
+    secret = {value: "…" for one in documents for value in _values(one) if value}
+    words = dict(pair for one in documents for pair in _words(one))
+    hidden = words | secret
+    for value in sorted(hidden, key=len, reverse=True):
         for written in (json.dumps(value), json.dumps(value, ensure_ascii=False), f"'{value}'"):
-            text = text.replace(written, '"…"')
+            for one in (written, written.replace("/", "\\/")):
+                text = text.replace(one, f'"{hidden[value]}"')
     return masked(text)
+
+
+def _words(found: Any) -> Iterator[tuple[str, str]]:
+    """Words and addresses of servers that are not shown as they are, and how they are."""
+    parts: list[Any] = list(found.values()) if isinstance(found, dict) else []
+    for name, value in found.items() if isinstance(found, dict) else ():
+        if name in _WORDS:
+            words = value if isinstance(value, list) else [value]
+            said = [one if isinstance(one, str) else "" for one in words]
+            yield from ((one, as_) for one, as_ in zip(said, shown(said), strict=True)
+                        if one and one != as_)  # fmt: skip
+    for value in found if isinstance(found, list) else parts:
+        yield from _words(value)
 
 
 def _values(found: Any, inside: bool = False) -> Iterator[str]:
