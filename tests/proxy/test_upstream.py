@@ -34,7 +34,7 @@ class Asks:
 
 
 def links_to(*servers: Server) -> Links:
-    return Links({one.name: one for one in servers}, Peer(), lambda *_: None)
+    return Links({one.name: one for one in servers}, Peer(), lambda *_: None, lambda *_: None)
 
 
 def hostile(place: Path) -> Server:
