@@ -213,10 +213,24 @@ async def test_an_odd_cancel_is_no_matter(about: Any, tmp_path: Path):
         assert (await client.asks("ping"))["result"] == {}
 
 
-async def test_what_nobody_foresaw_is_answered(tmp_path: Path):
-    """INVARIANT D20: a server whose capabilities are none; its id may be used again."""
+async def test_capabilities_that_are_no_object_are_none(tmp_path: Path):
+    """INVARIANT D20: a server whose capabilities are a list can do nothing, and is spoken to."""
     async with opened(tmp_path, '["tools"]') as place:
         client = Here(place.front)
+        assert "result" in await client.asks("initialize", INITIALIZE)
+        assert not client.exchanges
+        assert (await client.asks("ping"))["result"] == {}
+
+
+async def test_what_nobody_foresaw_is_answered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """INVARIANT D20: an error of our own is an answer; its id may be used again."""
+
+    def broken(*_: object, **__: object) -> None:
+        raise ValueError("nobody foresaw this")
+
+    async with opened(tmp_path) as place:
+        client = Here(place.front)
+        monkeypatch.setattr(eras, "server_capabilities", broken)
         said = await client.asks("initialize", INITIALIZE)
         assert said["error"]["code"] == frames.INTERNAL_ERROR
         assert not client.exchanges
