@@ -350,7 +350,7 @@ async def test_d113_every_use_is_a_step_in_runs_and_guests(shelf: holdfast.Skill
 
     store = MemoryStore()
     async with Runtime(Settings(user="ann"), store=store, policy=ALLOW) as here:
-        run = await here.start(reads)
+        run = await here.launch(reads, name="a")
         told = await run.result()
         assert told == ["Read ref.md.\n\nFiles of this skill:\nref", "the reference",
                         "Do this.\n\nFiles of this skill:\nnone"]  # fmt: skip
