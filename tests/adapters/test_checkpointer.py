@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from holdfast.adapters.saved import loaded, stored
@@ -127,6 +127,8 @@ STEPS = st.one_of(
 
 
 @given(st.lists(STEPS, max_size=12))
+@example([("writes", "a", "", "1", "1", [("ch", None)]), ("delete", "a"),
+          ("put", "a", "", "1", "1", None)])  # fmt: skip
 def test_d53_it_keeps_what_langgraphs_own_saver_in_memory_keeps(steps):
     """INVARIANT D53, and all else: two of them on one store, used in turn, are one saver."""
     from langgraph.checkpoint.memory import InMemorySaver

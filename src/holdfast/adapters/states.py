@@ -144,7 +144,7 @@ class States:
         thread = await self.look(name)
         blobs: Blobs = {}
         gone = part([[part(ns, blobs), part(one, blobs)] for ns, one in places], blobs)
-        positions = sorted({*thread.findings(places or thread.places()), *thread.left})
+        positions = sorted({*thread.findings(places), *thread.left})
         return self.finding(DROPPED, {"places": gone}), blobs, positions
 
     def _forget(self, name: str, positions: Sequence[int]) -> None:
@@ -155,7 +155,7 @@ class States:
         """Findings that save again what a thread holds; its content is stored already."""
         now, thread = self._clock.now_ms(), await self.look(name)
         drafts: list[Draft] = []
-        for pos in thread.findings(thread.places()):
+        for pos in thread.findings(()):
             (event,) = await self.store.read(run_of(name), pos, pos + 1)
             drafts.append(Draft(body_of(event), now, value=event.value))
         return drafts

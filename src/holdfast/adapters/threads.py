@@ -115,9 +115,11 @@ class Thread:
             return sorted(self._writes.get(place, {}).values())
 
     def findings(self, places: Iterable[Place]) -> list[int]:
-        """The findings that say something of these states, in their order."""
+        """The findings that say something of these states, in their order; none named: all that
+        was found, also what a task wrote at a state that was never saved."""
         with self._lock:
-            return sorted(pos for place in places for pos in self._found.get(place, ()))
+            named = list(places) or list(self._found)
+            return sorted(pos for place in named for pos in self._found.get(place, ()))
 
 
 class Threads:
