@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from holdfast.cli import screen, telling
+from holdfast.cli import screen
+from holdfast.explain import telling
 from holdfast.journal.views import RunRow, Wait
 from tests.cli.support import invoke
 

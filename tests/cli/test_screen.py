@@ -13,7 +13,7 @@ import pytest
 from holdfast.cli.asking import Answer, understand
 from holdfast.cli.front import TOPICS, main
 from holdfast.cli.reference import render
-from holdfast.cli.text import clean, cut, json_text, one_line, pretty
+from holdfast.explain.text import clean, cut, json_text, one_line, pretty
 from tests.cli.support import invoke, newest
 from tests.cli.terminal import Terminal
 

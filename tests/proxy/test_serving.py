@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 import holdfast
 from holdfast import gate
 from holdfast.cli.serving import offer, shape
-from holdfast.cli.text import clean
 from holdfast.engine.landing import Change, begin_branch, land
+from holdfast.explain.text import clean
 from holdfast.gate import parse_policy
 from holdfast.journal.events import body_of
 from holdfast.proxy.within import Within

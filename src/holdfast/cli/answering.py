@@ -12,16 +12,16 @@ from holdfast.cli.attend import descendants
 from holdfast.cli.desk import Desk
 from holdfast.cli.editing import declared, edited
 from holdfast.cli.queue import tell_seeded
-from holdfast.cli.refs import find, split
 from holdfast.cli.reviewing import rule_for
-from holdfast.cli.text import one_line
 from holdfast.engine.answers import answer, open_question
 from holdfast.engine.inbox import Open, Question, open_questions, question_of
 from holdfast.engine.seeding import Seeded, planted
+from holdfast.explain.text import one_line
 from holdfast.journal.events import body_of
 from holdfast.journal.quorum import missing
 from holdfast.journal.store import Store
 from holdfast.journal.views import RunRow
+from holdfast.runtime.refs import find, split
 from holdfast.values.errors import Misuse, NotFound
 
 PATIENCE = 0.6

@@ -14,7 +14,7 @@ import msgspec
 
 from holdfast.cli.refs import value_of
 from holdfast.cli.screen import Screen
-from holdfast.cli.text import one_line
+from holdfast.explain.text import one_line
 from holdfast.journal.events import ApprovalAsked
 from holdfast.journal.views import Wait
 

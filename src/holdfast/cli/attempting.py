@@ -7,14 +7,13 @@ from typing import Any
 
 import msgspec
 
-from holdfast.cli import telling
 from holdfast.cli.desk import Desk
 from holdfast.cli.landing import Goal, bring, tell
 from holdfast.cli.running import result_of
-from holdfast.cli.screen import Part
-from holdfast.cli.text import cut, one_line
 from holdfast.cli.worlds import beginning, home_of
 from holdfast.engine.landing import change_of, home_branch
+from holdfast.explain import telling
+from holdfast.explain.text import Part, cut, one_line
 from holdfast.journal.store import RunQuery
 from holdfast.journal.views import BRANCH, RunRow
 from holdfast.tools.attempts import Attempt, Tally, rank

@@ -9,15 +9,15 @@ from typing import Any
 
 import msgspec
 
-from holdfast.cli import lines, telling
 from holdfast.cli.asking import Answer, Keyboard, ask
 from holdfast.cli.follow import follow
-from holdfast.cli.past import Recall, question
 from holdfast.cli.screen import Screen
 from holdfast.cli.stopping import Stop
-from holdfast.cli.text import cut, one_line
 from holdfast.engine.answers import answer
 from holdfast.engine.host import Host
+from holdfast.explain import lines, telling
+from holdfast.explain.past import Recall, question
+from holdfast.explain.text import cut, one_line
 from holdfast.journal.events import Event, body_of
 from holdfast.journal.store import RunQuery, Store
 from holdfast.journal.views import RunRow, Wait

@@ -34,7 +34,7 @@ async def serve_chat(desk: Desk, chat: str, secret: str, people: str, listen: st
 
 
 def _say(desk: Desk, text: str) -> None:
-    from holdfast.cli.text import one_line
+    from holdfast.explain.text import one_line
 
     if desk.screen.json:
         desk.screen.document({"said": text})

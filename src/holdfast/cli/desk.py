@@ -78,7 +78,7 @@ def _tell_interrupted(desk: Desk, store: Any) -> None:
     INVARIANT C9: only a command that writes into that directory finishes it, before anything else.
     """
     from holdfast.cli.known import writing
-    from holdfast.cli.text import one_line
+    from holdfast.explain.text import one_line
     from holdfast.world import interrupted
 
     for directory in interrupted(writing(), str(store.directory.resolve())):

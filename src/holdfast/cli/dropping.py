@@ -8,9 +8,9 @@ from typing import Any
 
 from holdfast.cli.desk import Desk
 from holdfast.cli.known import writing
-from holdfast.cli.text import one_line
 from holdfast.cli.worlds import family
 from holdfast.engine.landing import end_now
+from holdfast.explain.text import one_line
 from holdfast.journal.views import RunRow
 from holdfast.runtime.maintenance import collect
 from holdfast.values.errors import Conflict, LeaseLost, Misuse

@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import click
 
-from holdfast.cli.text import one_line
+from holdfast.explain.text import one_line
 from holdfast.values.errors import HoldfastError
 
 WAITS = 10

@@ -15,10 +15,10 @@ from holdfast.cli.desk import Desk
 from holdfast.cli.failing import complain
 from holdfast.cli.judging import allowed
 from holdfast.cli.known import remember, writing
-from holdfast.cli.text import one_line
 from holdfast.cli.worlds import Home, not_taken, part_of
 from holdfast.engine.choices import label
 from holdfast.engine.landing import Change, Check, Landed, land
+from holdfast.explain.text import one_line
 from holdfast.runtime.taking import take_in as taken
 from holdfast.values import limits
 from holdfast.values.errors import Conflict, Misuse, NotFound, Refused

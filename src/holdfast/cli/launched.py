@@ -14,16 +14,15 @@ from typing import Any
 
 import msgspec
 
-from holdfast.cli import telling
 from holdfast.cli.attempting import discard, merge_home, show_diff
 from holdfast.cli.desk import Desk
 from holdfast.cli.failing import WAITS, complain
 from holdfast.cli.known import state_directory
 from holdfast.cli.refs import naming, run_name
 from holdfast.cli.running import runtime_of
-from holdfast.cli.screen import Part
-from holdfast.cli.text import one_line
 from holdfast.cli.worlds import not_taken, remember_home
+from holdfast.explain import telling
+from holdfast.explain.text import Part, one_line
 from holdfast.launch.keys import DOOR, RUN
 from holdfast.launch.launching import Launch, Launched, Streams, Wanted
 from holdfast.launch.leashed import Signals

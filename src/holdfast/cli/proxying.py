@@ -13,7 +13,7 @@ import msgspec
 from holdfast.cli.desk import Desk
 from holdfast.cli.running import runtime_of
 from holdfast.cli.stopping import stoppable
-from holdfast.cli.text import one_line
+from holdfast.explain.text import one_line
 from holdfast.values.errors import Misuse
 from holdfast.values.ports import SystemClock, SystemDice
 

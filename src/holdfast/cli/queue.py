@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from holdfast.cli import telling
 from holdfast.cli.desk import Desk
-from holdfast.cli.screen import Part
-from holdfast.cli.text import cut, one_line
 from holdfast.engine.inbox import Open, Question, Review
 from holdfast.engine.seeding import Seeded
+from holdfast.explain import telling
+from holdfast.explain.text import Part, cut, one_line
 from holdfast.journal.quorum import missing
 from holdfast.journal.store import Store
 

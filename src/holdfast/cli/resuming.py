@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from holdfast.cli.attend import descendants
 from holdfast.cli.desk import Desk
-from holdfast.cli.past import in_flight
-from holdfast.cli.refs import find_run
 from holdfast.cli.running import Troubles
+from holdfast.explain.past import in_flight
 from holdfast.runtime import Runtime
+from holdfast.runtime.refs import find_run
 from holdfast.values.errors import HoldfastError
 
 

@@ -12,10 +12,10 @@ from holdfast.cli.desk import Desk
 from holdfast.cli.editing import declared, edited
 from holdfast.cli.queue import review_document, show, tell_seeded
 from holdfast.cli.refs import value_of
-from holdfast.cli.text import one_line, pretty
 from holdfast.engine.answers import answer
 from holdfast.engine.inbox import Open, Question, open_questions, question_of, review, reviews
 from holdfast.engine.seeding import Seeded
+from holdfast.explain.text import one_line, pretty
 from holdfast.gate.proposing import Rule, propose
 from holdfast.journal.store import Store
 from holdfast.values.errors import HoldfastError, Misuse

@@ -9,15 +9,15 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from holdfast.cli import telling
 from holdfast.cli.asking import keyboard
 from holdfast.cli.attend import Attendant, Manner, short
 from holdfast.cli.desk import Desk
 from holdfast.cli.failing import WAITS, complain, report
-from holdfast.cli.past import question
 from holdfast.cli.stopping import Stop, stoppable
-from holdfast.cli.text import one_line
 from holdfast.engine.answers import ending
+from holdfast.explain import telling
+from holdfast.explain.past import question
+from holdfast.explain.text import one_line
 from holdfast.journal.store import Store
 from holdfast.journal.views import RunRow
 from holdfast.runtime import Runtime

@@ -1,9 +1,8 @@
 """What is printed where: results on stdout, everything else on stderr, one live line at most.
 
 With ``--json`` stdout carries one JSON document (a list: an array), or of streams one a line, and
-nothing else. Colour appears on
-terminals only, and not with NO_COLOR. All text is cleaned (`holdfast.cli.text`) and none of it is
-read as markup.
+nothing else. Colour appears on terminals only, and not with NO_COLOR. All text is cleaned
+(`holdfast.explain.text`) and none of it is read as markup.
 """
 
 from __future__ import annotations
@@ -17,10 +16,7 @@ from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from typing import IO, Any
 
-from holdfast.cli.text import clean, json_text, pretty
-
-Part = str | tuple[str, str]
-"""A piece of a line: text, or (text, style)."""
+from holdfast.explain.text import Part, clean, json_text, pretty
 
 MEASURED = 500
 """Rows of a table that are looked at to find how wide its columns are."""

@@ -11,13 +11,13 @@ from typing import Any
 
 import msgspec
 
-from holdfast.cli import lines, telling
 from holdfast.cli.known import remember, remembers
-from holdfast.cli.past import Moment, chain, find_step, moments, world_at
-from holdfast.cli.refs import find, find_run
-from holdfast.cli.text import one_line
+from holdfast.explain import lines, telling
+from holdfast.explain.past import Moment, chain, find_step, moments, world_at
+from holdfast.explain.text import one_line
 from holdfast.journal.store import RunQuery, Store
 from holdfast.journal.views import RunRow
+from holdfast.runtime.refs import find, find_run
 from holdfast.values import limits
 from holdfast.values.canon import unpack
 from holdfast.values.errors import Misuse, NotFound, Refused

@@ -1,1 +1,2 @@
-"""Reading journals for people: sentences, evidence, reports. Pure; it knows no store."""
+"""Reading journals for people: sentences, evidence, reports, why. Pure: it reads through the port
+of stores and changes nothing."""

@@ -28,10 +28,10 @@ def command(*, policy: str, desk: Desk) -> None:
 async def _agents(desk: Desk, policy: str) -> None:
     import msgspec
 
-    from holdfast.cli import telling
     from holdfast.cli.switching import board
-    from holdfast.cli.text import one_line
+    from holdfast.explain import telling
     from holdfast.explain.registry import registry
+    from holdfast.explain.text import one_line
     from holdfast.runtime.maintenance import policy_of
 
     settings = desk.settings

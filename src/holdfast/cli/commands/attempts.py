@@ -27,8 +27,8 @@ def command(run: str, *, no_input: bool, desk: Desk) -> int:
 async def _attempts(desk: Desk, text: str, no_input: bool) -> int:
     from holdfast.cli.asking import keyboard
     from holdfast.cli.attempting import AGENT, how_to_go_on, offer, show
-    from holdfast.cli.refs import find_run
     from holdfast.journal.store import RunQuery
+    from holdfast.runtime.refs import find_run
     from holdfast.values.errors import Misuse, NotFound
 
     async with desk.store() as store:

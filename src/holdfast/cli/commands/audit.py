@@ -66,8 +66,8 @@ def status(*, desk: Desk) -> int:
 async def _status(desk: Desk) -> int:
     import msgspec
 
-    from holdfast.cli import telling
-    from holdfast.cli.text import one_line
+    from holdfast.explain import telling
+    from holdfast.explain.text import one_line
     from holdfast.runtime.maintenance import standing
 
     async with desk.store() as store:
@@ -150,7 +150,7 @@ def prove(what: str, *, desk: Desk) -> None:
 async def _prove(desk: Desk, what: str) -> None:
     import msgspec
 
-    from holdfast.cli.text import pretty
+    from holdfast.explain.text import pretty
     from holdfast.runtime.maintenance import prove_event
 
     async with desk.store() as store:
@@ -160,8 +160,8 @@ async def _prove(desk: Desk, what: str) -> None:
 
 
 async def _place(store: Any, what: str) -> tuple[str, int]:
-    from holdfast.cli.past import find_step
-    from holdfast.cli.refs import find
+    from holdfast.explain.past import find_step
+    from holdfast.runtime.refs import find
     from holdfast.values.errors import NotFound
 
     if what.isdigit():
@@ -190,9 +190,9 @@ def verify(file: str, *, public: str, desk: Desk) -> int:
     \b
     Example: holdfast audit verify proof.json --key cGPb...=
     """
-    from holdfast.cli import telling
     from holdfast.cli.failing import complain
-    from holdfast.cli.text import one_line
+    from holdfast.explain import telling
+    from holdfast.explain.text import one_line
     from holdfast.runtime.maintenance import disproven, read_proof, read_public
 
     trusted = read_public(public)
@@ -270,10 +270,10 @@ def log(*, agent: str, tool: str, decision: str, run: str, since: str, desk: Des
 async def _log(desk: Desk, run: str, wanted: Any) -> None:
     import msgspec
 
-    from holdfast.cli import telling
-    from holdfast.cli.refs import find_run
+    from holdfast.explain import telling
     from holdfast.explain.sentence import tell
     from holdfast.runtime.maintenance import every_event
+    from holdfast.runtime.refs import find_run
 
     async with desk.store() as store:
         if run:

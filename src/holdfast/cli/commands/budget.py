@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from holdfast.cli.desk import Desk, shared
-from holdfast.cli.text import one_line
+from holdfast.explain.text import one_line
 
 
 @click.command()

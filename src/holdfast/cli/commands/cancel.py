@@ -26,8 +26,8 @@ def command(run: str, *, desk: Desk) -> None:
 
 async def _cancel(desk: Desk, run: str) -> None:
     from holdfast.cli.answering import follow_up
-    from holdfast.cli.refs import find_run
     from holdfast.engine.answers import cancel
+    from holdfast.runtime.refs import find_run
     from holdfast.values.errors import Misuse
 
     async with desk.store() as store:

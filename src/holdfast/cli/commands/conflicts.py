@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from holdfast.cli.desk import Desk, shared
-from holdfast.cli.text import cut, one_line
+from holdfast.explain.text import cut, one_line
 
 
 @click.command()
@@ -31,8 +31,8 @@ def command(ref: str, *, show: str, desk: Desk) -> None:
 
 
 async def _conflicts(desk: Desk, ref: str, show: str) -> None:
-    from holdfast.cli.refs import find_run
     from holdfast.engine.landing import open_merge
+    from holdfast.runtime.refs import find_run
     from holdfast.values.errors import Misuse
     from holdfast.world import Stage
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import click
 
-from holdfast.cli.align import align
 from holdfast.cli.desk import Desk, shared
-from holdfast.cli.past import steps_of
-from holdfast.cli.refs import find_run
+from holdfast.explain.align import align
+from holdfast.explain.past import steps_of
 from holdfast.journal.store import Store
 from holdfast.journal.views import RunRow
+from holdfast.runtime.refs import find_run
 
 
 @click.command()

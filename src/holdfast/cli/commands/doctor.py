@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from holdfast.cli.desk import Desk, shared
-from holdfast.cli.screen import Part
+from holdfast.explain.text import Part
 
 _MEANS = {
     "namespaces": "commands run in a world of their own: namespaces, Landlock, seccomp",

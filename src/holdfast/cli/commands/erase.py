@@ -39,8 +39,8 @@ def command(what: str, *, why: str, yes: bool, dry_run: bool, desk: Desk) -> int
 async def _erase(desk: Desk, what: str, why: str, yes: bool, dry: bool) -> int:
     import msgspec
 
-    from holdfast.cli.refs import find
     from holdfast.runtime.maintenance import erase
+    from holdfast.runtime.refs import find
     from holdfast.values.errors import Misuse
 
     screen = desk.screen

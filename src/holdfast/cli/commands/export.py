@@ -35,8 +35,8 @@ def command(names: tuple[str, ...], *, everything: bool, desk: Desk) -> None:
 async def _export(desk: Desk, names: list[str], file: str) -> None:
     import msgspec
 
-    from holdfast.cli.refs import find_run
     from holdfast.runtime.maintenance import export_runs
+    from holdfast.runtime.refs import find_run
 
     screen = desk.screen
     async with desk.store() as store:

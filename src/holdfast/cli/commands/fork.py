@@ -92,8 +92,9 @@ async def _only_fork(
 async def _fork(
     desk: Desk, store: Any, place: str, changes: dict[str, Any], name: str, how: tuple[bool, bool]
 ) -> str:
-    from holdfast.cli.refs import find, naming
+    from holdfast.cli.refs import naming
     from holdfast.engine.fork import fork
+    from holdfast.runtime.refs import find
     from holdfast.values.ids import new_id
     from holdfast.values.ports import SystemDice
 

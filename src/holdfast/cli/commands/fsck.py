@@ -78,7 +78,7 @@ def _tell(desk: Desk, report: Any, saved: dict[str, Any], proven: Any = None) ->
     import msgspec
 
     from holdfast.cli.failing import complain
-    from holdfast.cli.text import one_line
+    from holdfast.explain.text import one_line
 
     screen = desk.screen
     screen.erase()

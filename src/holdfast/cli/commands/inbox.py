@@ -82,9 +82,9 @@ async def _list(desk: Desk, store: Any, by: str, limit: int) -> None:
 
 
 async def _reviews(desk: Desk, store: Any, limit: int) -> None:
-    from holdfast.cli import telling
     from holdfast.cli.queue import review_document
     from holdfast.engine.inbox import reviews
+    from holdfast.explain import telling
 
     found = await reviews(store)
     for one in found[:limit]:
@@ -147,8 +147,8 @@ async def _stats(desk: Desk, days: float | None) -> None:
     import msgspec
 
     from holdfast.cli.judged import told_events
-    from holdfast.cli.text import one_line
     from holdfast.explain.reviewers import READ, reviewers
+    from holdfast.explain.text import one_line
 
     since = 0 if days is None else desk.now_ms() - int(days * 86_400_000)
     async with desk.store() as store:

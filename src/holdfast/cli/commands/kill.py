@@ -82,8 +82,8 @@ def _tell(
 ) -> None:
     import msgspec
 
-    from holdfast.cli import telling
-    from holdfast.cli.text import one_line
+    from holdfast.explain import telling
+    from holdfast.explain.text import one_line
 
     screen = desk.screen
     if screen.json:

@@ -6,13 +6,13 @@ import asyncio
 
 import click
 
-from holdfast.cli import lines
 from holdfast.cli.desk import Desk, shared
 from holdfast.cli.follow import follow
-from holdfast.cli.past import Recall, chain, event_document
-from holdfast.cli.refs import find_run
+from holdfast.explain import lines
+from holdfast.explain.past import Recall, chain, event_document
 from holdfast.journal.events import Event
 from holdfast.journal.store import Store
+from holdfast.runtime.refs import find_run
 from holdfast.values import limits
 
 

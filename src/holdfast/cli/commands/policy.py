@@ -14,8 +14,7 @@ from holdfast.cli.commands.policy_backtest import command as backtest
 from holdfast.cli.commands.policy_suggest import command as suggest
 from holdfast.cli.consulting import consulting
 from holdfast.cli.desk import Desk, json_only, shared
-from holdfast.cli.screen import Part
-from holdfast.cli.text import one_line
+from holdfast.explain.text import Part, one_line
 
 _STYLES = {"allow": "green", "verify": "cyan", "escalate": "yellow", "deny": "red"}
 
@@ -268,10 +267,10 @@ async def _recorded(desk: Desk, what: str) -> tuple[Any, Any]:
     """The action of a recorded step, with the facts that its verdict kept."""
     import msgspec
 
-    from holdfast.cli.past import find_step
-    from holdfast.cli.refs import find
-    from holdfast.cli.telling import plain
+    from holdfast.explain.past import find_step
+    from holdfast.explain.telling import plain
     from holdfast.gate import KINDS, Facts, Proposal
+    from holdfast.runtime.refs import find
     from holdfast.values.errors import Misuse
 
     async with desk.store() as store:

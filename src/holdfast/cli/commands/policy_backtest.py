@@ -10,7 +10,7 @@ import click
 from holdfast.cli.consulting import consulting
 from holdfast.cli.desk import Desk, shared
 from holdfast.cli.judged import past_decisions
-from holdfast.cli.text import one_line
+from holdfast.explain.text import one_line
 from holdfast.gate import load_policy_file
 from holdfast.gate.backtest import NOT_ASKED, ORDER, Backtest, Change, backtest
 

@@ -8,11 +8,10 @@ from typing import Any
 import click
 import msgspec
 
-from holdfast.cli import telling
 from holdfast.cli.desk import Desk, shared
-from holdfast.cli.screen import Part
-from holdfast.cli.text import cut, one_line
 from holdfast.engine.held import ledger
+from holdfast.explain import telling
+from holdfast.explain.text import Part, cut, one_line
 from holdfast.journal.record import OWN
 from holdfast.journal.store import RunQuery, Store
 from holdfast.journal.views import RunRow

@@ -36,9 +36,9 @@ def command(
         return asyncio.run(_discard(desk, run))
 
     from holdfast.cli.attend import Manner
-    from holdfast.cli.refs import find_run
     from holdfast.cli.running import execute, runtime_of
     from holdfast.engine.publisher import publish_run
+    from holdfast.runtime.refs import find_run
 
     begun: list[str] = []
 
@@ -60,8 +60,8 @@ def command(
 
 
 async def _discard(desk: Desk, run: str) -> int:
-    from holdfast.cli.refs import find_run
     from holdfast.engine.held import discard
+    from holdfast.runtime.refs import find_run
     from holdfast.values.ids import new_id
     from holdfast.values.ports import SystemDice
 
@@ -82,7 +82,7 @@ async def _discard(desk: Desk, run: str) -> int:
 async def _say(desk: Desk, publisher: str, code: int) -> int:
     """What was published and what was not, once that is over; the exit code."""
     from holdfast.cli.running import result_of
-    from holdfast.cli.text import cut, one_line
+    from holdfast.explain.text import cut, one_line
 
     async with desk.store() as store:
         row = await store.run(publisher)

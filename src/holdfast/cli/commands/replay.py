@@ -9,10 +9,10 @@ import click
 
 from holdfast.cli.desk import Desk, shared
 from holdfast.cli.failing import complain
-from holdfast.cli.past import in_flight
-from holdfast.cli.refs import find_run
+from holdfast.explain.past import in_flight
 from holdfast.journal.store import Store
 from holdfast.journal.views import RunRow
+from holdfast.runtime.refs import find_run
 
 
 @click.command()

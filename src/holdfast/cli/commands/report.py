@@ -36,8 +36,8 @@ def command(
       holdfast report -f eu-ai-act --since 90d
       holdfast report --html -o evidence.html --owner nist-ai-rmf="Ann Lee"
     """
-    from holdfast.cli.text import json_text
     from holdfast.explain.reporting import as_html, as_json, as_markdown
+    from holdfast.explain.text import json_text
 
     made = asyncio.run(_compose(desk, names, since, owned, policy))
     if desk.screen.json:

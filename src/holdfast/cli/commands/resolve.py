@@ -49,10 +49,10 @@ def command(
 async def _resolve(desk: Desk, ref: str, path: str, take: str, content: bytes) -> int:
     from holdfast.cli.known import remembers
     from holdfast.cli.landing import Goal, asked, bring, tell
-    from holdfast.cli.refs import find_run
     from holdfast.cli.worlds import home_of
     from holdfast.engine.choices import label
     from holdfast.engine.landing import decide, open_merge
+    from holdfast.runtime.refs import find_run
     from holdfast.values.errors import Refused
 
     async with desk.store() as store:

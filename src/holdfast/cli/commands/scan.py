@@ -80,7 +80,7 @@ def _document(desk: Desk, found: Any, odd: list[Any], text: str) -> None:
 
 def _tell(desk: Desk, found: Any, odd: list[Any], text: str) -> None:
     from holdfast.cli.scanning.facts import facts_of
-    from holdfast.cli.text import cut, one_line
+    from holdfast.explain.text import cut, one_line
 
     screen = desk.screen
     screen.note(f"{found.server}: {len(found.tools)} tools, revision {one_line(found.version)}")

@@ -8,16 +8,15 @@ from typing import Any
 
 import click
 
-from holdfast.cli import lines, telling
 from holdfast.cli.desk import Desk, shared
-from holdfast.cli.past import Moment, chain, event_document, find_step, moments
-from holdfast.cli.refs import find
-from holdfast.cli.screen import Part
-from holdfast.cli.text import pretty
 from holdfast.engine.held import held_by
 from holdfast.engine.history import Step, acted_with
+from holdfast.explain import lines, telling
+from holdfast.explain.past import Moment, chain, event_document, find_step, moments
+from holdfast.explain.text import Part, pretty
 from holdfast.journal.store import RunQuery, Store
 from holdfast.journal.views import RunRow
+from holdfast.runtime.refs import find
 
 NEWEST = 200
 """Events that are shown if nothing else is said."""

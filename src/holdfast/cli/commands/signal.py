@@ -28,8 +28,9 @@ def command(run: str, name: str, value: str | None, *, text: bool, desk: Desk) -
 
 async def _signal(desk: Desk, run: str, name: str, value: str | None, text: bool) -> None:
     from holdfast.cli.answering import follow_up
-    from holdfast.cli.refs import find_run, value_of
+    from holdfast.cli.refs import value_of
     from holdfast.engine.answers import send
+    from holdfast.runtime.refs import find_run
     from holdfast.values.errors import Misuse
 
     if not name or name.startswith("$"):

@@ -37,7 +37,7 @@ def check_command(*, folders: tuple[str, ...], desk: Desk) -> int:
     \b
     Example: holdfast skills check skills
     """
-    from holdfast.cli.text import one_line
+    from holdfast.explain.text import one_line
     from holdfast.tools.skills import check
 
     found = [(folder, check(folder)) for place in folders for folder in _folders(place)]
@@ -87,8 +87,8 @@ def list_command(*, folders: tuple[str, ...], pins: bool, desk: Desk) -> None:
     \b
     Example: holdfast skills list skills --pins
     """
-    from holdfast.cli.text import one_line
     from holdfast.engine.described import journal_name
+    from holdfast.explain.text import one_line
     from holdfast.tools.skills import skills
 
     found = skills(*(folders or ("skills",)))
@@ -123,7 +123,7 @@ def show_command(*, folder: str, desk: Desk) -> None:
     \b
     Example: holdfast skills show skills/release-notes
     """
-    from holdfast.cli.text import one_line
+    from holdfast.explain.text import one_line
     from holdfast.tools.skills import check
     from holdfast.values.errors import Misuse
 
@@ -188,9 +188,9 @@ async def _uses(desk: Desk, since: str) -> list[Any]:
 def _tell(desk: Desk, found: list[Any], *, runs: bool) -> None:
     import msgspec
 
-    from holdfast.cli.telling import clock
-    from holdfast.cli.text import one_line
     from holdfast.explain.skilled import by_version
+    from holdfast.explain.telling import clock
+    from holdfast.explain.text import one_line
 
     screen = desk.screen
     lines: list[Any] = found if runs else by_version(found)

@@ -33,7 +33,7 @@ def ls(ref: str, path: str, *, limit: int, desk: Desk) -> None:
 
 
 async def _branches(desk: Desk, limit: int) -> None:
-    from holdfast.cli import telling
+    from holdfast.explain import telling
     from holdfast.journal.store import RunQuery
     from holdfast.world import EMPTY, Stage, walk
 
@@ -99,9 +99,9 @@ def tree(ref: str, *, desk: Desk) -> None:
 
 
 async def _tree(desk: Desk, ref: str) -> None:
-    from holdfast.cli import telling
-    from holdfast.cli.refs import find_run
     from holdfast.cli.worlds import above, every_run, family
+    from holdfast.explain import telling
+    from holdfast.runtime.refs import find_run
 
     async with desk.store() as store:
         rows = await family(store, await find_run(store, ref)) if ref else await every_run(store)
@@ -145,10 +145,10 @@ def log(ref: str, *, desk: Desk) -> None:
 
 
 async def _log(desk: Desk, ref: str) -> None:
-    from holdfast.cli import telling
-    from holdfast.cli.refs import find_run
-    from holdfast.cli.screen import Part
     from holdfast.cli.worlds import versions_of
+    from holdfast.explain import telling
+    from holdfast.explain.text import Part
+    from holdfast.runtime.refs import find_run
     from holdfast.world import EMPTY, Stage, diff
 
     async with desk.store() as store:

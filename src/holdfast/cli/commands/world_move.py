@@ -135,8 +135,8 @@ async def _merge(
 ) -> int:
     from holdfast.cli.attempting import merge_home
     from holdfast.cli.landing import Goal, bring, tell, words
-    from holdfast.cli.refs import find_run
     from holdfast.engine.landing import change_of
+    from holdfast.runtime.refs import find_run
 
     command = None if check is None else words(check, "--check")
     async with desk.store() as store:
@@ -201,7 +201,7 @@ def discard(ref: str, *, desk: Desk) -> None:
 
 async def _discard(desk: Desk, ref: str) -> None:
     from holdfast.cli.attempting import discard as drop
-    from holdfast.cli.refs import find_run
+    from holdfast.runtime.refs import find_run
 
     async with desk.store() as store:
         await drop(desk, store, await find_run(store, ref))

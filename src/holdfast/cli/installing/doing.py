@@ -16,7 +16,7 @@ from holdfast.cli.desk import Desk
 from holdfast.cli.installing import file
 from holdfast.cli.installing.entries import Changed, Terms, add, install, uninstall, without_args
 from holdfast.cli.installing.places import Client, client, place
-from holdfast.cli.text import one_line
+from holdfast.explain.text import one_line
 from holdfast.values.errors import Conflict, Misuse, NotFound
 
 

@@ -12,7 +12,7 @@ import msgspec
 
 from holdfast.cli.scanning.facts import words_of
 from holdfast.cli.scanning.listing import Listed, Seen
-from holdfast.cli.text import cut, one_line
+from holdfast.explain.text import cut, one_line
 from holdfast.values import limits
 from holdfast.values.masking import masked
 

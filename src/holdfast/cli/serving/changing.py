@@ -8,19 +8,19 @@ from typing import Annotated, Any
 
 import msgspec
 
-from holdfast.cli import telling
-from holdfast.cli.refs import find_run
 from holdfast.cli.serving.shape import Asked, Given, Ref, Run, brief, whole
 from holdfast.cli.worlds import find_version
 from holdfast.engine.answers import ending
 from holdfast.engine.choices import label
 from holdfast.engine.fork import fork as make_fork
 from holdfast.engine.landing import Change, Landed, change_of, land
+from holdfast.explain import telling
 from holdfast.journal.events import is_erased
 from holdfast.journal.store import Store
 from holdfast.journal.views import RunRow
 from holdfast.runtime import Runtime
 from holdfast.runtime.merges import merge_judged, standing
+from holdfast.runtime.refs import find_run
 from holdfast.tools.question import question
 from holdfast.values import limits
 from holdfast.values.canon import digest, encode, unpack

@@ -7,14 +7,14 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from holdfast.cli import telling
-from holdfast.cli.refs import find_run
 from holdfast.cli.serving.shape import Asked, Cursor, Given, Next, Rows, brief, place
-from holdfast.cli.text import one_line
+from holdfast.explain import telling
+from holdfast.explain.text import one_line
 from holdfast.journal.events import Event, body_of
 from holdfast.journal.store import RunQuery, Store
 from holdfast.journal.views import RunRow
 from holdfast.runtime.maintenance import budget_lines
+from holdfast.runtime.refs import find_run
 from holdfast.values import limits
 from holdfast.values.errors import Misuse
 from holdfast.values.masking import masked

@@ -7,9 +7,6 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from holdfast.cli import lines, telling
-from holdfast.cli.past import Moment, chain, find_step, moments
-from holdfast.cli.refs import find_run
 from holdfast.cli.serving.shape import (
     Asked,
     Cursor,
@@ -26,9 +23,12 @@ from holdfast.cli.serving.shape import (
     whole,
 )
 from holdfast.cli.worlds import beginning, find_version
+from holdfast.explain import lines, telling
+from holdfast.explain.past import Moment, chain, find_step, moments
 from holdfast.journal.events import ApprovalAsked, ApprovalGiven, Verdict
 from holdfast.journal.store import RunQuery, Store
 from holdfast.journal.views import RunRow
+from holdfast.runtime.refs import find_run
 from holdfast.values import limits
 from holdfast.values.errors import Misuse
 from holdfast.world import Stage, check_path, diff, entry, list_dir, read_file, unified
@@ -293,7 +293,7 @@ async def world_diff(store: Store, asked: WorldDiff) -> Difference:
 def _clean(text: str) -> str:
     # content of files is given as it is, but for what commands a terminal: masked, a patch or a
     # file would be another one
-    from holdfast.cli.text import clean
+    from holdfast.explain.text import clean
 
     return clean(text)
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from holdfast.cli.text import clean, cut, one_line
+from holdfast.explain.text import clean, cut, one_line
 from holdfast.values import limits
 from holdfast.values.canon import encode
 from holdfast.values.errors import Misuse, TooLarge

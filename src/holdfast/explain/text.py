@@ -10,6 +10,13 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import msgspec
+
+from holdfast.values.canon import encode
+
+Part = str | tuple[str, str]
+"""A piece of a line: text, or (text, style)."""
+
 _ODD = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 and C1 but tab and line feed
     "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # bidirectional marks and overrides
@@ -39,15 +46,11 @@ def cut(text: str, room: int) -> str:
 
 def json_text(document: Any) -> str:
     """One line of JSON for ``document``, with everything odd escaped; it reads back the same."""
-    from holdfast.values.canon import encode
-
     return _ODD.sub(_escaped, encode(document).decode())
 
 
 def pretty(document: Any) -> str:
     """JSON for people: indented, cleaned as in `json_text`."""
-    import msgspec
-
     return _ODD.sub(_escaped, msgspec.json.format(json_text(document), indent=2))
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
-from holdfast.cli.telling import Fetch, action, plain
-from holdfast.cli.text import pretty
 from holdfast.engine.history import Step
+from holdfast.explain.telling import Fetch, action, plain
+from holdfast.explain.text import pretty
 
 Key = tuple[int, str]
 """Segment and step key."""

@@ -10,14 +10,15 @@ from typing import Any
 
 import msgspec
 
-from holdfast.cli.telling import Fetch, plain
 from holdfast.engine.history import History, Step
+from holdfast.explain.telling import Fetch, plain
 from holdfast.journal.events import ApprovalAsked, Event, body_of
 from holdfast.journal.like import is_short
 from holdfast.journal.store import RunQuery, Store
 from holdfast.journal.views import RunRow, Wait
 from holdfast.values import limits
 from holdfast.values.errors import NotFound
+from holdfast.world import EMPTY
 
 
 class Moment(msgspec.Struct):
@@ -112,8 +113,6 @@ async def question(store: Store, row: RunRow, wait: Wait) -> ApprovalAsked | Non
 
 async def world_at(store: Store, row: RunRow, key: str) -> str:
     """The root of a run's world, after step ``key`` or now; before it had one: the empty world."""
-    from holdfast.world import EMPTY
-
     if key in ("0", "start"):
         (event,) = await store.read(row.run, 0, 1)
         world = event.world

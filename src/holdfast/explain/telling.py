@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
-from holdfast.cli.text import cut, one_line
 from holdfast.engine.history import title
+from holdfast.explain.text import cut, one_line
 from holdfast.journal.events import Plan, Verdict, is_erased
 from holdfast.journal.views import CHILD, PUBLISH, PUBLISH_END, PUBLISHED, RunRow, Wait
 from holdfast.values.canon import unpack

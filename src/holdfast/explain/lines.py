@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from holdfast.cli import telling
-from holdfast.cli.screen import Part
-from holdfast.cli.text import cut, one_line
+from holdfast.explain import telling
+from holdfast.explain.text import Part, cut, one_line
 from holdfast.journal.events import Event, body_of
 
 
