@@ -104,10 +104,7 @@ def _needs_care(value: Any, depth: int = 0) -> bool:
         if depth >= limits.DEPTH_MAX:
             return True
         depth += 1
-        for item in value:
-            if type(item) not in _PLAIN and _needs_care(item, depth):
-                return True
-        return False
+        return any(type(item) not in _PLAIN and _needs_care(item, depth) for item in value)
     return kind is not float or not math.isfinite(value)
 
 
