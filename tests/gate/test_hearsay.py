@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from holdfast.gate.context import Context, flow
 from holdfast.gate.hearsay import Hearsay, is_count, numerals_in
+from holdfast.gate.values_in import Forms
 from holdfast.values import limits
 from tests.gate.test_origins import TOOL
 
@@ -101,7 +102,7 @@ def test_a_sentence_of_the_agents_own_is_content() -> None:
 def test_what_was_not_looked_at_may_have_mentioned_anything() -> None:
     """INVARIANT G38"""
     heard = Hearsay()
-    heard.add("x " * limits.FLOW_VALUE_CHARS, ())
+    heard.add(Forms("x " * limits.FLOW_VALUE_CHARS), ())
     assert heard.mentions("anything")
 
 
@@ -115,19 +116,19 @@ def test_whatever_stands_in_a_longer_text_is_mentioned(
     """INVARIANT G40: in any case, and one more text takes nothing back."""
     text = " ".join(value)
     heard = Hearsay()
-    heard.add([f"{more}x {text.upper()} {' '.join(around)}"], ())
+    heard.add(Forms([f"{more}x {text.upper()} {' '.join(around)}"]), ())
     before = heard.mentions(text)
-    heard.add([more, f"{more} {more}"], ())
+    heard.add(Forms([more, f"{more} {more}"]), ())
     assert heard.mentions(text) >= before
     alone = Hearsay()
-    alone.add([text], ())
+    alone.add(Forms([text]), ())
     assert not alone.mentions(text)
 
 
 @given(st.recursive(st.none() | st.floats() | st.text(), lambda one: st.lists(one), max_leaves=9))
 def test_any_value_is_taken(value: Any) -> None:
     heard = Hearsay()
-    heard.add(value, [["zz"]])
+    heard.add(Forms(value), [["zz"]])
     assert heard.mentions("zz")
     heard.mentions(str(value))
     heard.joins(str(value), ["zz"])

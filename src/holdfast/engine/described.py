@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import inspect
 import re
@@ -31,6 +30,9 @@ def journal_name(*parts: str) -> str:
         return whole
     plain = _FOREIGN.sub("_", whole).lstrip("-.")[: limits.NAME_MAX_CHARS - 9]
     return f"{plain or '_'}-{digest(whole.encode())[:8]}"
+
+
+_ANYTHING = Shape(Any, "result")
 
 
 class Described(Tool[..., Any]):
@@ -70,7 +72,8 @@ class Described(Tool[..., Any]):
         """The same tool, performed in another way this once."""
         if perform is None:
             return self
-        other = copy.copy(self)
+        other = object.__new__(type(self))  # for each call of a model: copy.copy takes its time
+        other.__dict__.update(self.__dict__)
         other.perform = perform
         other.fn = other._alone
         return other
@@ -117,7 +120,7 @@ class Described(Tool[..., Any]):
     @functools.cached_property
     def returns(self) -> Shape:
         """Anything that can be recorded."""
-        return Shape(Any, f"tool {self.name}, result")
+        return _ANYTHING
 
     @functools.cached_property
     def shape(self) -> str:

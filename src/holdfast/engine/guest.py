@@ -73,7 +73,8 @@ class GuestRun(Run):
         super().__init__(name, program, outer, events)
         self.attended: set[str] = set()
         self.unattended: dict[str, Pending] = {}  # steps that nobody waits for any more, by key
-        self._again: dict[bytes, list[str]] = {}  # by call: steps that an identical call may be
+        # by call (name and arguments): steps that an identical call may be
+        self._again: dict[tuple[str, bytes], list[str]] = {}
         self._ordinals: dict[str, int] = {}
         self.words: set[str] = set()
         given: set[str] = set()
@@ -144,7 +145,7 @@ class GuestRun(Run):
         if rerun:
             number = self._ordinals[tool.name] = self._ordinals.get(tool.name, 0) + 1
             return f"{tool.name}.{number}"
-        for key in self._again.get(_call(tool.name, args), ()):
+        for key in self._again.get((tool.name, args), ()):
             if key not in self.attended:
                 return key
         return self.lane.next()
@@ -159,7 +160,7 @@ class GuestRun(Run):
         answers = settled is None or (
             plan.effect in LEAVES and settled.status in ("value", "error", "unknown")
         )
-        call = _call(plan.name, args)
+        call = (plan.name, args)
         keys = self._again.get(call, [])
         if answers and key not in keys:
             self._again.setdefault(call, []).append(key)
@@ -185,7 +186,7 @@ class GuestRun(Run):
         step = self.history.steps.get(key)
         if step is None or step.plan is None or step.args is None:
             return
-        call = _call(step.plan.name, step.args)
+        call = (step.plan.name, step.args)
         keys = self._again.get(call, [])
         if key in keys:
             keys.remove(key)
@@ -208,10 +209,6 @@ class GuestRun(Run):
         body = StepSettled(self.lane.next(), plan, inline=True)
         packed = pack(value, self.buffer_blobs)
         self.buffer.append(Draft(body, self.outer.now_ms(), value=packed))
-
-
-def _call(name: str, args: bytes) -> bytes:
-    return digest(name.encode() + b"\n" + args).encode()
 
 
 class Guest:

@@ -28,7 +28,7 @@ from holdfast.gate.folding import plain, seen
 from holdfast.gate.given import Given
 from holdfast.gate.hearsay import numerals_in
 from holdfast.gate.labels import CONFIDENTIALITY, PLAIN, Label, join, leaks
-from holdfast.gate.naming import kind_of, named_ids, shape_of
+from holdfast.gate.naming import kind_of, named_ids, records_in, shape_of
 from holdfast.gate.origins import (
     NOWHERE,
     PERSON,
@@ -152,7 +152,8 @@ class Context:
         rank = _RANKS[label.integrity]
         if rank == UNTRUSTED and self._pointed(pointers, name):
             rank = REFERRED
-        found = Seen(value)
+        forms = Forms(value)
+        found = Seen(forms)
         # INVARIANT G27: a value that an argument brought in is not made better by coming back, from
         # this result or, if the step could store it, from a later one
         found.atoms -= given.atoms
@@ -162,11 +163,12 @@ class Context:
             found.atoms = self._stored.without(found.atoms)
         self._add(where, found, rank, label)
         if rank > TRUSTED:
-            fields = self.records.add(where, value, found.words[1:])
+            records = records_in(value)
+            fields = self.records.add(where, records, forms, found.words[1:])
             if rank == UNTRUSTED and reads and not pointers:
                 # nobody chose what it shows, but fields do not say what to do either
                 self._origins.add(Seen(fields, small=True).atoms - given.atoms, REFERRED, where)
-            ids = named_ids(value, lambda word: self._origins.find(word)[0] == PERSON)
+            ids = named_ids(records, lambda word: self._origins.find(word)[0] == PERSON)
             # what an argument brought in does not get better here either (G27)
             self._origins.add(self._stored.without(ids - given.atoms), TRUSTED, where)
         return label

@@ -61,7 +61,8 @@ def leaves(args: Mapping[str, Any], tool: ToolFacts) -> list[Leaf]:
     """Every leaf of ``args`` with its part in what happens."""
     found: list[Leaf] = []
     for arg, value in args.items():
-        for path, name, one in _walk(str(arg), value):
+        top = str(arg)
+        for path, name, one in ((top, top, value),) if _stands(value) else _walk(top, value):
             text = one if isinstance(one, str) else scalar_text(one) or ""
             decides, carries = _shape(name, one, text)
             if len(found) > _FIRST:
@@ -74,8 +75,17 @@ def leaves(args: Mapping[str, Any], tool: ToolFacts) -> list[Leaf]:
                 carries = False
             if tool.deciding is None and tool.content is not None and carries:
                 decides = False
-            found.append(Leaf(str(arg), path, name, one, text, decides, carries))
+            found.append(Leaf(top, path, name, one, text, decides, carries))
     return found
+
+
+def _stands(value: Any) -> bool:
+    """Whether a value is surely one leaf: most are."""
+    kind = type(value)
+    return value[:1] not in ("{", "[") if kind is str else kind in _SCALARS
+
+
+_SCALARS: Final = frozenset((int, float, bool, type(None)))
 
 
 def _walk(arg: str, value: Any) -> Iterator[tuple[str, str, Any]]:

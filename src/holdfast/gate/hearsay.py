@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from holdfast.gate.folding import bare, plain, squeezed
-from holdfast.gate.values_in import WORD, readings, texts_in
+from holdfast.gate.values_in import WORD, Forms, readings
 from holdfast.gate.words import NUMERALS, STOP
 from holdfast.values import limits
 
@@ -33,18 +33,18 @@ class Hearsay:
         self._cut = False
         self._lines: set[int] = set()
 
-    def add(self, value: Any, hidden: Iterable[Sequence[str]]) -> None:
-        """Take up a result. ``hidden``: the words of what was encoded in it."""
+    def add(self, forms: Forms, hidden: Iterable[Sequence[str]]) -> None:
+        """Take up a result by its text. ``hidden``: the words of what was encoded in it."""
         # INVARIANT G38: what was not looked at to its end may have mentioned anything
-        text, whole = texts_in(value)
-        self._cut = self._cut or not whole or self._many()
+        self._cut = self._cut or not forms.heard or self._many()
         if self._cut:
             return
         # a result that is one text mentions also what it only consists of
-        alone = "\n" if isinstance(value, str) else ""
-        for line in plain(text).split("\n"):
+        alone = "\n" if forms.one else ""
+        text = plain(forms.said)
+        for line, packed in zip(text.split("\n"), squeezed(text).split("\n"), strict=True):
             if alone or " " in line.strip():
-                source = hash(alone + squeezed(line))
+                source = hash(alone + packed)
                 if source not in self._lines:
                     self._lines.add(source)
                     if alone:

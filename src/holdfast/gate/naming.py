@@ -8,11 +8,21 @@ says where something goes, and may have been put there by anybody.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from itertools import repeat
 from typing import Any, Final
 
 from holdfast.gate.folding import plain, squeezed
-from holdfast.gate.values_in import LINK, MAIL, WORD, Seen, decoded, parts, path_of, scalar_text
+from holdfast.gate.values_in import (
+    LINK,
+    MAIL,
+    Seen,
+    decoded,
+    parts,
+    path_of,
+    scalar_text,
+    words_in,
+)
 from holdfast.gate.words import STOP
 from holdfast.values import limits
 
@@ -59,70 +69,63 @@ def shape_of(folded: str) -> str:
     return _DIGITS.sub("0", _LETTERS.sub("a", folded)) if "-" in folded or "_" in folded else ""
 
 
-def fields_in(value: Any) -> Iterator[str]:
-    """The fields of a value that has parts which are no longer than a name."""
+Record = list[tuple[str, Any, str]]
+"""The fields of a record that have no parts: name ("" in a list), value, text."""
+
+
+def records_in(value: Any) -> list[Record]:
+    """Every record in ``value``; none in a value without parts.
+
+    INVARIANT D180: a result is walked once, and whatever is read of its fields is read of this.
+    """
     if scalar_text(value) is not None:
-        return
-    for one in _walk(value):
-        for text in (_text(item) for _, item in one):
-            if text and "\n" not in text and len(text.split()) <= _NAME_WORDS:
-                yield text[: limits.FLOW_LINE_CHARS]
-
-
-def names_beside(value: Any) -> Iterator[tuple[str, list[str]]]:
-    """Each short field of every record in ``value``, squeezed, and what the record calls itself:
-    its other short fields with letters."""
-    if scalar_text(value) is not None:
-        return
-    for one in _walk(value):
-        texts = [text for key, item in one if key and (text := _text(item))]
-        short = [text for text in texts if "\n" not in text and len(text.split()) <= _NAME_WORDS]
-        names = [text for text in short if len(text) >= _NAME_CHARS and _NAME.search(text)]
-        del names[_NAMES:]
-        for text in short:
-            yield squeezed(plain(text)), [name for name in names if name != text]
-
-
-def keys_in(value: Any) -> set[str]:
-    """The names of the fields of a value that hold a text."""
-    if scalar_text(value) is not None:
-        return set()
-    return {key for one in _walk(value) for key, item in one if key and isinstance(item, str)}
-
-
-def named_ids(value: Any, named: Callable[[str], bool]) -> set[str]:
-    """The atoms of ids in records of which another field is ``named``."""
-    found: list[Any] = []
-    if scalar_text(value) is not None:
-        return set()
-    for record in _walk(value):
-        texts = [(key, item, _text(item)) for key, item in record if key]
-        names = {key for key, _, text in texts if _is_named(text, named)}
-        if not names:
-            continue
-        for key, item, text in texts:
-            # an id says only itself: what is encoded in it is a stranger's word
-            if names != {key} and _is_id(key, item, text) and len(decoded(text)[0]) == 1:
-                found.append(item)
-    return Seen(found, small=True).atoms
-
-
-def _walk(value: Any) -> Iterator[list[tuple[str, Any]]]:
-    """The fields without parts of every record in ``value``; of a list, without names."""
+        return []
+    found: list[Record] = []
     stack, left = [value], limits.FLOW_VALUE_ENTRIES
     while stack and left > 0:
         inner = parts(stack.pop())
-        if isinstance(inner, Mapping):
-            items = [(str(key), item) for key, item in inner.items()]
-        else:
-            items = [("", item) for item in inner]
-        left -= len(items) + 1
-        stack.extend(item for _, item in items if scalar_text(item) is None)
-        yield [(key, item) for key, item in items if scalar_text(item) is not None]
+        named = isinstance(inner, Mapping)
+        record: Record = []
+        for key, item in inner.items() if named else zip(repeat(""), inner, strict=False):
+            text = item if isinstance(item, str) else scalar_text(item)
+            if text is None:
+                stack.append(item)
+            else:
+                record.append((key if type(key) is str else str(key), item, text))
+        left -= len(inner) + 1
+        found.append(record)
+    return found
 
 
-def _text(item: Any) -> str:
-    return item if isinstance(item, str) else (scalar_text(item) or "")
+def short(record: Record) -> list[tuple[str, str]]:
+    """Name and text of the fields of a record that are no longer than a name."""
+    return [
+        (key, text)
+        for key, _, text in record
+        if text and "\n" not in text and len(text.split()) <= _NAME_WORDS
+    ]
+
+
+def names_of(fields: list[tuple[str, str]]) -> list[str]:
+    """What a record calls itself: of its short fields the first with letters."""
+    found = [
+        text for key, text in fields if key and len(text) >= _NAME_CHARS and _NAME.search(text)
+    ]
+    return found[:_NAMES]
+
+
+def named_ids(records: Iterable[Record], named: Callable[[str], bool]) -> set[str]:
+    """The atoms of ids in records of which another field is ``named``."""
+    found: list[Any] = []
+    for record in records:
+        names = {key for key, _, text in record if key and _is_named(text, named)}
+        if not names:
+            continue
+        for key, item, text in record:
+            # an id says only itself: what is encoded in it is a stranger's word
+            if key and names != {key} and _is_id(key, item, text) and len(decoded(text)[0]) == 1:
+                found.append(item)
+    return Seen(found, small=True).atoms
 
 
 def _is_id(key: str, item: Any, text: str) -> bool:
@@ -141,7 +144,7 @@ def _is_id(key: str, item: Any, text: str) -> bool:
 
 def _is_named(text: str, named: Callable[[str], bool]) -> bool:
     """Whether all that a field says was said."""
-    words = [one for one in WORD.findall(plain(text)) if one not in STOP]
+    words = [one for one in words_in(plain(text)) if one not in STOP]
     if not 0 < len(words) <= _NAME_WORDS or max(map(len, words)) < 3:
         return False
     return all(map(named, words))

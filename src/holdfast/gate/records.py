@@ -8,13 +8,13 @@ that is left, so places which are hard to check never count: accounts, links, nu
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from holdfast.gate.deciding import Leaf, is_prose
 from holdfast.gate.folding import plain, squeezed
 from holdfast.gate.hearsay import Hearsay, is_count
-from holdfast.gate.naming import fields_in, is_sink, keys_in, kind_of, names_beside
+from holdfast.gate.naming import Record, is_sink, kind_of, names_of, short
 from holdfast.gate.origins import NOWHERE, TRUSTED
+from holdfast.gate.values_in import Forms
 from holdfast.values import limits
 
 
@@ -32,23 +32,37 @@ class Records:
         self.kinds: set[tuple[str, str]] = set()
         """Kinds of addresses that fields hold, and where."""
 
-    def add(self, where: str, value: Any, hidden: Iterable[Sequence[str]]) -> list[str]:
-        """Take up a result; returns its short fields. ``hidden``: words of what was encoded."""
-        self.hearsay.add(value, hidden)
-        fields = list(fields_in(value))
-        if len(self._fields) >= limits.FLOW_CONTEXT_ENTRIES:
-            return fields
-        folded = [plain(one) for one in fields]
-        self._fields.update(map(squeezed, folded))
-        self.kinds.update(
-            (kind, where) for one in folded if len(one) > 7 and (kind := kind_of(one))
-        )
-        self.keys.update(keys_in(value))
-        for field, names in names_beside(value):
-            known = self._beside.setdefault(field, set())
+    def add(
+        self, where: str, records: Iterable[Record], forms: Forms, hidden: Iterable[Sequence[str]]
+    ) -> list[str]:
+        """Take up a result, given its records and its text; returns its short fields. ``hidden``:
+        words of what was encoded."""
+        self.hearsay.add(forms, hidden)
+        full = len(self._fields) >= limits.FLOW_CONTEXT_ENTRIES
+        found: list[str] = []
+        for record in records:
+            fields = short(record)
+            found += [text[: limits.FLOW_LINE_CHARS] for _, text in fields]
+            if not full:
+                self._take(where, fields)
+                self.keys.update([key for key, item, _ in record if key and isinstance(item, str)])
+        return found
+
+    def _take(self, where: str, fields: list[tuple[str, str]]) -> None:
+        names = names_of(fields)
+        for key, text in fields:
+            folded = plain(text[: limits.FLOW_LINE_CHARS])
+            whole = squeezed(folded)
+            self._fields.add(whole)
+            if len(folded) > 7 and (kind := kind_of(folded)):
+                self.kinds.add((kind, where))
+            if not key:
+                continue
+            if len(text) > limits.FLOW_LINE_CHARS:
+                whole = squeezed(plain(text))
+            known = self._beside.setdefault(whole, set())
             if len(known) < limits.FLOW_BESIDE_ENTRIES:
-                known.update(names)
-        return fields
+                known.update([name for name in names if name != text])
 
     def hold(self, text: str) -> bool:
         """Whether a value is a whole field of some record."""

@@ -412,15 +412,17 @@ def _whole(digits: str) -> str:
 
 class Forms:
     """All text in one source: ``raw`` (case kept) and ``texts`` (folded), decoded forms included,
-    and ``whole``: nothing was left out."""
+    and ``whole``: nothing was left out. ``said``: the text itself, ``heard``: all of it, ``one``:
+    the source is one text."""
 
-    __slots__ = ("raw", "texts", "whole")
+    __slots__ = ("heard", "one", "raw", "said", "texts", "whole")
 
     def __init__(self, value: Any) -> None:
-        text, all_text = texts_in(value)
-        self.raw, all_forms = decoded(text)
+        self.one = isinstance(value, str)
+        self.said, self.heard = texts_in(value)
+        self.raw, all_forms = decoded(self.said)
         self.texts = list(map(plain, self.raw))
-        self.whole = all_text and all_forms
+        self.whole = self.heard and all_forms
 
 
 class Seen:

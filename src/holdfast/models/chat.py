@@ -62,19 +62,20 @@ def answer(message: dict[str, Any]) -> Answered:
     )
 
 
-def usage(found: Any) -> Usage | None:
-    """Tokens as counted here, from a ``usage`` object."""
+def usage(found: Any, read: str = "prompt", written: str = "completion") -> Usage | None:
+    """Tokens as counted here, from a ``usage`` object that calls them ``READ_tokens`` and
+    ``WRITTEN_tokens``."""
     if not isinstance(found, dict):
         return None
-    details = mapping(found.get("prompt_tokens_details"))
+    details = mapping(found.get(f"{read}_tokens_details"))
     cached = number(details.get("cached_tokens"))
-    written = number(details.get("cache_write_tokens"))
-    thought = mapping(found.get("completion_tokens_details")).get("reasoning_tokens")
+    kept = number(details.get("cache_write_tokens"))
+    thought = mapping(found.get(f"{written}_tokens_details")).get("reasoning_tokens")
     return Usage(
-        input=max(0, number(found.get("prompt_tokens")) - cached - written),
-        output=number(found.get("completion_tokens")),
+        input=max(0, number(found.get(f"{read}_tokens")) - cached - kept),
+        output=number(found.get(f"{written}_tokens")),
         cache_read=cached,
-        cache_write=written,
+        cache_write=kept,
         reasoning=number(thought),
     )
 

@@ -110,13 +110,17 @@ class Gather:
         self.error = ""
         self._blocks: dict[int, dict[str, Any]] = {}
         self._inputs: dict[int, str] = {}
+        self._newest: dict[str, Any] = {}
+        self._index = -1
 
     def take(self, event: Event) -> None:
         """One more event."""
         found = mapping(event.data)
         kind = found.get("type")
+        if kind == "content_block_delta" and self._text(found):
+            return  # nearly all are
         index = number(found.get("index"))
-        if kind == "content_block_delta":  # nearly all are
+        if kind == "content_block_delta":
             if index in self._blocks:
                 self._grow(index, mapping(found.get("delta")))
         elif kind == "message_start":
@@ -127,8 +131,9 @@ class Gather:
             return
         elif kind == "content_block_start":
             if index not in self._blocks:
-                self._blocks[index] = {**mapping(found.get("content_block"))}
-                self.message["content"].append(self._blocks[index])
+                self._newest = self._blocks[index] = {**mapping(found.get("content_block"))}
+                self._index = index
+                self.message["content"].append(self._newest)
         elif kind == "content_block_stop":
             self._stop(index)
         elif kind == "message_delta":
@@ -139,6 +144,17 @@ class Gather:
             self.message.update({key: found[key] for key in found if key in rest})
         elif kind == "message_stop":
             self.done = True
+
+    def _text(self, found: dict[str, Any]) -> bool:
+        """Whether this is a piece of a text of the newest block, which then has it."""
+        delta, block = found.get("delta"), self._newest
+        if type(delta) is not dict or delta.get("type") != "text_delta":
+            return False
+        text, old = delta.get("text"), block.get("text")
+        if found.get("index") != self._index or type(text) is not str or type(old) is not str:
+            return False
+        block["text"] = old + text
+        return True
 
     def _grow(self, index: int, delta: dict[str, Any]) -> None:
         block = self._blocks[index]

@@ -31,8 +31,11 @@ class Row(msgspec.Struct, frozen=True):
 
     def rate(self, kind: str, read: int) -> float:
         """The rate of one kind of tokens in a request of ``read`` tokens."""
+        steps = self._steps(kind)
+        if len(steps) == 1 and not steps[0][0]:
+            return steps[0][1]
         found = 0.0
-        for start, rate in self._steps(kind):
+        for start, rate in steps:
             if not start or read > start:
                 found = rate
         return found

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from itertools import count
 from typing import Any
 
-from holdfast.models.chat import error, failure
-from holdfast.models.exchange import Answered, Asked, Call, Usage, pieces
+from holdfast.models.chat import error, failure, usage
+from holdfast.models.exchange import Answered, Asked, Call, pieces
 from holdfast.models.plain import dicts, mapping, number, string, strings
 from holdfast.models.sse import Event
 
-__all__ = ["NAME", "PATH", "Gather", "answer", "error", "events", "request", "said", "usage"]
+__all__ = ["NAME", "PATH", "Gather", "answer", "error", "events", "request", "said"]
 
 NAME = "openai.responses"
 PATH = "/v1/responses"
@@ -62,26 +62,9 @@ def answer(message: dict[str, Any]) -> Answered:
             if one.get("type") == "function_call"
         ),
         finish=stopped or string(message.get("status")),
-        usage=usage(message.get("usage")),
+        usage=usage(message.get("usage"), "input", "output"),
         verbatim=message.get("usage"),
         error=failure(message),
-    )
-
-
-def usage(found: Any) -> Usage | None:
-    """Tokens as counted here, from a ``usage`` object."""
-    if not isinstance(found, dict):
-        return None
-    details = mapping(found.get("input_tokens_details"))
-    cached = number(details.get("cached_tokens"))
-    written = number(details.get("cache_write_tokens"))
-    thought = mapping(found.get("output_tokens_details")).get("reasoning_tokens")
-    return Usage(
-        input=max(0, number(found.get("input_tokens")) - cached - written),
-        output=number(found.get("output_tokens")),
-        cache_read=cached,
-        cache_write=written,
-        reasoning=number(thought),
     )
 
 

@@ -65,9 +65,9 @@ class Lines:
                 yield from self._by_line(part)
                 continue
             # nearly all are one of two forms
-            name, _, data = part.partition(b"\ndata: ")
-            if data and name[:7] == b"event: " and b"\n" not in name and b"\n" not in data:
-                yield _event(name[7:].decode("utf-8", "replace"), data)
+            at = part.find(b"\ndata: ", 7)
+            if at > 0 and part[:7] == b"event: " and part.count(b"\n") == 1 and part[at + 7 :]:
+                yield _event(part[7:at].decode("utf-8", "replace"), part[at + 7 :])
             elif len(part) > 6 and part[:6] == b"data: " and b"\n" not in part:
                 yield _event("", part[6:])
             else:

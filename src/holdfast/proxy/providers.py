@@ -24,6 +24,8 @@ _OWN = frozenset(
 )
 KEYS = (b"authorization", b"x-api-key", b"x-goog-api-key", b"api-key")
 """Headers in which clients and providers say a key."""
+_NOT_SENT = _HOP | _OWN
+_NO_KEYS = _NOT_SENT | frozenset(KEYS)
 _BACK = _HOP | frozenset(
     b"set-cookie alt-svc strict-transport-security content-encoding server date".split()
 )
@@ -72,7 +74,7 @@ class Provider(msgspec.Struct, frozen=True, kw_only=True):
         INVARIANT D36: a client's keys and cookies go nowhere, unless the provider has none of ours
         and the settings say that the client's is passed on.
         """
-        drop = _HOP | _OWN if self._passes else _HOP | _OWN | frozenset(KEYS)
+        drop = _NOT_SENT if self._passes else _NO_KEYS
         found = [
             (name.decode("latin-1"), value.decode("latin-1"))
             for name, value in given

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
@@ -109,6 +110,8 @@ class Relay:
         self.first_ms: float | None = None
         self.broken = ""
         self.value: dict[str, Any] | None = None
+        self.read = Answered()
+        """What the answer says, once there is a value."""
         self._begun = 0
         self._lines = sse.Lines()
         self._gather = order.dialect.gather()
@@ -164,9 +167,7 @@ class Relay:
         if not client.begun:
             await client.head(self.status, self._headers)
         if not self.broken:
-            if self._held:
-                await client.body(self.order.provider.hide(b"".join(self._held)))
-            await client.body(b"", more=False)
+            await client.body(self.order.provider.hide(b"".join(self._held)), more=False)
 
     # Asking -------------------------------------------------------------------------------------
 
@@ -203,11 +204,10 @@ class Relay:
         try:
             reply = await self.wires.http.request(
                 order.method,
-                URL(provider.target(order.path, order.query), encoded=True),
+                _url(provider.target(order.path, order.query)),
                 data=order.content or None,
                 headers=provider.request_headers(order.headers),
                 allow_redirects=False,
-                skip_auto_headers=("user-agent", "accept", "content-type"),
             )
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             unsent = isinstance(error, aiohttp.ClientConnectorError)
@@ -306,7 +306,7 @@ class Relay:
 
     def _value(self) -> dict[str, Any]:
         message = self._message()
-        read = self.order.dialect.answer(mapping(message))
+        self.read = read = self.order.dialect.answer(mapping(message))
         value: dict[str, Any] = {
             "status": self.status,
             "response": message,
@@ -340,16 +340,26 @@ class Relay:
             row = self.wires.prices.row(provider.name, read.model, now, provider.url)
         whole = not (self.broken or self._unread or self._gather.error)
         usage = read.usage if whole else None
-        if usage is not None:
-            spent(tokens=usage.total)
         if row is None:
+            if usage is not None:
+                spent(tokens=usage.total)
             unknown = self.wires.prices.why_unknown(order.provider.name, order.asked.model)
             return {"unknown": unknown}
         found = row.told(usage or Usage())
         if usage is not None:
             found["money"] = row.cost(usage)
-            spent(money=found["money"])
+            spent(tokens=usage.total, money=found["money"])
         return found
+
+
+@functools.lru_cache(maxsize=limits.PREFIX_KEPT_ITEMS)
+def _known(address: str) -> URL:
+    return URL(address, encoded=True)
+
+
+def _url(address: str) -> URL:
+    """An address as it is. What has a query may hold a client's key, and is not kept."""
+    return URL(address, encoded=True) if "?" in address else _known(address)
 
 
 def _plainly(error: BaseException) -> str:

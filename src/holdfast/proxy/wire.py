@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import copy
 import fnmatch
 import hmac
 from collections import defaultdict
@@ -19,12 +18,12 @@ from typing import Any
 import aiohttp
 import msgspec
 
-from holdfast.engine.described import Described, journal_name
+from holdfast.engine.described import Described, Perform, journal_name
 from holdfast.engine.guest import Guest, Taken
 from holdfast.models import gemini, sse
 from holdfast.models.dialects import DIALECTS, asked_at
 from holdfast.models.estimate import worst
-from holdfast.models.exchange import Asked, Usage
+from holdfast.models.exchange import Answered, Asked, Usage
 from holdfast.models.plain import mapping
 from holdfast.models.prefix import Break, Prefixes, seen
 from holdfast.models.prices import Prices
@@ -99,7 +98,7 @@ class Wire:
         self._tape = tape
         self._say = say
         self._lines: dict[str, _Line] = {}
-        self._tools: dict[str, Described] = {}
+        self._tools: dict[tuple[str, str], Described] = {}
         self._wires: Wires | None = None
         for one in self._rules.fallback:
             if one.to not in self._providers:
@@ -249,50 +248,56 @@ class Wire:
             "dialect": f"{order.dialect.name}/count" if order.counts else order.dialect.name,
             "request": order.body,
         }
-        tool, patience = self._tool(order), self._rules.patience
+        patience = self._rules.patience
         if self._tape is not None:
             found = self._tape.take(args)
             if found is not None:
-                return await guest.step(tool, args, perform=found.perform, patience=patience)
+                tool = self._tool(order, found.perform, free=True)
+                return await guest.step(tool, args, patience=patience)
             if not self._rules.record:
+                name = self._tool(order).name
                 raise NotFound(
-                    f"nothing recorded answers this request of {tool.name}: record it first, or "
+                    f"nothing recorded answers this request of {name}: record it first, or "
                     "replay with --record"
                 )
 
         async def perform(args: dict[str, Any]) -> dict[str, Any]:
             value = await relay.perform(args)
-            _hear(line, order, value)  # before the client has it: what it makes of it comes later
+            # before the client has it: what it makes of it comes later
+            _hear(line, relay.read)
             return value
 
-        taken = await guest.step(tool, args, perform=perform, patience=patience, reads=False)
+        tool = self._tool(order, perform)
+        taken = await guest.step(tool, args, patience=patience, reads=False)
         if taken.value is not None:
             return taken
         if relay.value is None:  # it was performed for another call, which is gone
-            return await guest.step(tool, args, key=taken.key)
+            return await guest.step(self._tool(order), args, key=taken.key)
         self._price_told(line, order, relay.value)
         return taken._replace(value=relay.value)
 
-    def _tool(self, order: Order) -> Described:
+    def _tool(
+        self, order: Order, perform: Perform | None = None, *, free: bool = False
+    ) -> Described:
         """The model as the journal names it, with what this call can use at most."""
-        provider, model = order.provider.name, order.asked.model
-        name = journal_name(provider, model)
-        tool = self._tools.get(name)
-        if tool is None:
+        of = (order.provider.name, order.asked.model)
+        known = self._tools.get(of)
+        if known is None:
             if len(self._tools) >= limits.PREFIX_KEPT_ITEMS:
                 self._tools.clear()
-            tool = self._tools[name] = Described(name, _unasked, effect="read", kind="model")
-        most = Usage() if order.counts or self._tape else worst(order.asked, len(order.content))
-        row = order.row
-        told: dict[str, float] = {"tokens": float(most.total)}
-        if row is not None:
-            told["money"] = row.cost(most)
+            known = Described(journal_name(*of), _unasked, effect="read", kind="model")
+            self._tools[of] = known
 
         def estimate(**args: Any) -> Mapping[str, float]:
             del args
+            none = free or order.counts
+            most = Usage() if none else worst(order.asked, len(order.content))
+            told = {"tokens": float(most.total)}
+            if order.row is not None:
+                told["money"] = order.row.cost(most)
             return told
 
-        tool = copy.copy(tool)
+        tool = known.with_(perform or _unasked)
         tool.estimate = estimate
         return tool
 
@@ -307,7 +312,7 @@ class Wire:
             if client.begun or (relay.value is not None and not relay.broken):
                 await relay.release()
             else:
-                _hear(line, order, value)
+                _hear(line, order.dialect.answer(mapping(value.get("response"))))
                 await retell(client, order, value)
         finally:
             self._delivered(line, taken)
@@ -393,14 +398,14 @@ class Wire:
             http = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0), cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False, timeout=timeout, trust_env=False,
+                skip_auto_headers=("user-agent", "accept", "content-type"),
             )  # fmt: skip
             self._wires = Wires(http, self._prices, self._clock)
         return self._wires
 
 
-def _hear(line: _Line, order: Order, value: Mapping[str, Any]) -> None:
+def _hear(line: _Line, heard: Answered) -> None:
     """Note what a model said, so that it does not come back as a person's words."""
-    heard = order.dialect.answer(mapping(value.get("response")))
     line.heard.tell([heard.text, *strings_in([call.arguments for call in heard.calls])])
 
 

@@ -67,38 +67,48 @@ _decoder = msgspec.json.Decoder()
 
 def encode(value: Any) -> bytes:
     """Canonical bytes of ``value``; raises `Misuse` naming the part that cannot be encoded."""
-    try:
-        encoded = _encoder.encode(value)
-    except (TypeError, ValueError, RecursionError):
-        encoded = b'"$'  # cannot be told from a value that needs care: take the careful way
-    if b"null" in encoded or b'"$' in encoded or _needs_care(value):
-        return _encode_careful(value)
-    return encoded
+    return _encode(value)[0]
 
 
-def _encode_careful(value: Any) -> bytes:
+def _encode(value: Any) -> tuple[bytes, bool]:
+    """Canonical bytes of ``value``, and whether it is plain JSON already."""
+    if not _needs_care(value):
+        try:
+            return _encoder.encode(value), True
+        except (TypeError, ValueError, RecursionError):
+            pass  # the careful way says what is wrong with it
     try:
-        return _encoder.encode(_plain(value, 0))
+        return _encoder.encode(_plain(value, 0)), False
     except (TypeError, ValueError) as error:
         raise Misuse(f"cannot be recorded: {error}") from None
 
 
 def _needs_care(value: Any, depth: int = 0) -> bool:
-    """Whether anything in ``value`` is no plain JSON value with text for keys, or too deep: msgspec
-    would write bytes as text, let two keys fall together and know no limit."""
+    """Whether anything in ``value`` is no plain JSON value with text for keys, or too deep, or is
+    written with a tag: msgspec would write bytes as text and what is not finite as null, let two
+    keys fall together and know no limit."""
     kind = type(value)
-    if kind in _SCALARS:
+    if kind in _PLAIN:
         return False
-    depth += 1
-    if depth > limits.DEPTH_MAX:
-        return True
     if kind is dict:
-        return any(type(key) is not str or _needs_care(value[key], depth) for key in value)
+        if depth >= limits.DEPTH_MAX:
+            return True
+        depth += 1
+        for key, item in value.items():
+            if type(key) is not str or key[:1] == "$":
+                return True
+            if type(item) not in _PLAIN and _needs_care(item, depth):
+                return True
+        return False
     if kind is list or kind is tuple:
-        return any(_needs_care(item, depth) for item in value)
-    return True
+        if depth >= limits.DEPTH_MAX:
+            return True
+        depth += 1
+        return any(type(item) not in _PLAIN and _needs_care(item, depth) for item in value)
+    return kind is not float or not math.isfinite(value)
 
 
+_PLAIN = frozenset({str, int, bool, type(None)})
 _SCALARS = frozenset({str, int, float, bool, type(None)})
 
 
@@ -173,7 +183,7 @@ def pack(value: Any, blobs: Blobs) -> bytes:
 
     Raises `Misuse` if the value cannot be encoded, `TooLarge` above the payload limit.
     """
-    encoded = encode(value)
+    encoded, plain = _encode(value)
     if len(encoded) <= limits.PART_MIN_BYTES:
         return encoded
     if len(encoded) > limits.PAYLOAD_MAX_BYTES:
@@ -181,7 +191,7 @@ def pack(value: Any, blobs: Blobs) -> bytes:
             f"{len(encoded):,} bytes is over the payload limit of {limits.PAYLOAD_MAX_BYTES:,}: "
             "write it to a file in the world and pass its path"
         )
-    return _encoder.encode(_split(_decoder.decode(encoded), blobs))
+    return _encoder.encode(_split(value if plain else _decoder.decode(encoded), blobs))
 
 
 def pack_scalars(values: Mapping[str, Any], blobs: Blobs) -> bytes:
@@ -198,22 +208,29 @@ def pack_scalars(values: Mapping[str, Any], blobs: Blobs) -> bytes:
 
 def _split(value: Any, blobs: Blobs) -> Any:
     """Replace long strings, and long list items, by references (works on plain JSON values)."""
-    if isinstance(value, str):
+    kind = type(value)
+    if kind is str:
         if len(value) <= limits.PART_MIN_BYTES:
             return value
         return {"$blob": _keep(_encoder.encode(value), blobs)}
-    if isinstance(value, dict):
+    if kind is dict:
         if len(value) == 1 and len(value.get("$bytes", "")) > limits.PART_MIN_BYTES:
             return {"$raw": _keep(base64.b64decode(value["$bytes"]), blobs)}
-        return {key: _split(item, blobs) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_split_item(item, blobs) for item in value]
+        return {
+            key: item if type(item) in _SHORT else _split(item, blobs)
+            for key, item in value.items()
+        }
+    if kind is list or kind is tuple:
+        return [item if type(item) in _SHORT else _split_item(item, blobs) for item in value]
     return value
 
 
+_SHORT = frozenset({int, float, bool, type(None)})
+
+
 def _split_item(item: Any, blobs: Blobs) -> Any:
-    if type(item) in (int, float, bool, type(None)):
-        return item
+    if len(_encoder.encode(item)) <= limits.PART_MIN_BYTES:
+        return item  # nothing in it is longer
     part = _split(item, blobs)
     encoded = _encoder.encode(part)
     if len(encoded) <= limits.PART_MIN_BYTES:
