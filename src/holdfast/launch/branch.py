@@ -10,7 +10,7 @@ from pathlib import Path
 from holdfast.engine.guest import Guest
 from holdfast.launch import clients
 from holdfast.launch.doors import Say
-from holdfast.launch.entries import Offer, Rewritten
+from holdfast.launch.entries import Offer, Rewritten, names_in
 from holdfast.launch.home import gather, overlay
 from holdfast.proxy.upstream import Server
 from holdfast.runtime import Runtime
@@ -20,6 +20,15 @@ from holdfast.world.temporary import Temporary, sweep
 
 _PREFIX = "launch-"
 _LEFT = "left-"
+
+
+def known_servers(directory: Path) -> list[str]:
+    """The MCP servers that the files of a project name, sorted."""
+    found: set[str] = set()
+    for path in clients.PROJECT:
+        with contextlib.suppress(OSError):
+            found.update(names_in(path, (directory / path).read_bytes()))
+    return sorted(found)
 
 
 class Branch:

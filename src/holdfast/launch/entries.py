@@ -112,6 +112,12 @@ class Rewritten:
         return _written(self.path, document)
 
 
+def names_in(path: str, content: bytes) -> list[str]:
+    """The servers that a file names; none if it cannot be read."""
+    document = _read(path, content)
+    return [] if document is None else [name for one in _tables(path, document) for name in one]
+
+
 def _read(path: str, content: bytes) -> Any:
     try:
         text = content.decode("utf-8-sig")
