@@ -13,10 +13,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from holdfast.cli.installing import entries, jsonc, toml
+from holdfast.cli.installing import entries, toml
 from holdfast.cli.installing.doing import own_words
 from holdfast.cli.installing.entries import Terms
 from holdfast.cli.installing.places import CLIENTS
+from holdfast.launch import jsonc
 from holdfast.values.errors import Misuse
 from tests.cli.support import invoke
 

@@ -6,7 +6,6 @@ Each client has a form of its own; all are tables of entries by name.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import Any
@@ -15,6 +14,7 @@ import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
 from holdfast.engine.described import journal_name
+from holdfast.launch import jsonc
 from holdfast.proxy.config import server_of
 from holdfast.proxy.upstream import Server
 from holdfast.values.errors import Misuse
@@ -22,13 +22,6 @@ from holdfast.values.errors import Misuse
 Offer = Callable[[str, Server], tuple[list[str], dict[str, str]] | None]
 """Given a server's name and what it is: the command to say instead, and its environment; None
 leaves the entry out."""
-
-_EXTRA = [
-    re.compile(rf'"(?:\\.|[^"\\])*"|{extra}', re.DOTALL)
-    for extra in (r"//[^\n]*|/\*.*?\*/", r",(?=\s*[}\]])")
-]
-"""What editors allow in JSON beside it, comments and then commas at an end; and texts, which may
-hold the like."""
 
 
 class Rewritten:
@@ -94,7 +87,7 @@ class Rewritten:
 
     def back(self, content: bytes) -> bytes:
         """What the command left of ``content``, with the servers as they were: byte for byte the
-        file as it was, if it was not changed or could not be read."""
+        file as it was, if it was not changed or could not be read; else with its comments."""
         if content == self.content or self.unread:
             return self.before
         document = _read(self.path, content)
@@ -109,7 +102,13 @@ class Rewritten:
                     table[name] = plain
             for name, plain in self._dropped.items():
                 table.setdefault(name, plain)
-        return _written(self.path, document)
+        if self.path.endswith(".toml"):
+            return _written(self.path, document)
+        # what the command was shown is plain: every reader finds the same servers there
+        try:
+            return jsonc.saying(self.before.decode() or "{}", document).encode()
+        except (Misuse, UnicodeError):
+            return _written(self.path, document)
 
 
 def names_in(path: str, content: bytes) -> list[str]:
@@ -123,10 +122,8 @@ def _read(path: str, content: bytes) -> Any:
         text = content.decode("utf-8-sig")
         if path.endswith(".toml"):
             return tomlkit.parse(text)
-        for extra in _EXTRA:
-            text = extra.sub(lambda one: one[0] if one[0][0] == '"' else "", text)
-        found = json.loads(text or "{}")
-    except (ValueError, TOMLKitError, RecursionError):
+        found = jsonc.read(text).value if text.strip() else {}
+    except (ValueError, TOMLKitError, Misuse, RecursionError):
         return None
     return found if isinstance(found, dict) else None
 

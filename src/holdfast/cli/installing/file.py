@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from holdfast.cli.installing import jsonc
+from holdfast.launch import jsonc
 from holdfast.cli.installing.showing import shown
 from holdfast.values.canon import digest
 from holdfast.values.errors import Conflict, Misuse, NotFound
