@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import PurePosixPath
 from typing import Any
 
 import tomlkit
@@ -15,6 +14,7 @@ from tomlkit.exceptions import TOMLKitError
 
 from holdfast.engine.described import journal_name
 from holdfast.launch import jsonc
+from holdfast.launch.places import LED
 from holdfast.proxy.config import server_of
 from holdfast.proxy.upstream import Server
 from holdfast.values.errors import Misuse
@@ -94,7 +94,7 @@ class Rewritten:
         if document is None:
             return content
         if self._dropped and next(_tables(self.path, document), None) is None:
-            document[_key(self.path)] = {}  # what it was never shown it cannot take away
+            document[LED[self.path].servers] = {}  # what it was never shown it cannot take away
         for table in _tables(self.path, document):
             for name in list(table):
                 made, plain = self._known.get(name, (None, None))
@@ -134,19 +134,10 @@ def _written(path: str, document: Any) -> bytes:
     return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def _key(path: str) -> str:
-    """What the table of servers in a file is called."""
-    if path.endswith(".toml"):
-        return "mcp_servers"
-    if PurePosixPath(path).name.startswith("opencode."):
-        return "mcp"
-    return "servers" if "/.vscode/" in f"/{path}" or "/Code/" in path else "mcpServers"
-
-
 def _tables(path: str, document: Any) -> Iterator[Any]:
     """The tables of servers in a file."""
-    key = _key(path)
-    named = PurePosixPath(path).name == ".claude.json"
+    key = LED[path].servers
+    named = path == ".claude.json"
     projects = document.get("projects") if named else None
     for place in (document, *(projects.values() if isinstance(projects, dict) else ())):
         table = place.get(key) if isinstance(place, dict) else None
@@ -172,7 +163,7 @@ def _entry(path: str, before: dict[str, Any], words: list[str], env: dict[str, s
             "http_headers", "bearer_token_env_var", "env_http_headers", "oauth", "type", "cwd",
             "envFile")  # fmt: skip
     kept = {name: value for name, value in before.items() if name not in ours}
-    if PurePosixPath(path).name.startswith("opencode."):
-        return {"type": "local", "command": words, "environment": env, **kept}
+    if LED[path].form == "list":
+        return {**LED[path].extra, "command": words, "environment": env, **kept}
     kind = {} if path.endswith(".toml") else {"type": "stdio"}
     return {**kind, "command": words[0], "args": words[1:], "env": env, **kept}
