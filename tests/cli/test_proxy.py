@@ -147,6 +147,88 @@ def test_what_cannot_be_is_said(place: Path, arguments: tuple[str, ...], says: s
 def test_a_page_whose_name_was_led_here_gets_nothing(server: StandIn):
     """INVARIANT D190: also with a token that is known."""
     with proxy("--upstream", f"openai={server.url}", "--key-env", "openai=MY_KEY") as (_, told):
+
+        def post(host: str) -> bytes:
+            body = {"model": "gpt-4o", "messages": [{"role": "user", "content": host}]}
+            asked = urllib.request.Request(
+                told["environment"]["OPENAI_BASE_URL"] + "/chat/completions",
+                json.dumps(body).encode(),
+                {"authorization": f"Bearer {told['token']}", "host": host},
+            )
+            with urllib.request.urlopen(asked) as reply:
+                return reply.read()
+
+        with pytest.raises(urllib.error.HTTPError, match="403") as error:
+            post("evil.example:80")
+        assert b"not served here" in error.value.read()
+        assert b"answer 1" in post("localhost")
+        assert b"answer 2" in post("[::1]:9")
+    assert len(server.requests) == 2
+    (row,) = [one for one in documents(invoke("ps", "--json").stdout) if one["run"] == "night"]
+    assert row["status"] != "done"
+    everything = invoke("log", "--json").stdout + invoke("show", "night", "--json").stdout
+    assert KEY not in everything
+    assert told["token"] not in everything
+    invoke("fsck")
+
+
+def test_a_client_whose_own_key_is_passed_on_has_the_token_in_its_address(
+    server: StandIn, place: Path
+):
+    config = {"upstreams": {"anthropic": {"url": server.url, "pass_keys": True}}}
+    (place / "wire.json").write_text(json.dumps(config))
+    with proxy("--config", "wire.json") as (_, told):
+        env = told["environment"]
+        assert list(env) == ["ANTHROPIC_BASE_URL"]
+        asked = urllib.request.Request(
+            env["ANTHROPIC_BASE_URL"] + "/v1/messages",
+            b'{"model": "m", "max_tokens": 1, "messages": []}',
+            {"x-api-key": KEY},
+        )
+        with urllib.request.urlopen(asked) as reply:
+            assert json.load(reply)["content"][0]["text"] == "answer 1"
+
+
+def test_a_known_providers_key_does_not_go_to_another_address(server: StandIn, monkeypatch):
+    """D44"""
+    from holdfast.proxy.wiring import Entry, keyless, providers_of
+
+    env = {"OPENAI_API_KEY": KEY}
+    assert [one.key for one in providers_of({"openai": Entry()}, env)] == [KEY]
+    there = {"openai": Entry(url=server.url)}
+    found = providers_of(there, env)
+    assert [one.key for one in found] == [""]
+    assert "--key-env openai=OPENAI_API_KEY" in keyless(found, env)[0]
+    assert "--key-env" not in keyless(found, {})[0]
+    there = {"openai": Entry(url=server.url, key_env="OPENAI_API_KEY")}
+    assert [one.key for one in providers_of(there, env)] == [KEY]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ((), "no upstream"),
+        (("--upstream", "mine"), "upstream 'mine' needs an address"),
+        (("--upstream", "mine=ftp://x"), "must be an http or https address"),
+        (("--upstream", "mine=https://user:word@x"), "no query, fragment, user or password"),
+        (("--upstream", "a.b=https://x"), "use letters, digits"),
+        (("--upstream", "mine=https://x", "--key-env", "other=K"), "say NAME=VARIABLE"),
+        (("--upstream", "mine=https://x", "--key-env", "mine=NOT_SET_X"), "NOT_SET_X is not set"),
+        (("--upstream", "openai", "--listen", "here"), "say HOST:PORT"),
+        (("--upstream", "openai", "--record"), "--record goes with --replay"),
+        (("--upstream", "openai", "--replay", "nowhere"), "nowhere"),
+        (("--config", "no.json"), "there is no file no.json"),
+        (("--config", "bad.json"), "bad.json"),
+    ],
+)
+def test_what_cannot_be_is_said(place: Path, arguments: tuple[str, ...], says: str):
+    (place / "bad.json").write_text('{"upstream": {}}')
+    assert says in invoke("proxy", *arguments, code=2).stderr
+
+
+def test_a_page_whose_name_was_led_here_gets_nothing(server: StandIn):
+    """INVARIANT D190: also with a token that is known."""
+    with proxy("--upstream", f"openai={server.url}", "--key-env", "openai=MY_KEY") as (_, told):
         for host, status in (("evil.example:80", 403), ("localhost", 200), ("[::1]:9", 200)):
             body = {"model": "gpt-4o", "messages": [{"role": "user", "content": host}]}
             asked = urllib.request.Request(

@@ -149,9 +149,7 @@ class Door:
         front, _ = self._peers.pop(peer.mark)
         front.gone(peer)
         for stream in (peer.general, *peer.streams.values()):
-            stream.final = True
-            stream.settle(written=False)
-            stream.news.set()
+            stream.end()
 
     # Messages come in ---------------------------------------------------------------------------
 
