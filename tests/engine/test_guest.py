@@ -111,7 +111,7 @@ def test_what_clients_call_themselves_is_recorded_once_cleaned_and_bounded():
     assert values[0] == {"name": "code", "version": "1.2"}
     assert list(values[1]) == ["name"]
     assert values[1]["name"].startswith("a b [2Jc xxx")
-    assert len(values[1]["name"]) == 80
+    assert len(values[1]["name"]) == 300
     assert values[2] == {"name": "token=[masked]"}
     assert [one["name"] for one in values[3:]] == [f"client-{n}" for n in range(17)]
 

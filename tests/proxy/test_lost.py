@@ -77,7 +77,7 @@ async def test_a_retry_right_behind_a_lost_connection_repeats_nothing(opened: An
 
 
 async def test_a_lost_connection_is_known_before_a_retry_is_looked_at(opened: Any, tmp_path: Path):
-    """INVARIANT D144: though its end takes the loop some turns: it is read, told, somebody woken."""
+    """INVARIANT D144: its end takes the loop some turns: it is read, told, somebody woken."""
     async with opened([ledger(tmp_path)]) as place:
         door = Door(tokens({TOKEN: place.front}), clock=SystemClock(), mark=lambda: "one")
         heads = {**JSON, "Host": "localhost", "Mcp-Session-Id": "one"}
@@ -156,8 +156,9 @@ async def test_a_call_whose_modern_client_left_is_not_performed_though_approved(
         store = place.runtime.store
         async with httpx2.AsyncClient(timeout=WAIT) as http:
             call = asyncio.create_task(http.post(place.url, content=pay, headers=headers))
-            while not (await store.run(guest.id)).waits:
-                await asyncio.sleep(0.01)
+            async with asyncio.timeout(WAIT):
+                while not (await store.run(guest.id)).waits:  # noqa: ASYNC110 - another's news
+                    await asyncio.sleep(0.01)
             call.cancel()
             await asyncio.wait([call])
             await asyncio.to_thread(until, lambda: not place.front._calls())

@@ -483,7 +483,7 @@ def met(guest: Guest, client: object) -> None:
     """
     if isinstance(client, Mapping):
         said = {
-            part: fit(text[: limits.MASKED_CHARS], limits.CLIENT_NAME_CHARS)
+            part: fit(text[: limits.MASKED_CHARS])
             for part in ("name", "version")
             if isinstance(text := client.get(part), str) and text
         }

@@ -364,8 +364,6 @@ PEER_IDLE_SECONDS = 3_600.0
 """A client over HTTP that nothing was heard of for this long is forgotten, with its servers."""
 CLIENT_NAMES_ITEMS = 20
 """What clients of one run call themselves is recorded of so many: names cost them nothing."""
-CLIENT_NAME_CHARS = 80
-"""Of what a client calls itself, and its version, so much is recorded: it is shown in one line."""
 PEERS_OPEN_ITEMS = 200
 """Clients over HTTP of one token at once: each may have server processes of its own."""
 STREAM_PING_SECONDS = 15.0
