@@ -153,8 +153,9 @@ class GuestRun(Run):
         # INVARIANT E120: an identical call is the step that is still open, or whose outcome left
         # the world and reached nobody; else it is a new one
         if rerun:
-            number = self._ordinals[tool.name] = self._ordinals.get(tool.name, 0) + 1
-            return f"{tool.name}.{number}"
+            name = scope.counted.get() + tool.name
+            number = self._ordinals[name] = self._ordinals.get(name, 0) + 1
+            return f"{name}.{number}"
         for key in self._again.get(_call(tool.name, args), ()):
             if key not in self.attended:
                 return key
@@ -243,7 +244,8 @@ class Guest:
 
     ``id``: the run; ``rerun``: whether the code behind the door starts again from the top after a
     crash, so that its calls are counted by name; ``unheard``: the arguments of calls of one tool
-    whose outcome did not reach the client, by its name. Made by `Runtime.guest`.
+    whose outcome did not reach the client, by its name; ``counting``: what calls are counted under
+    just now beside their names (`scope.counted`). Made by `Runtime.guest`.
     """
 
     def __init__(self, home: Home, resident: Resident, run: GuestRun, *, rerun: bool) -> None:
@@ -254,6 +256,7 @@ class Guest:
         self.rerun = rerun
         self.result: Any = None
         self.unheard = run.unheard
+        self.counting: set[str] = set()
         self._flush: asyncio.TimerHandle | None = None
         self._flushing: asyncio.Task[Any] | None = None
 
