@@ -13,10 +13,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from holdfast.cli.installing import entries, jsonc, toml
+from holdfast.cli.installing import entries, toml
 from holdfast.cli.installing.doing import own_words
 from holdfast.cli.installing.entries import Terms
-from holdfast.cli.installing.places import CLIENTS
+from holdfast.launch import jsonc
+from holdfast.launch.places import CLIENTS, PERSONAL, PROJECT, files_of
 from holdfast.values.errors import Misuse
 from tests.cli.support import invoke
 
@@ -112,7 +113,7 @@ def test_in_and_out_again(name: str, project: bool, home: Path, place: Path):
             "mcp", "install", "--client", name, "--project", ".", code=2
         ).stderr  # fmt: skip
         return
-    path = place / client.project[0] if project else client.user()[0]
+    path = place / client.project[0] if project else files_of(client)[0]
     assert project or home in path.parents
     path.parent.mkdir(parents=True, exist_ok=True)
     before = text_for(name).encode()
@@ -227,7 +228,7 @@ def test_in_whatever_order_it_comes_out_as_it_was(steps: list[str]):
 @pytest.mark.parametrize("name", list(CLIENTS))
 def test_holdfast_itself_is_added_to_a_file_that_was_not_there(name: str, home: Path):
     """INVARIANT D103: what was not there is not there afterwards."""
-    path = CLIENTS[name].user()[0]
+    path = files_of(CLIENTS[name])[0]
     shown = invoke("mcp", "install", "--client", name, "--serve", "--dry-run")
     assert "serve" in shown.stdout
     assert not path.exists()
@@ -237,6 +238,34 @@ def test_holdfast_itself_is_added_to_a_file_that_was_not_there(name: str, home: 
     invoke("mcp", "uninstall", "--client", name)
     assert not path.exists()
     assert not list(path.parent.glob("*holdfast-*"))
+
+
+def test_what_is_installed_for_is_what_a_launcher_leads():
+    """One table: but for clients that no command starts, and those that only a launcher knows."""
+    led = {*PROJECT, *PERSONAL}
+    for name, client in CLIENTS.items():
+        below = {path for path in (*client.project, *client.user) if ":" not in path}
+        assert below <= led or not client.led, name
+    assert {name for name, one in CLIENTS.items() if not one.led} == {
+        "claude-desktop", "windsurf", "zed",
+    }  # fmt: skip
+    assert ".opencode/opencode.json" in PROJECT
+    assert ".copilot/mcp-config.json" in PERSONAL
+
+
+def test_a_variable_or_a_system_moves_a_file(home: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    assert files_of(CLIENTS["codex"]) == (home / ".codex" / "config.toml",)
+    monkeypatch.setenv("CODEX_HOME", "/elsewhere")
+    assert files_of(CLIENTS["codex"]) == (Path("/elsewhere/config.toml"),)
+    assert files_of(CLIENTS["zed"]) == (home / ".config/zed/settings.json",)
+    monkeypatch.setenv("XDG_CONFIG_HOME", "/config")
+    assert files_of(CLIENTS["vscode"]) == (Path("/config/Code/User/mcp.json"),)
+    monkeypatch.setattr("sys.platform", "darwin")
+    assert files_of(CLIENTS["zed"]) == (Path("/config/zed/settings.json"),)
+    assert files_of(CLIENTS["vscode"]) == (
+        home / "Library/Application Support/Code/User/mcp.json",
+    )  # fmt: skip
 
 
 def test_servers_of_one_directory_are_wrapped_too(home: Path):

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from holdfast.proxy.hosts import host_of, serves
 from holdfast.testing.standin import StandIn
 from tests.cli.support import documents, invoke
 
@@ -141,3 +142,35 @@ def test_a_known_providers_key_does_not_go_to_another_address(server: StandIn, m
 def test_what_cannot_be_is_said(place: Path, arguments: tuple[str, ...], says: str):
     (place / "bad.json").write_text('{"upstream": {}}')
     assert says in invoke("proxy", *arguments, code=2).stderr
+
+
+def test_a_page_whose_name_was_led_here_gets_nothing(server: StandIn):
+    """INVARIANT D190: also with a token that is known."""
+    with proxy("--upstream", f"openai={server.url}", "--key-env", "openai=MY_KEY") as (_, told):
+
+        def post(host: str) -> bytes:
+            body = {"model": "gpt-4o", "messages": [{"role": "user", "content": host}]}
+            asked = urllib.request.Request(
+                told["environment"]["OPENAI_BASE_URL"] + "/chat/completions",
+                json.dumps(body).encode(),
+                {"authorization": f"Bearer {told['token']}", "host": host},
+            )
+            with urllib.request.urlopen(asked) as reply:
+                return reply.read()
+
+        with pytest.raises(urllib.error.HTTPError, match="403") as error:
+            post("evil.example:80")
+        assert b"not served here" in error.value.read()
+        assert b"answer 1" in post("localhost")
+        assert b"answer 2" in post("[::1]:9")
+
+
+def test_where_all_addresses_are_listened_at_any_number_is_one_of_them():
+    """INVARIANT D190: a name could be anybody's, a number leads where it says."""
+    assert serves("//192.0.2.7:80", {"0.0.0.0"})
+    assert serves("//[2001:db8::1]", {"::"})
+    assert serves("http://box.example", {"box.example"})
+    assert not serves("//192.0.2.7", {"192.0.2.8"})
+    assert not serves("//evil.example", {"0.0.0.0"})
+    assert not any(serves(one, {""}) for one in ("", "//", "//[", "//:80"))
+    assert host_of([(b"Host", b"localhost"), (b"host", b"evil.example")]) == ""

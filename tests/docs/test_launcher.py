@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from holdfast.cli import main
-from holdfast.launch import clients, keys
+from holdfast.launch import clients, keys, places
 from holdfast.proxy.wiring import BASES
 
 PAGE = (Path(__file__).parents[2] / "docs" / "launcher.md").read_text("utf-8")
@@ -21,8 +21,8 @@ def test_every_variable_file_and_agent_is_named():
     assert not [one for one in variables if f"`{one}`" not in PAGE]
     said = PAGE.replace("opencode.json(c)", "opencode.json opencode.jsonc")
     files = [
-        *clients.PROJECT,
-        *(f"~/{one}" for one in clients.PERSONAL if "/." not in f"/{one}"[1:]),
+        *places.PROJECT,
+        *(f"~/{one}" for one in places.PERSONAL if "/." not in f"/{one}"[1:]),
     ]
     short = [one for one in files if ".config/" not in one and ".copilot" not in one]
     assert not [one for one in short if one not in said]

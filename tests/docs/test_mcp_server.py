@@ -9,9 +9,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from holdfast.cli import main
-from holdfast.cli.installing.places import CLIENTS
 from holdfast.cli.serving.offer import offered
 from holdfast.gate import parse_policy
+from holdfast.launch.places import CLIENTS
 from holdfast.values import limits
 
 DOCS = Path(__file__).parents[2] / "docs"

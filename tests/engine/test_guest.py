@@ -10,11 +10,14 @@ import pytest
 
 import holdfast
 from holdfast.engine.described import Described, journal_name
+from holdfast.engine.guest import met
 from holdfast.engine.receiving import receive
 from holdfast.gate import parse_policy
+from holdfast.journal.events import body_of
 from holdfast.runtime.programs import Programs
 from holdfast.testing.faults import FAULTS, at
 from holdfast.testing.lives import Life, Site
+from holdfast.values.canon import unpack
 from holdfast.values.errors import (
     Conflict,
     Diverged,
@@ -24,7 +27,7 @@ from holdfast.values.errors import (
     Suspended,
     ToolError,
 )
-from tests.engine.support import bodies, drive, until, waits
+from tests.engine.support import bodies, drive, events, until, waits
 
 ASK_ONCE = parse_policy(
     """
@@ -76,6 +79,41 @@ def test_a_guests_calls_are_steps_of_one_run():
     assert [one.plan.name for one in bodies(site, "step.planned")] == ["files.send"]
     assert bodies(site, "run.ended")[0].status == "done"
     assert bodies(site, "run.started")[0].ref == "door:mcp"
+
+
+def test_what_clients_call_themselves_is_recorded_once_cleaned_and_bounded():
+    """INVARIANT D193: whatever they say, and though the run is left and gone on with."""
+    site = Site()
+    look = spy(site, "look", "read")
+    says: list[Any] = [
+        {"name": "code", "version": "1.2", "title": "not this"}, {"name": "code", "version": "1.2"},
+        {"name": "a\nb\x1b[2Jc " + "x" * 9000, "version": 7}, {"name": "token=hush"},
+        {"version": ""}, {}, None, 5,
+    ]  # fmt: skip
+
+    async def main(life: Life) -> None:
+        for _ in range(2):
+            one = await guest(life)
+            for each in says:
+                met(one, each)
+            await one.step(look, {"n": 1})
+            await one.leave()
+        one = await guest(life)
+        for n in range(50):
+            met(one, {"name": f"client-{n}"})
+        await one.step(look, {"n": 2})
+        await one.end()
+
+    drive(site, main)
+    found = [one for one in events(site, "a", "finding.added") if body_of(one).type == "client"]
+    assert {body_of(one).about for one in found} == {0}
+    values = [unpack(one.value or b"", site.inner.get) for one in found]
+    assert values[0] == {"name": "code", "version": "1.2"}
+    assert list(values[1]) == ["name"]
+    assert values[1]["name"].startswith("a b [2Jc xxx")
+    assert len(values[1]["name"]) == 300
+    assert values[2] == {"name": "token=[masked]"}
+    assert [one["name"] for one in values[3:]] == [f"client-{n}" for n in range(17)]
 
 
 def test_an_error_of_the_client_fails_the_run_and_errors_of_tools_are_raised_as_recorded():

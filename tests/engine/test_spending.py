@@ -20,6 +20,7 @@ import holdfast
 from holdfast.engine.fork import fork
 from holdfast.gate.agents import AgentCard
 from holdfast.gate.budgets import Budget
+from holdfast.gate.decisions import decisions
 from holdfast.gate.tools import ToolFacts
 from holdfast.journal.events import body_of
 from holdfast.journal.meters import add_up, charged_by, fold_meters
@@ -34,10 +35,11 @@ from holdfast.testing.oracles import all_events
 from holdfast.values.canon import decode
 from holdfast.values.errors import Misuse, Outside, Refused
 from tests.engine import budget_program
-from tests.engine.support import bodies, drive, until, waits
+from tests.engine.support import bodies, drive, events, until, waits
 
 ROOT = Path(__file__).resolve().parents[2]
 MONEY = 1_000_000
+RULES = ("budget:daily",)
 
 
 def site(*budgets: Budget, tools: Iterable[ToolFacts] = (), **more: Any) -> Site:
@@ -234,7 +236,28 @@ def test_a_breach_pauses_and_asks(said: str):
         refused = [one for one in bodies(here, "step.settled") if one.status == "refused"]
         assert len(refused) == 1
         assert "Refused by person" in refused[0].error.text
+        # INVARIANT D192: as with every refusal, verdict and text name what decided
+        assert refused[0].error.text.startswith("send: refused by budget:daily: ")
+        assert (refused[0].verdict.decision, refused[0].verdict.rules) == ("deny", RULES)
+        assert "of 1.00 money" in refused[0].verdict.reason
+        (asked,) = bodies(here, "approval.asked")
+        assert asked.verdict.rules == RULES
         assert refused[0].charges == {}
+
+
+def test_where_nobody_may_let_it_pass_it_is_refused_by_the_budget():
+    """INVARIANT D192: also if nobody is asked. What a budget held at a moment is no decision of
+    rules: other rules cannot take it again."""
+    here = site(daily(1, approvers=("sender",)))  # itself
+
+    async def main(life: Life) -> int:
+        return await finish(life, sender, [(2, 2)])
+
+    assert drive(here, main, sender) == 0
+    (refused,) = bodies(here, "step.settled")
+    assert (refused.verdict.decision, refused.verdict.rules) == ("deny", RULES)
+    assert refused.plan is not None
+    assert decisions(events(here), here.inner.get) == []
 
 
 def test_what_is_over_its_budget_by_truth_stops_the_next():

@@ -154,6 +154,7 @@ TABLE = [
         ),
     ),
     (_when("role: no"), "6: " + DISAGREE.format("no")),
+    (f"{HEAD}  - when: {{tool: t}}\n    id: no\n    then: allow\n", "4: " + DISAGREE.format("no")),
     (_when("role: 010"), "6: " + DISAGREE.format("010")),
     (_when("role: 12:30"), "6: " + DISAGREE.format("12:30")),
     (_when("role: 2026-01-01"), "6: " + DISAGREE.format("2026-01-01")),

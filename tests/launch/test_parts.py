@@ -11,7 +11,7 @@ import tomlkit
 from hypothesis import given
 from hypothesis import strategies as st
 
-from holdfast.launch import clients, keys
+from holdfast.launch import clients, jsonc, keys
 from holdfast.launch.entries import Rewritten
 from holdfast.launch.home import gather, overlay
 from holdfast.proxy.wiring import Wiring
@@ -72,6 +72,55 @@ def test_comments_and_other_forms():
         "command": "pipe", "args": ["here"], "env": {"TOKEN": "t"}, "startup_timeout_sec": 3,
     }  # fmt: skip
     assert file.content.startswith(b"# top")
+
+
+def test_comments_stay_in_a_file_that_the_command_changed():
+    """INVARIANT D194: only what it says otherwise is written otherwise."""
+    text = """\ufeff{
+  // mine
+  "servers": {
+    "a": {"command": "x"}, // stays
+    "b": {"command": "y"},
+    "z": {"command": "z", /* a comma too many */},
+  },
+  "theme": "dark" /* so */
+}
+"""
+    file = Rewritten(".vscode/mcp.json", text.encode())
+    assert file.lead(offer, {})
+    document = json.loads(file.content)
+    del document["servers"]["b"]
+    document["theme"] = "light"
+    document["servers"]["new"] = {"command": "n"}
+    found = file.back(json.dumps(document).encode()).decode()
+    for stays in ("\ufeff{", "// mine", '"a": {"command": "x"}, // stays', "/* a comma too many */",
+                  '"theme": "light" /* so */'):  # fmt: skip
+        assert stays in found
+    assert '"b"' not in found
+    assert jsonc.read(found).value["servers"]["new"] == {"command": "n"}
+
+
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.sampled_from([0, 1, 1.0]) | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(_NAMES, inner, max_size=3),
+    max_leaves=8,
+)
+_OBJECTS = st.dictionaries(_NAMES, _VALUES, max_size=4)
+
+
+@given(_OBJECTS, _OBJECTS, st.booleans())
+def test_a_text_says_what_it_is_to_say(before: dict[str, Any], after: dict[str, Any], twice: bool):
+    """INVARIANT D194: whatever differs, also where a name stands there twice."""
+    text = "// top\n" + json.dumps(before, indent=1)
+    if twice and before:
+        name = json.dumps(next(iter(before)))
+        text = text.replace("{", "{" + f"{name}: 5, ", 1)
+    found = jsonc.saying(text, after)
+    assert json.dumps(jsonc.read(found).value, sort_keys=True) == json.dumps(after, sort_keys=True)
+    if not twice:
+        assert found.startswith("// top\n")
+    if json.dumps(jsonc.read(text).value) == json.dumps(after):
+        assert found == text
 
 
 @pytest.mark.parametrize("content", [b"", b"\xef\xbb\xbf{}", b'{"mcpServers": 3}'])

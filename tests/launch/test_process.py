@@ -98,6 +98,12 @@ def test_exit_codes_are_as_of_shells(project: Project):
     code, _, err = run(project, "--", "no-such-command-here", "x")
     assert (code, "command not found" in err) == (127, True)
     assert run(project, "--", "./plain")[0] == 126
+    assert run(project, "--sandbox", "--", "no-such-command-here")[0] == 127
+    assert run(project, "--sandbox", "--", "./plain")[0] == 126
+    code, _, err = run(project, "--sandbox", "--server", "lodger", "--", "true")
+    assert (code, len(err.splitlines())) == (2, 1)
+    assert "--server lodger" in err
+    assert "they name: ledger" in err
     assert not (project.path / ".holdfast").exists()  # nothing was begun
     code, out, err = run(project, "--", "sh", "-c", "echo said; echo b > b.db; kill -9 $$")
     assert (code, out) == (137, "said\n")

@@ -317,6 +317,42 @@ async def test_in_a_guest_it_goes_on_where_it_was_stopped(tmp_path: Path):
     assert asked == [1, 2, 3]
 
 
+async def test_loops_side_by_side_in_a_guest_do_not_swap_places(tmp_path: Path):
+    """INVARIANT D196: each is counted under its name, whichever is asked first; two of one name
+    are refused, for after a crash one could take the other's answers."""
+    settings = holdfast.Settings(store=str(tmp_path))
+    answers = scripted(lambda request: {"calls": [call("double", n=1)]}
+                       if request.number < 3 else "done")  # fmt: skip
+
+    async def life(*names: str, late: str, ends: bool) -> list[Any]:
+        async def one(name: str) -> Ended:
+            if name == late:
+                await started.wait()
+            started.set()
+            return await loop(answers, [double], f"I am {name}", max_turns=1, name=name)
+
+        started = asyncio.Event()
+        async with Runtime(settings) as runtime, await runtime.guest("helper", name="g"):
+            found = await asyncio.gather(*map(one, names), return_exceptions=True)
+            if not ends:
+                raise KeyboardInterrupt
+            return [each if isinstance(each, Ended) else str(each) for each in found]
+
+    with pytest.raises(KeyboardInterrupt):
+        await life("a", "b", late="b", ends=False)
+    found = await life("a", "b", late="a", ends=True)
+    assert [each.messages[0]["content"] for each in found] == ["I am a", "I am b"]
+    assert [each.stop for each in found] == [Stop.TURNS] * 2
+    async with Runtime(settings) as runtime:
+        async with await runtime.guest("helper", name="h"):
+            both = asyncio.gather(*(loop(answers, [double], "go") for _ in range(2)))
+            with pytest.raises(holdfast.Misuse, match="give each a name of its own"):
+                await both
+        async with await runtime.guest("helper", name="i"):
+            for _ in range(2):  # one after the other is as it ever was
+                assert (await loop(scripted(["x"]), [], "go")).done
+
+
 # ---- recorded models -------------------------------------------------------------------------
 
 

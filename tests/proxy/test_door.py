@@ -195,7 +195,22 @@ async def test_a_pipe_is_a_client_of_the_run_that_is_there(opened: Any, tmp_path
             subprocess.run,
             [sys.executable, "-m", "holdfast.cli", "mcp", "--", "true"], cwd=tmp_path,
             env={**os.environ, **door, "HOLDFAST_TOKEN": "wrong"}, capture_output=True, text=True,
-            stdin=subprocess.DEVNULL,
+            input="",
         )  # fmt: skip
         assert wrong.returncode == 3
         assert "HOLDFAST_TOKEN" in wrong.stderr
+
+
+def test_a_pipe_without_a_client_says_so(tmp_path: Path):
+    """INVARIANT D191: in one line, whether or not there is a door that could be asked."""
+    (tmp_path / "file").write_text("{}\n")
+    door = {"HOLDFAST_DOOR": "http://127.0.0.1:1", "HOLDFAST_TOKEN": TOKEN}
+    for path in (os.devnull, tmp_path / "file"):
+        with Path(path).open("rb") as stdin:
+            found = subprocess.run(
+                [sys.executable, "-m", "holdfast.cli", "mcp", "--", "true"], cwd=tmp_path,
+                env={**os.environ, **door}, capture_output=True, text=True, stdin=stdin,
+            )  # fmt: skip
+        assert found.returncode == 2
+        assert "must be connected to stdin and stdout through pipes" in found.stderr
+        assert len(found.stderr.splitlines()) == 1

@@ -13,14 +13,15 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 
-from holdfast.proxy.door import Door
+from holdfast.engine.answers import answer
+from holdfast.proxy.door import Door, tokens
 from holdfast.proxy.exchange import Exchange
 from holdfast.proxy.frames import parse
 from holdfast.proxy.upstream import Server
 from holdfast.values import limits
 from holdfast.values.ports import SystemClock
 from tests.proxy.conftest import TOKEN
-from tests.proxy.support import INITIALIZE, LEDGER, WAIT, lines_of, until
+from tests.proxy.support import HERE, INITIALIZE, LEDGER, WAIT, lines_of, until
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -73,6 +74,103 @@ async def test_a_retry_right_behind_a_lost_connection_repeats_nothing(opened: An
                 found += await loop.sock_recv(again, 65536)
         assert lines_of(tmp_path / "ledger") == ["slow ann"]
         assert 3 not in peer.exchanges  # nobody waits for it: it keeps no place
+
+
+async def test_a_lost_connection_is_known_before_a_retry_is_looked_at(opened: Any, tmp_path: Path):
+    """INVARIANT D144: its end takes the loop some turns: it is read, told, somebody woken."""
+    async with opened([ledger(tmp_path)]) as place:
+        door = Door(tokens({TOKEN: place.front}), clock=SystemClock(), mark=lambda: "one")
+        heads = {**JSON, "Host": "localhost", "Mcp-Session-Id": "one"}
+        lost, never = asyncio.Event(), asyncio.Event()
+
+        async def post(body: bytes, gone: asyncio.Event) -> bytes:
+            pieces, sent = [body], bytearray()
+
+            async def receive() -> dict[str, Any]:
+                if pieces:
+                    return {"type": "http.request", "body": pieces.pop()}
+                await gone.wait()  # woken in one turn, and as with a socket there are two more
+                await asyncio.sleep(0)
+                await asyncio.sleep(0)
+                return {"type": "http.disconnect"}
+
+            async def send(message: Any) -> None:
+                sent.extend(message.get("body", b""))
+
+            said_now = heads if b"initialize" not in body else {**heads, "Mcp-Session-Id": ""}
+            pairs = [(k.lower().encode(), v.encode()) for k, v in said_now.items() if v]
+            await door({"type": "http", "method": "POST", "path": "/mcp", "headers": pairs},
+                       receive, send)  # fmt: skip
+            return bytes(sent)
+
+        await post(said(1, "initialize", INITIALIZE), never)
+        slow = {"name": "slow", "arguments": {"to": "ann"}}
+        first = asyncio.create_task(post(said(2, "tools/call", slow), lost))
+        await asyncio.to_thread(until, lambda: lines_of(tmp_path / "ledger"))
+        retry = asyncio.create_task(post(said(3, "tools/call", slow), never))
+        lost.set()
+        await first
+        (tmp_path / "ledger.go").touch()
+        assert b'"slow ann"' in await retry
+        assert lines_of(tmp_path / "ledger") == ["slow ann"]
+
+
+async def test_a_call_cancelled_over_http_is_cancelled_at_its_server(
+    opened: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """INVARIANTS D12, D13, D195: its stream ends without an answer; the same call repeats
+    nothing."""
+    monkeypatch.setattr(limits, "CANCEL_SECONDS", 0.05)
+    odd = Server("odd", command=(sys.executable, str(HERE / "odd.py"), str(tmp_path / "odd")))
+    async with opened([odd], patience=0) as place, httpx2.AsyncClient(timeout=WAIT) as http:
+        headers = {**JSON, "Mcp-Session-Id": await greeted(http, place.url)}
+        obey = said(2, "tools/call", {"name": "obey", "arguments": {}})
+        call = asyncio.create_task(http.post(place.url, content=obey, headers=headers))
+        await asyncio.to_thread(until, lambda: lines_of(tmp_path / "odd"))
+        cancels = {"jsonrpc": "2.0", "method": "notifications/cancelled",
+                   "params": {"requestId": 2, "reason": "enough"}}  # fmt: skip
+        noted = await http.post(place.url, content=json.dumps(cancels), headers=headers)
+        assert noted.status_code == 202
+        assert '"id"' not in (await call).text
+        await asyncio.to_thread(until, lambda: len(lines_of(tmp_path / "odd")) == 2)
+        await asyncio.to_thread(until, lambda: not place.front.busy)
+        again = await http.post(place.url, content=obey.replace(b"2,", b"3,", 1), headers=headers)
+        assert "holdfast" in again.text
+        assert '"isError":true' in again.text
+        assert sorted(lines_of(tmp_path / "odd")) == ["cancelled", "obey"]
+
+
+async def test_a_call_whose_modern_client_left_is_not_performed_though_approved(
+    opened: Any, tmp_path: Path
+):
+    """INVARIANT D12: of this era, to close the stream is to cancel; the same call goes on."""
+    asks = "version: 1\nrules: [{id: ask, when: {tool: '*'}, then: escalate}]\n"
+    meta = {"io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientCapabilities": {}}  # fmt: skip
+    headers = {**JSON, "MCP-Protocol-Version": "2026-07-28", "Mcp-Method": "tools/call",
+               "Mcp-Name": "pay"}  # fmt: skip
+    pay = said(1, "tools/call", {"name": "pay", "arguments": {"to": "ann"}, "_meta": meta})
+    how: dict[str, Any] = {"policy": asks, "patience": 1_000.0, "ask": "inbox"}
+    async with opened([ledger(tmp_path)], **how) as place:
+        guest: Any = place.front.stepping.guest
+        store = place.runtime.store
+        async with httpx2.AsyncClient(timeout=WAIT) as http:
+            call = asyncio.create_task(http.post(place.url, content=pay, headers=headers))
+            async with asyncio.timeout(WAIT):
+                while not (await store.run(guest.id)).waits:  # noqa: ASYNC110 - another's news
+                    await asyncio.sleep(0.01)
+            call.cancel()
+            await asyncio.wait([call])
+            await asyncio.to_thread(until, lambda: not place.front._calls())
+            (wait,) = (await store.run(guest.id)).waits
+            await answer(store, guest.id, wait.key, "approve", by="ann", now_ms=1,
+                         digest=wait.digest)  # fmt: skip
+            place.runtime.host.ring()
+            assert (await http.post(place.url, content=said(2, "ping", {}))).status_code == 401
+            assert lines_of(tmp_path / "ledger") == []
+            again = await http.post(place.url, content=pay, headers=headers)
+            assert '"pay ann"' in again.text
+        assert lines_of(tmp_path / "ledger") == ["pay ann"]
 
 
 async def test_clients_of_one_token_shut_out_nobody(

@@ -110,6 +110,9 @@ def test_a_client_that_dies_is_answered_from_the_journal(place: Path):
     assert lines_of(place / "ledger") == ["slow bob"] * 2
     assert second.close() == 0
     assert newest(place)["status"] == "done"
+    (said,) = [line for line in holdfast(place, "show", newest(place)["run"]).splitlines()
+               if "finding client about #0" in line]  # fmt: skip
+    assert 'name: "test"' in said  # INVARIANT D193: once, though two processes met it
 
 
 def test_an_error_that_nobody_heard_is_told_again(place: Path):

@@ -63,7 +63,9 @@ async def _serve(desk: Desk, options: Options, own: Offer | None, stop: asyncio.
         from holdfast.proxy.pipe import relay
 
         env = {name: os.environ[name] for name in options.env if name in os.environ}
-        await relay(door, token, hello(options, env), stop)
+        said = hello(options, env)
+        _piped()
+        await relay(door, token, said, stop)
         return 0
     _proxy("opening")
     servers = own or _named(options)
@@ -98,7 +100,7 @@ def _piped() -> None:
         raise Misuse(
             "mcp: a client starts this and speaks to it; to see a server's tools: holdfast scan"
         )
-    # a loop cannot wait for other devices (/dev/null) or for files
+    # INVARIANT D191: a loop cannot wait for other devices (/dev/null) or for files
     if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)):
         raise Misuse("mcp: a client must be connected to stdin and stdout through pipes")
 

@@ -23,11 +23,13 @@ from holdfast.cli.running import runtime_of
 from holdfast.cli.worlds import not_taken, remember_home
 from holdfast.explain import telling
 from holdfast.explain.text import Part, one_line
+from holdfast.launch.branch import known_servers
 from holdfast.launch.keys import DOOR, RUN
 from holdfast.launch.launching import Launch, Launched, Streams, Wanted
 from holdfast.launch.leashed import Signals
 from holdfast.launch.summary import Summary, read_summary
 from holdfast.proxy import wiring
+from holdfast.sandbox.plan import PATH
 from holdfast.tools.attempts import Reach
 from holdfast.values.errors import HoldfastError, Misuse, Suspended
 from holdfast.world.ignores import GITIGNORE
@@ -68,7 +70,7 @@ async def launch(desk: Desk, words: tuple[str, ...], chosen: Chosen) -> int:
     if outer and os.environ.get(DOOR):
         return _within(desk, words, chosen, outer)
     directory = Path(os.path.abspath(chosen.world or "."))  # noqa: PTH100, ASYNC240 - no wait
-    trouble = 0 if chosen.sandbox else _trouble(words[0], directory)
+    trouble = _trouble(words[0], directory, walls=chosen.sandbox)
     if trouble:
         complain(f"run: {words[0]}: " + ("command not found" if trouble == NOT_FOUND
                                          else "cannot be run: it is no program"))  # fmt: skip
@@ -111,11 +113,11 @@ def _within(desk: Desk, words: tuple[str, ...], chosen: Chosen, outer: str) -> i
         return NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_RUN
 
 
-def _trouble(word: str, directory: Path) -> int:
+def _trouble(word: str, directory: Path, *, walls: bool) -> int:
     """Why a command cannot be found, as an exit code; 0 if it can be."""
     path = directory / word
-    if "/" not in word:
-        return 0 if shutil.which(word) else NOT_FOUND
+    if "/" not in word:  # walls have a PATH of their own
+        return 0 if shutil.which(word, path=PATH if walls else None) else NOT_FOUND
     if not path.exists():
         return NOT_FOUND
     return 0 if path.is_file() and os.access(path, os.X_OK) else NOT_RUN
@@ -129,6 +131,10 @@ def _wanted(desk: Desk, words: tuple[str, ...], chosen: Chosen, directory: Path)
     missing = [one for one in chosen.secrets if one not in os.environ]
     if missing:
         raise Misuse(f"--secret {missing[0]}: the environment has no such variable")
+    if strange := [one for one in chosen.servers if one not in known_servers(directory)]:
+        known = ", ".join(known_servers(directory)) or "none"
+        raise Misuse(f"--server {strange[0]}: the files of {directory} name no such MCP server "
+                     f"(they name: {known})")  # fmt: skip
     if not chosen.sandbox and (chosen.network or chosen.readable or chosen.secrets):
         raise Misuse("--network, --read and --secret are for --sandbox: without it all is open")
     return Wanted(

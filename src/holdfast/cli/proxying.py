@@ -40,7 +40,7 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
 async def serve_models(desk: Desk, chosen: Chosen) -> int:
     """Serve until this process is asked to stop."""
     try:
-        from holdfast.proxy import serving, wire, wiring
+        from holdfast.proxy import hosts, serving, wire, wiring
         from holdfast.proxy.tape import read_tape
     except ModuleNotFoundError as error:
         raise Misuse(f"proxy needs {error.name}: pip install 'holdfast[proxy,models]'") from None
@@ -74,7 +74,7 @@ async def serve_models(desk: Desk, chosen: Chosen) -> int:
                 observes=chosen.observe,
             )  # fmt: skip
             try:
-                async with serving.served(app, host, port) as url:
+                async with serving.served(hosts.only_for(app, {host}), host, port) as url:
                     told = wiring.told(guest.id, url, app.admit(guest), providers)
                     _tell(desk, told, wiring.keyless(providers, os.environ))
                     await _until(stop, with_stdin=chosen.until_stdin_ends)

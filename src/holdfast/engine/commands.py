@@ -13,6 +13,7 @@ from holdfast.engine.history import Step
 from holdfast.engine.run import Pending, Run
 from holdfast.engine.seeing import groups, is_run, known_tool, label_of, looks, seen
 from holdfast.gate import Policy, Verdict
+from holdfast.gate.counting import RULE
 from holdfast.gate.labels import Label, parse_label
 from holdfast.gate.policy import Engine
 from holdfast.gate.risk import sampled
@@ -167,7 +168,8 @@ def action_digest(
 def cost_digest(verdict: Verdict, action: str) -> str:
     """What an approval of the cost of ``action`` (its digest) is bound to."""
     # INVARIANT E73: an approval of a cost is bound to the action and to the budgets
-    return digest("\n".join(("budget", *verdict.rules, action)).encode())
+    budgets = [one.removeprefix(RULE) for one in verdict.rules]  # as questions of before have them
+    return digest("\n".join(("budget", *budgets, action)).encode())
 
 
 def settle(

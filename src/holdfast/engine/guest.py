@@ -21,11 +21,20 @@ from holdfast.engine.home import Home
 from holdfast.engine.resident import Resident
 from holdfast.engine.run import Pending, Run
 from holdfast.engine.steps import Outer, holds, outcome, plan_of
-from holdfast.journal.events import Draft, Event, FindingAdded, Plan, StepSettled, is_erased
-from holdfast.journal.views import DOOR, place_of
+from holdfast.journal.events import (
+    Draft,
+    Event,
+    FindingAdded,
+    Plan,
+    StepSettled,
+    body_of,
+    is_erased,
+)
+from holdfast.journal.views import CLIENT, DOOR, place_of
 from holdfast.values import limits
 from holdfast.values.canon import Blobs, decode, digest, pack, unpack
 from holdfast.values.errors import Diverged, HoldfastError, Misuse, NotFound, Suspended
+from holdfast.values.masking import fit
 
 _DELIVERED = Plan("delivered", "dice")
 _SAID = Plan("said", "ask")
@@ -70,7 +79,9 @@ class GuestRun(Run):
     def __init__(
         self, name: str, program: Agent[..., Any], outer: Outer, events: Iterable[Event]
     ) -> None:
-        super().__init__(name, program, outer, events)
+        known = list(events)
+        super().__init__(name, program, outer, known)
+        self.clients = [one.value for one in known if _is_client(one)]  # as they call themselves
         self.attended: set[str] = set()
         self.unattended: dict[str, Pending] = {}  # steps that nobody waits for any more, by key
         # by call (name and arguments): steps that an identical call may be
@@ -143,8 +154,9 @@ class GuestRun(Run):
         # INVARIANT E120: an identical call is the step that is still open, or whose outcome left
         # the world and reached nobody; else it is a new one
         if rerun:
-            number = self._ordinals[tool.name] = self._ordinals.get(tool.name, 0) + 1
-            return f"{tool.name}.{number}"
+            name = scope.counted.get() + tool.name
+            number = self._ordinals[name] = self._ordinals.get(name, 0) + 1
+            return f"{name}.{number}"
         for key in self._again.get((tool.name, args), ()):
             if key not in self.attended:
                 return key
@@ -204,11 +216,23 @@ class GuestRun(Run):
                 return True
         return False
 
+    def met(self, said: Mapping[str, str]) -> None:
+        """Record what a client calls itself beside the next append, once."""
+        packed = pack(said, self.buffer_blobs)
+        if packed not in self.clients and len(self.clients) < limits.CLIENT_NAMES_ITEMS:
+            self.clients.append(packed)
+            body = FindingAdded(0, CLIENT)
+            self.buffer.append(Draft(body, self.outer.now_ms(), value=packed))
+
     def jot(self, plan: Plan, value: Any) -> None:
         """Record something beside the next append."""
         body = StepSettled(self.lane.next(), plan, inline=True)
         packed = pack(value, self.buffer_blobs)
         self.buffer.append(Draft(body, self.outer.now_ms(), value=packed))
+
+
+def _is_client(event: Event) -> bool:
+    return event.kind == "finding.added" and body_of(event).type == CLIENT
 
 
 class Guest:
@@ -217,7 +241,8 @@ class Guest:
 
     ``id``: the run; ``rerun``: whether the code behind the door starts again from the top after a
     crash, so that its calls are counted by name; ``unheard``: the arguments of calls of one tool
-    whose outcome did not reach the client, by its name. Made by `Runtime.guest`.
+    whose outcome did not reach the client, by its name; ``counting``: what calls are counted under
+    just now beside their names (`scope.counted`). Made by `Runtime.guest`.
     """
 
     def __init__(self, home: Home, resident: Resident, run: GuestRun, *, rerun: bool) -> None:
@@ -228,6 +253,7 @@ class Guest:
         self.rerun = rerun
         self.result: Any = None
         self.unheard = run.unheard
+        self.counting: set[str] = set()
         self._flush: asyncio.TimerHandle | None = None
         self._flushing: asyncio.Task[Any] | None = None
 
@@ -447,3 +473,19 @@ def owes(guest: Guest) -> bool:
     """Whether an identical call may still come for a step: one that left the world, or may have,
     and whose outcome reached nobody, or one that waits for a person."""
     return guest._run.owes  # pyright: ignore[reportPrivateUsage] # of this module
+
+
+def met(guest: Guest, client: object) -> None:
+    """Record what a client says that it is: an object with ``name`` and ``version``.
+
+    INVARIANT D193: that is recorded once for a run, cleaned and cut, of so many clients, and
+    decides nothing.
+    """
+    if isinstance(client, Mapping):
+        said = {
+            part: fit(text[: limits.MASKED_CHARS])
+            for part in ("name", "version")
+            if isinstance(text := client.get(part), str) and text
+        }
+        if said:
+            guest._run.met(said)  # pyright: ignore[reportPrivateUsage] # of this module

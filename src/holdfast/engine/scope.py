@@ -137,6 +137,9 @@ class Call:
 lane: ContextVar[Lane | None] = ContextVar("holdfast_lane", default=None)
 """The lane of the agent code that is running, None outside a run."""
 
+counted: ContextVar[str] = ContextVar("holdfast_counted", default="")
+"""What the keys of calls begin with that a guest counts by name: see `holdfast.engine.guest`."""
+
 call: ContextVar[Call | None] = ContextVar("holdfast_call", default=None)
 """The tool call that is being performed, None outside one."""
 

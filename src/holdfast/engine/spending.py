@@ -201,7 +201,9 @@ class _Pricing:
             return self._failed(error)
         self.bill.over(None, self.pending.usage)
         if self._denied():
-            return self._refuse("refused", "a person refused what it costs")
+            asked = self._asked()
+            rules = asked.rules if asked is not None else ()
+            return self._refuse("refused", "a person refused what it costs", rules)
         passed = self._passed()
         while found:
             one = command.drafts[at]
@@ -273,7 +275,8 @@ class _Pricing:
         verdict, given = self._asked(), self.step.given
         if verdict is None:
             return ()
-        return verdict.rules[1:] if given is None else verdict.rules
+        passed = verdict.rules[1:] if given is None else verdict.rules
+        return tuple(one.removeprefix(counting.RULE) for one in passed)
 
     def _denied(self) -> bool:
         given = self.step.given
@@ -296,8 +299,8 @@ class _Pricing:
         run, pending, settings, step = self.run, self.pending, self.settings, self.step
         budget, policy = share.budget, settings.policy
         verdict = Verdict(
-            "escalate", (budget.id, *passed), _reason(share, refused), policy=policy.hash[:12],
-            approvers=budget.approvers,
+            "escalate", tuple(map(counting.rule_of, (budget.id, *passed))),
+            _reason(share, refused), policy=policy.hash[:12], approvers=budget.approvers,
         )  # fmt: skip
         who = self._who()
         bound_to = self._digest(verdict)
@@ -311,7 +314,8 @@ class _Pricing:
                 starter=started.by if started is not None else "", now=settings.now_ms(),
             )  # fmt: skip
             if asking.nobody:
-                return self._refuse("refused", f"nobody may let it be exceeded: {asking.nobody}")
+                why = f"nobody may let it be exceeded: {asking.nobody}"
+                return self._refuse("refused", why, verdict.rules)
             may = missing(asking.panels, ())
             text = (
                 f"May {who.agent} {pending.plan.name}({shown(pending)}) {_more(share)}? "
@@ -328,12 +332,14 @@ class _Pricing:
         while (given := step.given) is None:
             expires = step.asked.expires if step.asked is not None else 0
             if expires and settings.now_ms() >= expires:
-                return self._refuse("expired", "nobody said in time that it may be exceeded")
+                why = "nobody said in time that it may be exceeded"
+                return self._refuse("expired", why, verdict.rules)
             yield Await("person", expires)
         if given.decision == "approve":
             return None
         note = f": {given.note}" if given.note else ""
-        return self._refuse("refused", f"{_reason(share, refused)} Refused by {given.by}{note}")
+        why = f"{_reason(share, refused)} Refused by {given.by}{note}"
+        return self._refuse("refused", why, verdict.rules)
 
     def _stopped(self) -> Else:
         """The path of a step that was stopped, or denied, while people were asked about its cost
@@ -346,17 +352,25 @@ class _Pricing:
         may_have = step.planned is not None and pending.plan.effect in LEAVES
         return refuse(run, pending, self.settings, step, verdict, may_have=may_have)
 
-    def _refuse(self, status: Status, why: str) -> Path:
-        """The path of a step that may not exceed a budget."""
+    def _refuse(self, status: Status, why: str, rules: tuple[str, ...]) -> Path:
+        """The path of a step that may not exceed a budget.
+
+        INVARIANT D192: as with every refusal, its verdict and its text name what decided.
+        """
         pending, planned = self.pending, self.step.planned
+        by = f"{status} by {rules[0]}" if rules else status
         kind = "Expired" if status == "expired" else "Refused"
         if planned is not None and pending.plan.effect == "once":
             # INVARIANT E74: an effect that may have happened is never said to have been refused
             status, kind = "unknown", "OutcomeUnknown"
-        failure = Failure(kind, too_long(f"{pending.plan.name}: {why}"))
+        failure = Failure(kind, too_long(f"{pending.plan.name}: {by}: {why}"))
+        verdict = None  # nobody decided what expired
+        if status != "expired":
+            policy = self.settings.policy.hash[:12]
+            verdict = Verdict("deny", rules, why, policy=policy)
         return settle(
-            self.run, pending, self.settings, self.step, Done(error=failure), status=status,
-            origin="person",
+            self.run, pending, self.settings, self.step, Done(error=failure), verdict=verdict,
+            status=status, origin="person",
         )  # fmt: skip
 
     # After ---
@@ -421,7 +435,7 @@ class _Pricing:
             "budget": budget.id, "unit": budget.unit, "meter": meter, "at": mark, "used": used,
             "limit": limit, "text": f"{_place(meter)}: {_of(budget, used)} used",
         }  # fmt: skip
-        body = FindingAdded(self.run.history.pos, ALERT, by=f"budget:{budget.id}")
+        body = FindingAdded(self.run.history.pos, ALERT, by=counting.rule_of(budget.id))
         return Draft(body, self.settings.now_ms(), value=pack(value, {}))
 
 

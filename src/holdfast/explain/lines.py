@@ -7,6 +7,7 @@ from typing import Any
 from holdfast.explain import telling
 from holdfast.explain.text import Part, cut, one_line
 from holdfast.journal.events import Event, body_of
+from holdfast.journal.views import CLIENT
 
 
 def subject(event: Event, body: Any, args: bytes | None, fetch: telling.Fetch, room: int) -> str:
@@ -68,6 +69,8 @@ def outcome(event: Event, body: Any, fetch: telling.Fetch, room: int) -> Part:
             text = one_line(text) if text else f"→ {telling.brief(event.value, fetch, room)}"
             return (cut(f"{body.status} {text}", room), telling.STYLES.get(body.status, ""))
         case "approval.given" | "signal.received" if event.value is not None:
+            return cut(telling.brief(event.value, fetch, room), room)
+        case "finding.added" if body.type == CLIENT and event.value is not None:
             return cut(telling.brief(event.value, fetch, room), room)
         case "branch.merged":
             return f"{body.conflicts} conflicts" if body.conflicts else "merged"

@@ -26,6 +26,9 @@ from holdfast.values.ids import NAME
 SCALE: Final = {"money": 1_000_000, "tokens": 1, "calls": 1, "seconds": 1_000, "runs": 1}
 """What a meter counts one of each unit as: money in millionths, seconds in thousandths."""
 
+RULE: Final = "budget:"
+"""How a budget is named where verdicts name rules: no rule can have such an id."""
+
 _FORMATS: Final = {"": "-", "hour": "%Y-%m-%dT%H", "day": "%Y-%m-%d", "month": "%Y-%m"}
 
 
@@ -50,6 +53,11 @@ class Share(msgspec.Struct, frozen=True, gc=False):
     meter: str
     amount: int
     cap: int
+
+
+def rule_of(budget: str) -> str:
+    """A budget, by its id, as verdicts name it among rules."""
+    return RULE + budget
 
 
 def units(unit: str, amount: float) -> int:

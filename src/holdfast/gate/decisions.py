@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from holdfast.gate.counting import RULE
 from holdfast.gate.facts import Facts
 from holdfast.gate.proposal import Proposal
 from holdfast.gate.verdict import Decision, Verdict
@@ -130,6 +131,8 @@ def _answered(
 def _judged(event: Event, body: Any, agents: dict[str, tuple[str, str]]) -> Decided | None:
     if body.verdict is None or body.plan is None or getattr(body, "about", "action") != "action":
         return None
+    if body.verdict.rules[:1] and body.verdict.rules[0].startswith(RULE):
+        return None  # a budget's: what it held at that moment, no rule can say again
     whose = getattr(body, "of", "").partition("@")[0] or event.run
     agent, role = agents.get(whose, ("", ""))
     return Decided(

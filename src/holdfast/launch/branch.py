@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from holdfast.engine.guest import Guest
-from holdfast.launch import clients
+from holdfast.launch import places
 from holdfast.launch.doors import Say
-from holdfast.launch.entries import Offer, Rewritten
+from holdfast.launch.entries import Offer, Rewritten, names_in
 from holdfast.launch.home import gather, overlay
 from holdfast.proxy.upstream import Server
 from holdfast.runtime import Runtime
@@ -20,6 +20,15 @@ from holdfast.world.temporary import Temporary, sweep
 
 _PREFIX = "launch-"
 _LEFT = "left-"
+
+
+def known_servers(directory: Path) -> list[str]:
+    """The MCP servers that the files of a project name, sorted."""
+    found: set[str] = set()
+    for path in places.PROJECT:
+        with contextlib.suppress(OSError):
+            found.update(names_in(path, (directory / path).read_bytes()))
+    return sorted(found)
 
 
 class Branch:
@@ -50,7 +59,7 @@ class Branch:
 
         def write() -> None:
             shown = root
-            for path in clients.PROJECT:
+            for path in places.PROJECT:
                 found = entry(self._stage, shown, path)
                 if found is None or not found.is_file:
                     continue
@@ -94,7 +103,7 @@ class Branch:
         """A home whose files lead MCP servers through ``offer``, which may name variables of
         ``env``; None if there are none."""
         files: dict[str, bytes] = {}
-        for path in clients.PERSONAL:
+        for path in places.PERSONAL:
             try:
                 before = (real / path).read_bytes()
             except OSError:

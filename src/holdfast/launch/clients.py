@@ -1,4 +1,4 @@
-"""What is known of coding agents: where their prompt stands, and where they keep MCP servers."""
+"""What is known of coding agents: where their prompt stands, what they are told at their start."""
 
 from __future__ import annotations
 
@@ -22,18 +22,6 @@ BELOW = {"codex": ("exec", "e"), "opencode": ("run",)}
 
 HOOK = str(Path(__file__).with_name("hook.py"))
 """What an agent runs to ask about a tool of its own."""
-
-PROJECT = (
-    ".mcp.json", ".cursor/mcp.json", ".vscode/mcp.json", ".gemini/settings.json",
-    "opencode.json", "opencode.jsonc", ".opencode/opencode.json", ".codex/config.toml",
-)  # fmt: skip
-"""Files of a project that name MCP servers."""
-PERSONAL = (
-    ".claude.json", ".codex/config.toml", ".cursor/mcp.json", ".gemini/settings.json",
-    ".config/opencode/opencode.json", ".config/opencode/opencode.jsonc",
-    ".config/Code/User/mcp.json", ".copilot/mcp-config.json",
-)  # fmt: skip
-"""Files of a person's home that do."""
 
 
 def called(words: Sequence[str]) -> str:

@@ -6,15 +6,15 @@ Each client has a form of its own; all are tables of entries by name.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import PurePosixPath
 from typing import Any
 
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
 from holdfast.engine.described import journal_name
+from holdfast.launch import jsonc
+from holdfast.launch.places import LED
 from holdfast.proxy.config import server_of
 from holdfast.proxy.upstream import Server
 from holdfast.values.errors import Misuse
@@ -22,13 +22,6 @@ from holdfast.values.errors import Misuse
 Offer = Callable[[str, Server], tuple[list[str], dict[str, str]] | None]
 """Given a server's name and what it is: the command to say instead, and its environment; None
 leaves the entry out."""
-
-_EXTRA = [
-    re.compile(rf'"(?:\\.|[^"\\])*"|{extra}', re.DOTALL)
-    for extra in (r"//[^\n]*|/\*.*?\*/", r",(?=\s*[}\]])")
-]
-"""What editors allow in JSON beside it, comments and then commas at an end; and texts, which may
-hold the like."""
 
 
 class Rewritten:
@@ -94,14 +87,14 @@ class Rewritten:
 
     def back(self, content: bytes) -> bytes:
         """What the command left of ``content``, with the servers as they were: byte for byte the
-        file as it was, if it was not changed or could not be read."""
+        file as it was, if it was not changed or could not be read; else with its comments."""
         if content == self.content or self.unread:
             return self.before
         document = _read(self.path, content)
         if document is None:
             return content
         if self._dropped and next(_tables(self.path, document), None) is None:
-            document[_key(self.path)] = {}  # what it was never shown it cannot take away
+            document[LED[self.path].servers] = {}  # what it was never shown it cannot take away
         for table in _tables(self.path, document):
             for name in list(table):
                 made, plain = self._known.get(name, (None, None))
@@ -109,7 +102,19 @@ class Rewritten:
                     table[name] = plain
             for name, plain in self._dropped.items():
                 table.setdefault(name, plain)
-        return _written(self.path, document)
+        if self.path.endswith(".toml"):
+            return _written(self.path, document)
+        # what the command was shown is plain: every reader finds the same servers there
+        try:
+            return jsonc.saying(self.before.decode() or "{}", document).encode()
+        except (Misuse, UnicodeError):
+            return _written(self.path, document)
+
+
+def names_in(path: str, content: bytes) -> list[str]:
+    """The servers that a file names; none if it cannot be read."""
+    document = _read(path, content)
+    return [] if document is None else [name for one in _tables(path, document) for name in one]
 
 
 def _read(path: str, content: bytes) -> Any:
@@ -117,10 +122,8 @@ def _read(path: str, content: bytes) -> Any:
         text = content.decode("utf-8-sig")
         if path.endswith(".toml"):
             return tomlkit.parse(text)
-        for extra in _EXTRA:
-            text = extra.sub(lambda one: one[0] if one[0][0] == '"' else "", text)
-        found = json.loads(text or "{}")
-    except (ValueError, TOMLKitError, RecursionError):
+        found = jsonc.read(text).value if text.strip() else {}
+    except (ValueError, TOMLKitError, Misuse, RecursionError):
         return None
     return found if isinstance(found, dict) else None
 
@@ -131,19 +134,10 @@ def _written(path: str, document: Any) -> bytes:
     return (json.dumps(document, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def _key(path: str) -> str:
-    """What the table of servers in a file is called."""
-    if path.endswith(".toml"):
-        return "mcp_servers"
-    if PurePosixPath(path).name.startswith("opencode."):
-        return "mcp"
-    return "servers" if "/.vscode/" in f"/{path}" or "/Code/" in path else "mcpServers"
-
-
 def _tables(path: str, document: Any) -> Iterator[Any]:
     """The tables of servers in a file."""
-    key = _key(path)
-    named = PurePosixPath(path).name == ".claude.json"
+    key = LED[path].servers
+    named = path == ".claude.json"
     projects = document.get("projects") if named else None
     for place in (document, *(projects.values() if isinstance(projects, dict) else ())):
         table = place.get(key) if isinstance(place, dict) else None
@@ -169,7 +163,7 @@ def _entry(path: str, before: dict[str, Any], words: list[str], env: dict[str, s
             "http_headers", "bearer_token_env_var", "env_http_headers", "oauth", "type", "cwd",
             "envFile")  # fmt: skip
     kept = {name: value for name, value in before.items() if name not in ours}
-    if PurePosixPath(path).name.startswith("opencode."):
-        return {"type": "local", "command": words, "environment": env, **kept}
+    if LED[path].form == "list":
+        return {**LED[path].extra, "command": words, "environment": env, **kept}
     kind = {} if path.endswith(".toml") else {"type": "stdio"}
     return {**kind, "command": words[0], "args": words[1:], "env": env, **kept}

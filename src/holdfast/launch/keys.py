@@ -6,23 +6,15 @@ from collections.abc import Mapping
 
 import msgspec
 
+from holdfast.models.known import PROVIDERS
 from holdfast.proxy.providers import Provider
 from holdfast.proxy.wiring import BASES, KNOWN, Entry, Wiring, providers_of
 
-ALSO: Mapping[str, tuple[str, ...]] = {
-    "openai": ("OPENAI_API_BASE",),
-    "anthropic": ("ANTHROPIC_API_BASE",),
-    "gemini": ("GEMINI_API_BASE",),
-}
+ALSO: Mapping[str, tuple[str, ...]] = {name: one.bases[1:] for name, one in PROVIDERS.items()}
 """Other variables that take the same base URL."""
 KEYS: Mapping[str, tuple[tuple[str, str], ...]] = {
-    "openai": (("OPENAI_API_KEY", ""), ("CODEX_API_KEY", "")),
-    "anthropic": (
-        ("ANTHROPIC_API_KEY", ""), ("ANTHROPIC_AUTH_TOKEN", "bearer"),
-        ("CLAUDE_CODE_OAUTH_TOKEN", "bearer"),
-    ),
-    "gemini": (("GEMINI_API_KEY", ""), ("GOOGLE_API_KEY", "")),
-}  # fmt: skip
+    name: one.keys for name, one in PROVIDERS.items()
+}
 """Variables that hold a provider's key, and the style in which it is said if not the usual one."""
 
 DOOR, TOKEN, RUN = "HOLDFAST_DOOR", "HOLDFAST_TOKEN", "HOLDFAST_RUN"

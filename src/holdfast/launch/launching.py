@@ -20,6 +20,7 @@ from holdfast.launch.branch import Branch
 from holdfast.launch.doors import Doors, Say
 from holdfast.launch.leashed import Done, Signals, in_walls, on_leash
 from holdfast.models.prices import Prices
+from holdfast.proxy.hosts import only_for
 from holdfast.proxy.serving import served
 from holdfast.proxy.upstream import Server
 from holdfast.proxy.wire import Wire
@@ -169,7 +170,7 @@ class Launch:
             free=not wanted.walls,
         )  # fmt: skip
         stack.push_async_callback(doors.close, limits.LEAVE_SECONDS)
-        url = await stack.enter_async_context(served(doors))
+        url = await stack.enter_async_context(served(only_for(doors, ())))
         door = {keys.DOOR: url, keys.TOKEN: doors.token, keys.RUN: guest.id}
 
         project_at = Path(wanted.directory)

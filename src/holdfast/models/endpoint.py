@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncGenerator, Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 import msgspec
@@ -16,6 +16,7 @@ from holdfast.models import chat, messages, responses, sse
 from holdfast.models.bodies import Asking, body
 from holdfast.models.dialects import named
 from holdfast.models.exchange import Answered, Usage
+from holdfast.models.known import PROVIDERS
 from holdfast.models.plain import dicts, mapping, string
 from holdfast.models.prices import Prices
 from holdfast.values import limits
@@ -46,17 +47,8 @@ class Source(Protocol):
         ...
 
 
-class Known(NamedTuple):
-    """A provider that is known by name."""
-
-    url: str
-    dialect: str
-
-
-KNOWN = {
-    "openai": Known("https://api.openai.com/v1", chat.NAME),
-    "anthropic": Known("https://api.anthropic.com", messages.NAME),
-}
+KNOWN = {name: one for name, one in PROVIDERS.items() if one.dialect}
+"""Providers that are asked from here without more being said."""
 
 
 def base_of(provider: str) -> str:

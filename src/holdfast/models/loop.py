@@ -6,11 +6,13 @@ the same again after a crash.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from holdfast.engine import scope
 from holdfast.engine.declare import Tool
 from holdfast.engine.described import Described
 from holdfast.engine.verbs import gather, step
@@ -22,6 +24,7 @@ from holdfast.models.replies import Reply, ToolCall
 from holdfast.values import limits
 from holdfast.values.canon import digest, encode
 from holdfast.values.errors import Expired, HoldfastError, Misuse, Outside, Refused
+from holdfast.values.ids import check_name
 
 
 class Stop(StrEnum):
@@ -78,6 +81,7 @@ async def loop(
     max_turns: int = limits.LOOP_TURNS_STEPS,
     budget: Mapping[str, float] | None = None,
     context: int = limits.LOOP_CONTEXT_CHARS,
+    name: str = "",
     **parameters: Any,
 ) -> Ended:
     """Let ``model`` work on what it is ``asked`` with ``tools``, until it is done; how it ended.
@@ -87,24 +91,52 @@ async def loop(
     answers of the model; ``budget``: at most so many ``calls``, ``tokens`` or ``money`` (USD), of
     this loop alone, checked before each request and each round of calls; the policy's budgets count
     besides. ``context``: characters of a conversation beyond which older results of tools stand in
-    it by reference; the model reads them back with the tool ``recall``. ``parameters``: as in
-    `Model`. Raises what `Model` raises for an endpoint that fails.
+    it by reference; the model reads them back with the tool ``recall``. ``name``: in a guest, its
+    calls are counted under it: loops that go side by side there need one each. ``parameters``: as
+    in `Model`. Raises what `Model` raises for an endpoint that fails.
     """
     unknown = set(budget or {}) - set(UNITS)
     if unknown or max_turns < 1:
         raise Misuse(f"loop: max_turns is at least 1, and a budget is of {', '.join(UNITS)}")
     limits_of = {"turns": max_turns, **(budget or {})}
     going = _Going(model, tools, conversation(asked, system), limits_of, context)
-    while True:
-        stopped = going.over()
-        if stopped is not None:
-            return stopped
-        going.compact()
-        found = await going.ask(output, parameters)
-        if isinstance(found, Ended):
-            return found
-        if found is not None:
-            await going.call(found.calls)
+    with _counted(name):
+        while True:
+            stopped = going.over()
+            if stopped is not None:
+                return stopped
+            going.compact()
+            found = await going.ask(output, parameters)
+            if isinstance(found, Ended):
+                return found
+            if found is not None:
+                await going.call(found.calls)
+
+
+@contextmanager
+def _counted(name: str) -> Generator[None]:
+    """A loop in a guest whose code starts again from the top: its calls are counted under ``name``.
+
+    INVARIANT D196: two loops side by side never count together, for after a crash they could swap
+    places: where they have one name, or none, the second is `Misuse`."""
+    guest = scope.guest.get()
+    under = f"{check_name(name, 'loop')}." if name else ""
+    if guest is None or not guest.rerun or scope.lane.get() or scope.call.get():
+        yield
+        return
+    counting: set[str] = guest.counting
+    if under in counting:
+        raise Misuse(
+            f"loop {name!r}: another loop of that name goes on in this guest, and after a crash "
+            "they could swap places: give each a name of its own (name=)"
+        )
+    counting.add(under)
+    token = scope.counted.set(under)
+    try:
+        yield
+    finally:
+        scope.counted.reset(token)
+        counting.discard(under)
 
 
 class _Going:

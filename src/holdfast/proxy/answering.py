@@ -48,7 +48,7 @@ class Answering:
                 await self._wait(stream, limits.STREAM_PING_SECONDS)
             if self._away.done():
                 return
-            if stream.final and len(stream.messages) == 1:
+            if stream.final and stream.exchange is not None and len(stream.messages) == 1:
                 (frame,) = stream.messages
                 await say(self._send, self._status(frame), JSON, frame, self.headers)
                 self._done()

@@ -9,7 +9,6 @@ import contextlib
 import hmac
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -17,6 +16,7 @@ from holdfast.proxy import eras, frames
 from holdfast.proxy.answering import JSON, Answering, Receive, Scope, Send, say
 from holdfast.proxy.config import from_command
 from holdfast.proxy.front import Front
+from holdfast.proxy.hosts import serves
 from holdfast.proxy.lines import Lines
 from holdfast.proxy.pipe import PipePeer
 from holdfast.proxy.remote import mirrored
@@ -31,7 +31,6 @@ PIPE = "/pipe"
 _TURNS = 4
 """Turns of the event loop after which a connection that was lost when they began is known to be:
 its end is read, its protocol told, and whoever answers there woken."""
-_LOCAL = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class Turned(Exception):
@@ -63,7 +62,7 @@ class Door:
         self._front_of = front_of
         self._clock = clock
         self._mark = mark
-        self._hosts = _LOCAL | hosts
+        self._hosts = hosts
         self._peers: dict[str, tuple[Front, WebPeer]] = {}
         self._following = 0  # requests that are being answered
 
@@ -101,9 +100,9 @@ class Door:
         # INVARIANT D22: a page in a browser that knows our address is no client: it names itself
         host = headers.get("host", "").strip()
         origin = headers.get("origin")
-        if _host_of(f"//{host}") not in self._hosts:
+        if not serves(f"//{host}", self._hosts):
             raise Turned(403, "this host name is not served here")
-        if origin is not None and _host_of(origin) not in self._hosts:
+        if origin is not None and not serves(origin, self._hosts):
             raise Turned(403, "this origin may not call")
 
     def _let_in(self, headers: Mapping[str, str]) -> Front:
@@ -150,9 +149,7 @@ class Door:
         front, _ = self._peers.pop(peer.mark)
         front.gone(peer)
         for stream in (peer.general, *peer.streams.values()):
-            stream.final = True
-            stream.settle(written=False)
-            stream.news.set()
+            stream.end()
 
     # Messages come in ---------------------------------------------------------------------------
 
@@ -331,13 +328,6 @@ async def _write(peer: PipePeer, send: Send) -> None:
         finally:  # cut off while it is written, it is lost: whoever waits is told so
             if written is not None and not written.done():
                 written.set_result(taken)
-
-
-def _host_of(address: str) -> str | None:
-    """The host that an address names; None if it is none."""
-    with contextlib.suppress(ValueError):
-        return urlsplit(address).hostname
-    return None
 
 
 def _server(line: bytes) -> Server:

@@ -82,6 +82,9 @@ class Front:
             if found is not None:
                 peer.closed(found.id)
                 found.gone = True
+                if found.stream is not None:
+                    # INVARIANT D195: what is cancelled keeps no connection open over HTTP
+                    found.stream.end()
                 self._cancelled(found, str(params.get("reason") or ""))
         elif method not in ("notifications/initialized", "notifications/progress"):
             links = self._links_of(peer, modern=False)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
-from holdfast.engine.guest import DOOR, Guest, owes
+from holdfast.engine.guest import DOOR, Guest, met, owes
 from holdfast.journal.store import RunQuery, Store
 from holdfast.proxy import frames
 from holdfast.proxy.asking import Asking
@@ -42,6 +43,7 @@ def front_on(
         asking=asking,
         patience=patience,
         mark=lambda: new_id(chance, chars=26),
+        met=partial(met, guest),
     )
     return Front(servers, stepping)
 

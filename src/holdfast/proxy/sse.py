@@ -1,4 +1,8 @@
-"""Server-sent events: reading a stream of them, and writing one."""
+"""Server-sent events as MCP has them: reading a stream of them, and writing one.
+
+Not `holdfast.models.sse`, which decodes the JSON of one answer and ends with what an answer may
+hold: here data passes byte for byte, ids and times to come back count, and a stream has no end.
+"""
 
 from __future__ import annotations
 

@@ -66,7 +66,8 @@ class Guest(Protocol):
 class Stepping:
     """Takes calls as steps of ``guest``. ``effect``: what the policy says that a tool does ("" if
     it does not speak of it); ``asking`` asks the person at the client, or does not; ``patience``:
-    seconds that a call waits for a person; ``mark`` makes names that nobody guesses;
+    seconds that a call waits for a person; ``mark`` makes names that nobody guesses; ``met`` is
+    told what the client of each call says that it is;
     ``closed``: nothing is sent any more."""
 
     def __init__(
@@ -77,8 +78,10 @@ class Stepping:
         asking: Asking,
         patience: float,
         mark: Callable[[], str],
+        met: Callable[[object], None] = lambda _: None,
     ) -> None:
         self.guest = guest
+        self._met = met
         self._effect = effect
         self.asking = asking
         self.patience = patience
@@ -242,6 +245,7 @@ class Stepping:
     async def _taken(
         self, tool: Described, args: dict[str, Any], perform: Any, call: Call
     ) -> Taken:
+        self._met(call.who.client)
         asks = self.asking.may(call)
         patience = 0.0 if asks else self.patience
         for _ in range(limits.ANSWER_ATTEMPTS):

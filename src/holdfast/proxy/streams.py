@@ -44,6 +44,12 @@ class Stream:
         start = max(number - self.first, 0)
         return list(enumerate(self.messages[start:], self.first + start))
 
+    def end(self) -> None:
+        """No answer comes any more."""
+        self.final, self.exchange = True, None
+        self.settle(written=False)
+        self.news.set()
+
     def settle(self, *, written: bool) -> None:
         """The client has the answer, or cannot get it this way any more."""
         if not self.written.done():

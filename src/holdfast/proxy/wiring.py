@@ -8,22 +8,19 @@ from typing import Any
 
 import msgspec
 
+from holdfast.models.known import PROVIDERS
 from holdfast.proxy.providers import Provider, check
 from holdfast.proxy.wire import Fallback, Rules
 from holdfast.values import limits
 from holdfast.values.errors import Misuse, NotFound
 
 KNOWN: Mapping[str, tuple[str, str]] = {
-    "openai": ("https://api.openai.com", "OPENAI_API_KEY"),
-    "anthropic": ("https://api.anthropic.com", "ANTHROPIC_API_KEY"),
-    "gemini": ("https://generativelanguage.googleapis.com", "GEMINI_API_KEY"),
+    name: (one.host, one.keys[0][0]) for name, one in PROVIDERS.items()
 }
 """Providers that need no address: it, and the variable that holds the key."""
 
 BASES: Mapping[str, tuple[str, str, str]] = {
-    "openai": ("OPENAI_BASE_URL", "/v1", "OPENAI_API_KEY"),
-    "anthropic": ("ANTHROPIC_BASE_URL", "", "ANTHROPIC_API_KEY"),
-    "gemini": ("GOOGLE_GEMINI_BASE_URL", "", "GEMINI_API_KEY"),
+    name: (one.bases[0], one.below, one.keys[0][0]) for name, one in PROVIDERS.items()
 }
 """Variables by which clients take a base URL (with what follows it) and a key."""
 

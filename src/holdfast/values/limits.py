@@ -362,6 +362,8 @@ RESUME_ATTEMPTS = 5
 """How often a stream that a server ended early is taken up again without news."""
 PEER_IDLE_SECONDS = 3_600.0
 """A client over HTTP that nothing was heard of for this long is forgotten, with its servers."""
+CLIENT_NAMES_ITEMS = 20
+"""What clients of one run call themselves is recorded of so many: names cost them nothing."""
 PEERS_OPEN_ITEMS = 200
 """Clients over HTTP of one token at once: each may have server processes of its own."""
 STREAM_PING_SECONDS = 15.0

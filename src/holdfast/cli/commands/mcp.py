@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from holdfast.cli.desk import Desk, shared
-from holdfast.values import limits
+from holdfast.cli.serving_options import for_clients
 
 SUBCOMMANDS: dict[str, str] = {
     "serve": "holdfast.cli.commands.mcp_serve",
@@ -49,23 +49,7 @@ class Served(click.Group):
               help="Also hand this variable to the server's command.")  # fmt: skip
 @click.option("--header", "header", multiple=True, metavar="NAME:VALUE",
               help="A header for --url; @FILE as the value reads it from a file.")  # fmt: skip
-@click.option("--agent", default="mcp", metavar="NAME", show_default=True,
-              help="Who calls, for the policy and in the journal.")  # fmt: skip
-@click.option("--name", default="", metavar="ID",
-              help="The run's id (default: one that was left open, or a new one).")  # fmt: skip
-@click.option("--policy", default="", metavar="FILE", help="Policy file (or HOLDFAST_POLICY).")
-@click.option("--observe", is_flag=True, help="Only record what the policy says.")
-@click.option("--ask", type=click.Choice(["client", "inbox", "both"]), default="client",
-              show_default=True, help="Where a person is asked: at the client if it can show a "
-              "form, in the inbox, or in both.")  # fmt: skip
-@click.option("--patience", type=click.FloatRange(0), default=limits.PATIENCE_SECONDS,
-              show_default=True, metavar="SECONDS",
-              help="How long a call waits for a person.")  # fmt: skip
-@click.option("--listen", default="", metavar="HOST:PORT",
-              help="Serve clients over HTTP, at /mcp, not at stdin and stdout.")  # fmt: skip
-@click.option("--token-file", default="", metavar="FILE",
-              help="For --listen: the bearer token, or lines AGENT: TOKEN; only you may read "
-              "it.")  # fmt: skip
+@for_clients
 @shared
 @click.pass_context
 def command(ctx: click.Context, *, desk: Desk, **options: Any) -> int:

@@ -15,8 +15,8 @@ import msgspec
 from holdfast.cli.desk import Desk
 from holdfast.cli.installing import file
 from holdfast.cli.installing.entries import Changed, Terms, add, install, uninstall, without_args
-from holdfast.cli.installing.places import Client, client, place
 from holdfast.explain.text import one_line
+from holdfast.launch.places import Client, client, place
 from holdfast.values.errors import Conflict, Misuse, NotFound
 
 

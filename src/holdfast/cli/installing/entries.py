@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from holdfast.cli.installing.places import Client
+from holdfast.launch.places import Client
 from holdfast.values.errors import Conflict, Misuse
 
 OWN = "holdfast"

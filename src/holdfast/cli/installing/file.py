@@ -11,8 +11,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from holdfast.cli.installing import jsonc
 from holdfast.cli.installing.showing import shown
+from holdfast.launch import jsonc
 from holdfast.values.canon import digest
 from holdfast.values.errors import Conflict, Misuse, NotFound
 from holdfast.values.masking import masked

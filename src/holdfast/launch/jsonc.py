@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -172,6 +173,35 @@ def take_out(text: str, path: tuple[str, ...]) -> str:
         return text[:start] + text[stop:] if later else _joined(text, start, after + 1)
     before = _before(text, above, start)
     return text[:before] + text[end:] if before >= 0 else _joined(text, start, end)
+
+
+def saying(text: str, value: dict[str, Any]) -> str:
+    """The text, an object's, changed where it says something else than ``value`` and nowhere else:
+    comments and layout stay.
+
+    INVARIANT D194: it then says ``value``, whatever stood there."""
+    for path, new in _differences(read(text).value, value, ()):
+        text = take_out(text, path) if new is _GONE else put(text, path, new)
+    if json.dumps(read(text).value, sort_keys=True) != json.dumps(value, sort_keys=True):
+        return _written(value, "") + "\n"  # names that stand there twice
+    return text
+
+
+_GONE = object()
+
+
+def _differences(
+    before: dict[str, Any], after: dict[str, Any], path: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for name in before:
+        if name not in after:
+            yield (*path, name), _GONE
+    for name, new in after.items():
+        old = before.get(name, _GONE)
+        if isinstance(old, dict) and isinstance(new, dict) and old and new:
+            yield from _differences(old, new, (*path, name))
+        elif old is _GONE or json.dumps(old) != json.dumps(new):
+            yield (*path, name), new
 
 
 def _before(text: str, above: Node, start: int) -> int:
