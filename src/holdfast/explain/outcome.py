@@ -77,7 +77,7 @@ def outcome_of(
         return _judged(wanted.condition, past, fetch)
     score = score_of(events, fetch)
     if past.ended is None:
-        return Outcome(score.good if score else None, "open: it has not ended")
+        return _unended(past, score.good if score else None, fetch)
     value = ended_value(past, fetch)
     text = f"{past.ended.status}: {short(value)}"
     found = {"status": past.ended.status, "value": value}
@@ -85,6 +85,20 @@ def outcome_of(
         return Outcome(None, text, found)
     said = "good" if score.good else "bad" if score.good is False else f"score {score.score:g}"
     return Outcome(score.good, f"{said}, says {score.by or 'a check'}; {text}", found)
+
+
+def _unended(past: History, good: bool | None, fetch: Fetch) -> Outcome:
+    """What can be said of a run that has not ended: where it stands before something that it would
+    do to the world outside and that is held, that is its outcome so far."""
+    held = [step for step in past.steps.values()
+            if step.settled is None and step.planned is not None and step.planned.held]  # fmt: skip
+    if not held:
+        return Outcome(good, "open: it has not ended")
+    value = [{"name": step.planned.plan.name, "args": plain(step.args, fetch)}
+             for step in held if step.planned is not None]  # fmt: skip
+    names = ", ".join(one["name"] for one in value)
+    text = f"held: {short(names)} waits to be published"
+    return Outcome(good, text, {"status": "held", "value": value})
 
 
 def differs(one: Outcome, other: Outcome) -> bool | None:
