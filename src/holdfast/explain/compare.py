@@ -37,7 +37,7 @@ def compare(a: Sequence[Event], b: Sequence[Event], fetch: Fetch) -> Comparison:
     return Comparison(
         a=side(one, a, fetch),
         b=side(other, b, fetch),
-        shared=_shared(a, b),
+        shared=shared_events(a, b),
         pairs=tuple(pairs),
         same=sum(pair.what == "same" for pair in pairs),
         moved=sum(pair.what == "moved" for pair in pairs),
@@ -49,7 +49,7 @@ def compare(a: Sequence[Event], b: Sequence[Event], fetch: Fetch) -> Comparison:
     )
 
 
-def _shared(a: Sequence[Event], b: Sequence[Event]) -> int:
+def shared_events(a: Sequence[Event], b: Sequence[Event]) -> int:
     """How many events two chains begin with in common: the shorter end is found by halving."""
     low, high = 0, min(len(a), len(b))
     while low < high:

@@ -188,9 +188,10 @@ def _facets(sides: Sides, a: Taken | None, b: Taken | None) -> list[Facet]:
 
 def _of_steps(sides: Sides, a: Taken, b: Taken) -> list[Facet | None]:
     fetch, one, other = sides.fetch, verdict_of(a.step), verdict_of(b.step)
+    edits = _edited(sides.a, a), _edited(sides.b, b)
     found = [
         _facet("action", action(a.step.plan), action(b.step.plan)),
-        _facet("edit", _edited(sides.a, a), _edited(sides.b, b)),
+        Facet("edit", *edits) if any(edits) else None,
     ]
     if one is not None and other is not None:  # what a fork takes from the record is not judged
         found += [

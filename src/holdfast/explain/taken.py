@@ -21,6 +21,8 @@ from holdfast.values.errors import Corrupt
 
 _NAMING = ("spawn", "merge", "signal", "publish")
 """Kinds of steps that name runs, which are others in every run though they stand for the same."""
+_LATER = ("finding.added", "checkpoint.signed")
+"""Events that say nothing of how long a run took."""
 _WAITS = ("wait", "signal", "ask")
 
 
@@ -93,6 +95,7 @@ def read(events: Sequence[Event]) -> Past:
         raise Corrupt("a run without its beginning cannot be compared")
     found: dict[tuple[int, str], Taken] = {}
     past, world = History(), ""
+    span = newest = 0
     for moment in moments(list(events)):
         event, step = moment.event, moment.step
         past = moment.history
@@ -103,12 +106,17 @@ def read(events: Sequence[Event]) -> Past:
                 found[moment.segment, step.key] = taken
             _take(taken, event, moment.body)
         world = event.world
+        if event.kind not in _LATER:
+            begun = event.kind == "run.started" and moment.body.fork_of
+            # INVARIANT X24: the time between what a fork shares and the fork itself is nobody's
+            span += 0 if begun or not newest else max(0, event.at - newest)
+            newest = event.at
     names = sorted({event.run for event in events}, key=len, reverse=True)
     pattern = b"(?<![\\w.-])(?:" + b"|".join(re.escape(name.encode()) for name in names)
     started: RunStarted = past.started or body_of(events[0])
     return Past(
         events[-1].run, list(found.values()), past, started, re.compile(pattern + b")(?![\\w-])"),
-        world, max(0, events[-1].at - events[0].at), events[-1].at,
+        world, span, newest,
     )  # fmt: skip
 
 

@@ -518,4 +518,4 @@ FORK_PATIENCE_MS = 60_000
 WHATIF_FORKS = 100
 """Forks that one what-if makes at most, unless it is given a budget."""
 PAIRS_RUNS = 1000
-"""Runs that are compared for pairs at once; they are held in memory one by one."""
+"""Runs that are looked at for pairs at once: their events are in memory together."""
