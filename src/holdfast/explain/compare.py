@@ -28,12 +28,14 @@ def compare(a: Sequence[Event], b: Sequence[Event], fetch: Fetch) -> Comparison:
     """Compare two runs by their whole chains. ``fetch``: reads content (a store's get)."""
     one, other = read(a), read(b)
     marks = [[past.mark(taken) for taken in past.steps] for past in (one, other)]
+    aligned = align(*marks)
     couples: list[Couple] = [
         (None if i is None else one.steps[i], None if j is None else other.steps[j])
-        for i, j in align(*marks)
+        for i, j, _ in aligned
     ]
     pairs = _pairs(one, other, couples, fetch)
-    found = first_divergence(Sides(one, other, couples, pairs, fetch))
+    strayed = next((n for n, match in enumerate(aligned) if match.strayed), None)
+    found = first_divergence(Sides(one, other, couples, pairs, strayed, fetch))
     return Comparison(
         a=side(one, a, fetch),
         b=side(other, b, fetch),

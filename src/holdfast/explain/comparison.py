@@ -102,8 +102,9 @@ class Facet(msgspec.Struct, frozen=True):
 
 
 class Divergence(msgspec.Struct, frozen=True):
-    """Where two runs first differ. ``pair``: place in `Comparison.pairs`; ``a``, ``b``: the steps
-    that the runs took there (None: the run had no more), which need not stand for each other.
+    """Where two runs first differ, if only in their order. ``pair``: place in `Comparison.pairs`;
+    ``a``, ``b``: the steps that the runs took there (None: the run had no more), which need not
+    stand for each other.
 
     ``kind``: what was decided from: "model" (messages of a request) or "program" (results).
     ``same``: how many items stood in both contexts; ``only_a``, ``only_b``: those of one of them;

@@ -25,12 +25,14 @@ _LINE_CHARS = 2000
 
 
 class Sides(msgspec.Struct):
-    """Both runs, their steps in pairs, and where content is read."""
+    """Both runs, their steps in pairs, the first that is out of order, and where content is
+    read."""
 
     a: Past
     b: Past
     couples: Sequence[Couple]
     pairs: Sequence[Pair]
+    strayed: int | None
     fetch: Fetch
 
 
@@ -54,7 +56,7 @@ def first_divergence(sides: Sides) -> tuple[Divergence, Couple] | None:
     The clock and chance differ in all runs: they count only if nothing else differs. What followed
     from them shows them among the results that stood before it.
     """
-    places = [n for n, pair in enumerate(sides.pairs) if pair.differs]
+    places = [n for n, pair in enumerate(sides.pairs) if pair.differs or n == sides.strayed]
     if not places:
         return None
     at = next((n for n in places if not _is_chance(sides.couples[n])), places[0])
@@ -71,7 +73,9 @@ def first_divergence(sides: Sides) -> tuple[Divergence, Couple] | None:
         only_b=tuple(only_b[: limits.COMPARE_ITEMS]),
         lines=lines,
         facets=facets,
-        reason=_reason(a, b, facets, (len(only_a), len(only_b)), kind),
+        reason=_reason(a, b, facets, (len(only_a), len(only_b)), kind)
+        if sides.pairs[at].differs
+        else "from here on they took the same steps in another order",
     ), (a, b)
 
 
