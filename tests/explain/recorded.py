@@ -30,7 +30,7 @@ class Did:
     args: Any = field(default_factory=dict)
     value: Any = None
     kind: str = "tool"
-    decision: str = "allow"
+    decision: Any = "allow"
     status: Any = "value"
     task: str = ""
     usage: dict[str, float] = field(default_factory=dict)

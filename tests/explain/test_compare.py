@@ -9,11 +9,12 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from holdfast.explain.align import Mark, align
 from holdfast.explain.compare import compare
 from holdfast.explain.comparison import Comparison, Pair
-from holdfast.journal.events import Event, body_of
+from holdfast.journal.events import Event, RunStarted, body_of, encode_body
 from tests.explain.recorded import Did, fetch, recorded
 
 STEPS = st.lists(
@@ -173,3 +174,17 @@ def test_sums():
     found = compare(recorded(a), recorded(a[:1], "b"), fetch)
     assert (found.a.used, found.b.used["money"]) == ({"money": 0.75, "tokens": 10.0}, 0.5)
     assert (found.a.work_us, found.a.steps) == (10, 2)
+
+
+def test_the_time_before_a_fork_was_made_is_nobodys():
+    """X24."""
+    source = recorded([Did("look", {"n": 1}, 1), Did("pay")])
+    body = encode_body(RunStarted("agent", fork_of="a", fork_pos=1))
+    own = [
+        structs.replace(source[0], run="b", pos=2, id="b2", at=9_000_000, body=body, args=None),
+        structs.replace(source[2], run="b", pos=3, id="b3", at=9_000_007),
+    ]
+    fork = [*source[:2], *own]
+    found = compare(source, fork, fetch)
+    assert (found.a.span_ms, found.b.span_ms, found.shared) == (3, 8, 2)
+    assert (found.b.fork_of, found.b.fork_pos, found.differ) == ("a", 1, 0)

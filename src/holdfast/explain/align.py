@@ -180,7 +180,7 @@ def _once(items: Sequence[str], start: int, stop: int) -> dict[str, int]:
 
 def _plainly(a: Sequence[str], b: Sequence[str], x: int, y: int) -> list[tuple[int, int]]:
     """A stretch in which nothing is unique: aligned one by one if it is small, else by place."""
-    if len(a) * len(b) > limits.COMPARE_CELLS:
+    if len(a) * len(b) > limits.COMPARE_ALIGNED_ITEMS:
         both = enumerate(zip(a, b, strict=False))
         return [(x + at, y + at) for at, (one, other) in both if one == other]
     blocks = difflib.SequenceMatcher(None, a, b, autojunk=False).get_matching_blocks()

@@ -68,7 +68,7 @@ def _pairs(a: Past, b: Past, couples: Sequence[Couple], fetch: Fetch) -> list[Pa
         lines: tuple[str, ...] = ()
         if one is not None and other is not None and what in ("arguments", "verdict", "outcome"):
             shown += 1
-            if shown <= limits.COMPARE_TEXTS:
+            if shown <= limits.COMPARE_TEXT_ITEMS:
                 lines = _lines(what, one, other, fetch)
         here = one or other
         assert here is not None
@@ -124,5 +124,7 @@ def _worlds(a: str, b: str, fetch: Fetch) -> Worlds:
         changes = diff(Stage(fetch), a, b)
     except HoldfastError as error:
         return Worlds(a, b, missing=str(error))
-    paths = tuple(Changed(change.path, change.kind) for change in changes[: limits.COMPARE_PATHS])
+    paths = tuple(
+        Changed(change.path, change.kind) for change in changes[: limits.COMPARE_PATH_ITEMS]
+    )
     return Worlds(a, b, paths, len(changes))

@@ -65,7 +65,7 @@ class Place(msgspec.Struct, frozen=True):
 
 class Pair(msgspec.Struct, frozen=True):
     """Two steps that stand for each other, or one that stands alone. ``action``: what it is called;
-    ``lines``: what differs, "-" in A, "+" in B (of the first differences only: COMPARE_TEXTS)."""
+    ``lines``: what differs, "-" in A, "+" in B (of the first COMPARE_TEXT_ITEMS only)."""
 
     what: What
     action: str
@@ -133,7 +133,7 @@ class Changed(msgspec.Struct, frozen=True):
 
 
 class Worlds(msgspec.Struct, frozen=True):
-    """How two worlds differ: their roots, the paths (COMPARE_PATHS at most) and how many there are;
+    """How two worlds differ: their roots, paths (COMPARE_PATH_ITEMS at most), and how many differ;
     ``missing`` says why they could not be read, if they could not."""
 
     a: str

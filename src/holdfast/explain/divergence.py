@@ -20,8 +20,6 @@ from holdfast.values import limits
 from holdfast.values.canon import digest, encode
 
 Couple = tuple[Taken | None, Taken | None]
-_ITEM_CHARS = 400
-_LINE_CHARS = 2000
 
 
 class Sides(msgspec.Struct):
@@ -43,7 +41,7 @@ def lines_of(a: Any, b: Any) -> tuple[str, ...]:
         for one in (a, b)
     )
     lines = islice(difflib.unified_diff(before, after, n=0, lineterm=""), 2, None)  # after names
-    found = [cut(line, _LINE_CHARS) for line in lines if not line.startswith("@@")]
+    found = [cut(line, limits.COMPARE_LINE_CHARS) for line in lines if not line.startswith("@@")]
     if len(found) > limits.COMPARE_LINES:
         left = len(found) - limits.COMPARE_LINES
         found = [*found[: limits.COMPARE_LINES], f"… {left} more lines"]
@@ -135,7 +133,7 @@ def _but(mine: list[Whole], theirs: list[Whole]) -> list[Whole]:
 
 
 def _item(place: str, what: str, content: Any, text: str) -> Whole:
-    shown = cut(one_line(text), _ITEM_CHARS)
+    shown = cut(one_line(text), limits.COMPARE_ITEM_CHARS)
     return Item(place, one_line(what), digest(encode(content)), shown), text
 
 
@@ -164,7 +162,9 @@ def _received(sides: Sides, a: Taken | None, b: Taken | None) -> tuple[list[Whol
                 mine.append((Item(step.key, "", str(number), ""), ""))
                 continue
             value = plain(step.value, sides.fetch)
-            mine.append(_item(step.key, action(step.plan), value, short(value, _ITEM_CHARS)))
+            mine.append(
+                _item(step.key, action(step.plan), value, short(value, limits.COMPARE_ITEM_CHARS))
+            )
     return found
 
 

@@ -26,7 +26,7 @@ class Budget(msgspec.Struct, frozen=True):
     """How many forks are made at most, and how much their own steps may use in ``money`` (None: any
     amount) before no more is made."""
 
-    forks: int = limits.WHATIF_FORKS
+    forks: int = limits.WHATIF_RUNS
     money: float | None = None
 
 

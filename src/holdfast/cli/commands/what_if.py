@@ -65,7 +65,7 @@ def command(
     from holdfast.runtime.whatif import Budget
     from holdfast.values import limits
 
-    bounds = Budget(budget or limits.WHATIF_FORKS, money)
+    bounds = Budget(budget or limits.WHATIF_RUNS, money)
     wanted = wanted_of(outcome)
     runtime = runtime_of(desk, policy=policy)
     return asyncio.run(_what_if(desk, runtime, place, said, (wanted, times, bounds, policy)))
