@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from holdfast.explain.align import align
 from holdfast.explain.comparison import Changed, Comparison, Pair, What, Worlds
 from holdfast.explain.divergence import Couple, Sides, ending, first_divergence, lines_of
-from holdfast.explain.outcome import differs, outcome_of, verdict_of
+from holdfast.explain.outcome import Wanted, differs, outcome_in, verdict_of
 from holdfast.explain.past import chain
 from holdfast.explain.taken import Past, Taken, read, side
 from holdfast.explain.telling import Fetch, action, plain, verdict_text
@@ -36,6 +36,7 @@ def compare(a: Sequence[Event], b: Sequence[Event], fetch: Fetch) -> Comparison:
     pairs = _pairs(one, other, couples, fetch)
     strayed = next((n for n, match in enumerate(aligned) if match.strayed), None)
     found = first_divergence(Sides(one, other, couples, pairs, strayed, fetch))
+    histories = ((one.history, a), (other.history, b))
     return Comparison(
         a=side(one, a, fetch),
         b=side(other, b, fetch),
@@ -47,7 +48,7 @@ def compare(a: Sequence[Event], b: Sequence[Event], fetch: Fetch) -> Comparison:
         first=None if found is None else found[0],
         now=_worlds(one.world, other.world, fetch),
         then=None if found is None else _worlds(*_roots(one, other, found[1]), fetch),
-        outcome=differs(outcome_of(a, "", fetch), outcome_of(b, "", fetch)),
+        outcome=differs(*(outcome_in(p, events, Wanted(), fetch) for p, events in histories)),
     )
 
 
@@ -84,7 +85,7 @@ def _what(a: Past, b: Past, one: Taken | None, other: Taken | None) -> What:
         return "only_b"
     if other is None:
         return "only_a"
-    if a.mark(one).whole != b.mark(other).whole:
+    if one.whole != other.whole:
         return "arguments"
     mine, theirs = _said(one), _said(other)
     if mine and theirs and mine != theirs:  # what a fork takes from the record is not judged

@@ -29,7 +29,8 @@ _WAITS = ("wait", "signal", "ask")
 class Taken(msgspec.Struct):
     """A step of a run. ``first``, ``settled``: positions of its first event and its outcome (-1:
     none); ``began``: time of the first (ms); ``world``: root before it; ``waited``: it waited for
-    a person, a signal, a timer or a publication."""
+    a person, a signal, a timer or a publication; ``whole``: what tells what it asked for, as its
+    `Mark` has it."""
 
     segment: int
     step: Step
@@ -38,6 +39,7 @@ class Taken(msgspec.Struct):
     world: str
     settled: int = -1
     waited: bool = False
+    whole: str = ""
 
     @property
     def place(self) -> Place:
@@ -62,14 +64,14 @@ class Past(msgspec.Struct):
     newest: int = 0
 
     def mark(self, taken: Taken) -> Mark:
-        """What tells a step, but for the names of this very run."""
+        """What tells a step, but for the names of this very run; noted in it."""
         step = taken.step
         plan = step.plan
         action = "" if plan is None else f"{plan.kind} {plan.name}"
         if plan is not None and plan.kind == "signal" and plan.name.startswith(CHILD):
             action = self.names.sub(b"*", action.encode()).decode()
-        whole = digest(b"\0".join((action.encode(), self.content(step, step.args))))
-        return Mark((taken.segment, step.key.rpartition(".")[0]), action, whole)
+        taken.whole = digest(b"\0".join((action.encode(), self.content(step, step.args))))
+        return Mark((taken.segment, step.key.rpartition(".")[0]), action, taken.whole)
 
     def content(self, step: Step, skeleton: bytes | None) -> bytes:
         """Arguments or value, but for the names of this very run."""
