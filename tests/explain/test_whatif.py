@@ -13,6 +13,7 @@ from msgspec import structs
 
 import holdfast
 from holdfast import Runtime
+from holdfast.explain.compare import compare_runs
 from holdfast.explain.outcome import Outcome, differs, outcome_of, wanted_of
 from holdfast.explain.pairs import Pair, known, pair
 from holdfast.explain.past import chain
@@ -66,6 +67,14 @@ async def clerk(n: int) -> str:
 @holdfast.agent
 async def booker(n: int) -> str:
     return await book(str((await look(n))["n"]))
+
+
+@holdfast.agent
+async def family() -> int:
+    children = [await holdfast.spawn(booker, n) for n in range(2)]
+    for child in children:
+        await child.result()
+    return (await look(7))["n"] + len((await holdfast.merge(children[0])).conflicts)
 
 
 @holdfast.agent
@@ -222,6 +231,19 @@ def test_what_cannot_be_changed_is_said():
     )
     for text, part in zip(live(work), parts, strict=True):
         assert part in text
+
+
+def test_runs_that_differ_only_in_their_names_do_not_differ():
+    """Children are named after their parents, and steps after children."""
+
+    async def work(runtime: Runtime) -> Any:
+        runs = [await first(runtime, family) for _ in range(2)]
+        made = await fork_with(runtime, runs[0], "3", Changes())
+        return [await compare_runs(runtime.store, runs[0], other) for other in (runs[1], made)]
+
+    for found in live(work):
+        assert [pair for pair in found.pairs if pair.differs] == []
+        assert (found.first, found.moved, found.outcome) == (None, 0, False)
 
 
 # Outcomes --------------------------------------------------------------------------------------

@@ -60,7 +60,7 @@ def first_divergence(sides: Sides) -> tuple[Divergence, Couple] | None:
     at = next((n for n in places if not _is_chance(sides.couples[n])), places[0])
     a, b = _there(sides, at)
     kind, same, only_a, only_b, lines = _context(sides, a, b)
-    facets = tuple(_facets(sides, a, b))
+    facets = tuple(_facets(sides, a, b, together=None not in sides.couples[at]))
     return Divergence(
         pair=at,
         a=a.place if a is not None else None,
@@ -176,14 +176,19 @@ def _before(taken: Taken, here: Taken | None) -> bool:
 # What else differs ------------------------------------------------------------------------------
 
 
-def _facets(sides: Sides, a: Taken | None, b: Taken | None) -> list[Facet]:
+def _facets(sides: Sides, a: Taken | None, b: Taken | None, *, together: bool) -> list[Facet]:
+    """``together``: the steps stand for each other; else only what they are is compared."""
     found = [
         _facet("input", plain(sides.a.history.input, sides.fetch),
                plain(sides.b.history.input, sides.fetch)),
         _facet("code", sides.a.started.code[:12], sides.b.started.code[:12]),
     ]  # fmt: skip
     if a is not None and b is not None:
-        found += _of_steps(sides, a, b)
+        found.append(_facet("action", action(a.step.plan), action(b.step.plan)))
+        if together:
+            found += _of_steps(sides, a, b)
+        if _asks_model(a) and _asks_model(b):
+            found += _of_models(sides.fetch, a, b)
     elif here := a or b:
         name, none = action(here.step.plan), "(no more steps)"
         found.append(_facet("action", name if a else none, name if b else none))
@@ -193,29 +198,26 @@ def _facets(sides: Sides, a: Taken | None, b: Taken | None) -> list[Facet]:
 def _of_steps(sides: Sides, a: Taken, b: Taken) -> list[Facet | None]:
     fetch, one, other = sides.fetch, verdict_of(a.step), verdict_of(b.step)
     edits = _edited(sides.a, a), _edited(sides.b, b)
-    found = [
-        _facet("action", action(a.step.plan), action(b.step.plan)),
-        Facet("edit", *edits) if any(edits) else None,
-    ]
+    found = [Facet("edit", *edits) if any(edits) else None]
     if one is not None and other is not None:  # what a fork takes from the record is not judged
         found += [
             _facet("policy", one.policy, other.policy),
             _facet("verdict", verdict_text(one), verdict_text(other)),
         ]
-    args = plain(a.step.args, fetch), plain(b.step.args, fetch)
-    if _asks_model(a) and _asks_model(b):
-        mine, theirs = conversation.asked(args[0]), conversation.asked(args[1])
-        found += [
-            _facet("model", mine.model, theirs.model),
-            _facet("parameters", mine.parameters, theirs.parameters),
-            _facet("menu", mine.menu, theirs.menu),
-        ]
-    else:
-        found.append(_facet("arguments", *args))
-    mine, theirs = sides.a.ended(a.step), sides.b.ended(b.step)
-    if mine != theirs:
+    if a.whole != b.whole and not _asks_model(a):
+        found.append(_facet("arguments", plain(a.step.args, fetch), plain(b.step.args, fetch)))
+    if sides.a.ended(a.step) != sides.b.ended(b.step):
         found.append(_facet("answer", _answer(a, fetch), _answer(b, fetch)))
     return found
+
+
+def _of_models(fetch: Fetch, a: Taken, b: Taken) -> list[Facet | None]:
+    mine, theirs = (conversation.asked(plain(one.step.args, fetch)) for one in (a, b))
+    return [
+        _facet("model", mine.model, theirs.model),
+        _facet("parameters", mine.parameters, theirs.parameters),
+        _facet("menu", mine.menu, theirs.menu),
+    ]
 
 
 def _answer(taken: Taken, fetch: Fetch) -> Any:

@@ -68,7 +68,7 @@ class Past(msgspec.Struct):
         step = taken.step
         plan = step.plan
         action = "" if plan is None else f"{plan.kind} {plan.name}"
-        if plan is not None and plan.kind == "signal" and plan.name.startswith(CHILD):
+        if plan is not None and (plan.kind == "merge" or plan.name.startswith(CHILD)):
             action = self.names.sub(b"*", action.encode()).decode()
         taken.whole = digest(b"\0".join((action.encode(), self.content(step, step.args))))
         return Mark((taken.segment, step.key.rpartition(".")[0]), action, taken.whole)
@@ -86,8 +86,9 @@ class Past(msgspec.Struct):
             held = step.planned is not None and step.planned.held
             return "held" if held else "open"
         value = self.content(step, step.value)
-        if step.plan is not None and step.plan.kind == "spawn" and step.value is not None:
-            value = _world_of(step.value)  # in a fork the child holds, which is no other outcome
+        plan = step.plan
+        if plan is not None and (plan.kind == "spawn" or plan.name.startswith(CHILD)):
+            return settled.status, settled.error, _of_child(value)
         return settled.status, settled.error, value
 
 
@@ -131,9 +132,13 @@ def _take(taken: Taken, event: Event, body: Any) -> None:
         taken.settled = event.pos
 
 
-def _world_of(value: bytes) -> Any:
-    plain = decode(value)
-    return plain.get("world") if isinstance(plain, dict) else value
+def _of_child(value: bytes) -> Any:
+    """What a step says of a child, but for what hangs on who looked: in a fork the child holds, and
+    its news is looked for, with its label."""
+    plain = decode(value) if value else None
+    if not isinstance(plain, dict):
+        return value
+    return {name: one for name, one in plain.items() if name not in ("holds", "label", "narrow")}
 
 
 def side(past: Past, events: Sequence[Event], fetch: Fetch) -> Side:
