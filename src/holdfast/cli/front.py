@@ -51,6 +51,8 @@ TOPICS: dict[str, dict[str, str]] = {
         "replay": "Check that runs still reproduce under today's code.",
         "diff": "Compare two runs, step by step.",
         "publish": "Perform what a fork held, in order, or drop it.",
+        "bisect": "Find the step of a run that, taken otherwise, flips how it ended.",
+        "prevent": "From a step that went wrong to a rule or a case that stops the next one.",
     },
     "Audit": {
         "audit": "Sign what happened, prove it, export it, and read it as sentences.",

@@ -47,7 +47,7 @@ class Rate(msgspec.Struct, frozen=True, gc=False):
 
 
 def open_rates() -> tuple[Rate, ...]:
-    """Nothing is known but that forks that can repair mostly do and others mostly do not: 
+    """Nothing is known but that forks that can repair mostly do and others mostly do not:
     Beta(2.5, 1) and Beta(1.5, 4) on a grid, those with hardly a difference left out."""
     points = [*(number / 10 for number in range(1, 10)), 0.95]
 
@@ -110,8 +110,8 @@ class Belief(msgspec.Struct, frozen=True):
     """What is believed now. ``steps``: by place, that it decides; ``none``: that none of them does;
     ``best``: the likeliest place, -1 if none is likelier than each; ``credible``: the fewest places
     (-1: none of them) that have 95 % together, likeliest first; ``changed``: of the forks that
-    changed the decision at ``best``, how many ended well, ``kept``: of those that kept it; ``bits``:
-    what is still unknown."""
+    changed the decision at ``best``, how many ended well, ``kept``: of those that kept it;
+    ``bits``: what is still unknown."""
 
     steps: tuple[float, ...]
     none: float
@@ -203,7 +203,7 @@ def _joint(search: Search) -> list[list[float]]:
          math.log(rate.weight))
         for rate in search.rates
     ]  # fmt: skip
-    # how forks ended that change the decision at a place: what each begins and ends to reach, summed
+    # how the forks ended that reach a place, summed from where reaches begin and end
     edges = [(0, 0)] * (search.steps + 1)
     for fork, (good, bad) in search.told.items():
         inside = reach(fork, search.steps)

@@ -519,3 +519,7 @@ WHATIF_FORKS = 100
 """Forks that one what-if makes at most, unless it is given a budget."""
 PAIRS_RUNS = 1000
 """Runs that are compared for pairs at once; they are held in memory one by one."""
+FORKS_UNTOLD = 3
+"""Forks of a bisection of which nothing can be told, if more than a quarter of all, end it."""
+BISECT_FORKS = 40
+"""Forks of a bisection unless a budget is given: 30 steps at unknown rates take about 27."""
