@@ -523,3 +523,5 @@ FORKS_UNTOLD = 3
 """Forks of a bisection of which nothing can be told, if more than a quarter of all, end it."""
 BISECT_FORKS = 40
 """Forks of a bisection unless a budget is given: 30 steps at unknown rates take about 27."""
+PREVENT_LARGEST = 1e15
+"""Numbers beyond this are no bounds of proposed rules: conditions compare them with 53 bits."""
