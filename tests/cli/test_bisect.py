@@ -149,7 +149,7 @@ def test_the_budget_bounds_all_calls_together(made: Path):
         ]
 
 
-def search(run: str, *more: str, code: int) -> Any:
+def search(run: str, *more: str, code: int | None) -> Any:
     """A bisection, as JSON."""
     done = invoke("bisect", run, *more, "--policy", "policy.yaml", "--json", code=code)
     return json.loads(done.stdout)
@@ -176,6 +176,22 @@ def test_a_program_that_does_not_vary_is_said_to(made: Path):
     better = search("even", "--alternative", "3=30", "--outcome", "value[2] == 30", code=0)
     assert better["step"] == "3"
     assert invoke("bisect", "even", "--steps", "2..9", code=2).exit_code == 2
+
+
+def test_a_part_of_the_run_is_not_blamed_for_what_is_behind_it(made: Path):
+    """Forks from the last step asked about take the deciding one behind it anew as well."""
+    found = search("bad", "--outcome", GOOD, "--steps", "1..3", "--budget", "25", code=None)
+    assert found["step"] not in ("1", "2", "3")
+    assert {one["step"] for one in found["forks"]} <= {"1", "2", "3", "4"}
+    assert search("bad", "--outcome", GOOD, "--steps", "3..5", code=0)["step"] == "4"
+
+
+def test_a_cause_becomes_a_rule_by_the_action_behind_it(made: Path):
+    search("bad", "--outcome", GOOD, code=0)
+    done = invoke("prevent", "bad", "--policy", "policy.yaml", "--json")
+    found = json.loads(done.stdout)
+    assert (found["cause"], found["step"], found["tool"]) == ("4", "9", "send")
+    assert "anew ended otherwise" in found["case"]
 
 
 @pytest.mark.parametrize(

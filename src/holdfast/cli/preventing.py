@@ -108,8 +108,8 @@ async def _caused(store: Store, row: RunRow) -> tuple[str, str]:
     for event in reversed(await chain(store, row.run)):
         if event.kind == "finding.added" and body_of(event).type == CAUSED:
             value = plain(event.value, store.get)
-            text = f"{value['flips']} of {value['of']} forks that took it anew ended otherwise"
-            return str(value["step"]), text
+            key, of = str(value["step"]), f"{value['flips']} of {value['of']}"
+            return key, f"{of} forks that took step {key} anew ended otherwise"
     raise NotFound(
         f"run {row.run} has no step that is known to have caused its outcome: say RUN@STEP, or "
         f"find it with `holdfast bisect {row.run}`"

@@ -27,12 +27,14 @@ Verdict = Literal["found", "none", "same", "inconclusive"]
 
 class Candidate(msgspec.Struct, frozen=True):
     """A step that could be the one. ``pos``: position just before its first event: where a fork of
-    it is cut; ``end``: of the event that a finding about it names."""
+    it is cut; ``end``: of the event that a finding about it names; ``asked``: whether it is in the
+    part of the run that is asked about."""
 
     key: str
     action: str
     pos: int
     end: int
+    asked: bool
 
 
 class Made(msgspec.Struct, frozen=True):
@@ -88,9 +90,9 @@ class Bisected(msgspec.Struct, frozen=True):
 def candidates(
     events: Sequence[Event], first: str = "", last: str = "", given: Sequence[str] = ()
 ) -> list[Candidate]:
-    """The steps of a run's newest segment that can come out otherwise, or ``given`` these; from
-    step ``first`` to ``last``, in the order they were begun. `NotFound` for a step that is not
-    there, `Misuse` if nothing is left."""
+    """The steps of a run's newest segment that can come out otherwise, or ``given`` these, in the
+    order they were begun; asked about are those from step ``first`` to ``last``. `NotFound` for a
+    step that is not there, `Misuse` if none can be the one."""
     starts = [at for at, one in enumerate(events)
               if one.kind == "run.started" and not body_of(one).fork_of]  # fmt: skip
     past, begun, ended = History(), dict[str, int](), dict[str, int]()
@@ -107,13 +109,13 @@ def candidates(
     low = begun[first] if first else 0
     high = begun[last] if last else max(begun.values(), default=0)
     found = [
-        Candidate(key, action(past.steps[key].plan), pos - 1, ended[key])
+        Candidate(key, action(past.steps[key].plan), pos - 1, ended[key], low <= pos <= high)
         for key, pos in begun.items()
-        if low <= pos <= high and (key in given if given else _varies(past.steps[key]))
+        if (key in given if given else _varies(past.steps[key]))
     ]
-    if not found:
+    if not any(one.asked for one in found):
         raise Misuse(
-            "no step of it asks a model, a child, chance or a tool that reads, so taking steps "
+            "no step there asks a model, a child, chance or a tool that reads, so taking steps "
             "again changes nothing: give what could have come otherwise, --alternative STEP=VALUE"
         )
     return sorted(found, key=lambda one: one.pos)
@@ -126,6 +128,15 @@ def _varies(step: Step) -> bool:
     if plan.kind == "tool":
         return plan.effect == "read"
     return plan.kind in VARIES and plan.name != CLOCK
+
+
+def options(steps: Sequence[Candidate], kind: Kind) -> list[Fork]:
+    """What can be forked: the steps that are asked about. Forks ``from`` the last of them take what
+    is behind anew as well, so the next step behind is one, too: it tells the two apart."""
+    asked = [at for at, one in enumerate(steps) if one.asked]
+    if kind == "from" and asked[-1] + 1 < len(steps):
+        asked.append(asked[-1] + 1)
+    return [Fork(kind, at) for at in asked]
 
 
 def unchanged(run: Mapping[Any, Step], fork: Mapping[Any, Step]) -> bool:
@@ -141,11 +152,11 @@ def unchanged(run: Mapping[Any, Step], fork: Mapping[Any, Step]) -> bool:
     return told(run) == told(fork)
 
 
-def still(made: Sequence[Made], options: Sequence[Fork], earliest: str) -> tuple[bool, bool]:
+def still(made: Sequence[Made], forks: Sequence[Fork], earliest: str) -> tuple[bool, bool]:
     """Whether the earliest step is to be taken again next, to see if anything changes at all; and
     whether that is settled: nothing does."""
     again = [one for one in made if one.kind == "from"]
-    if options[0].kind != "from" or len(again) < STILL // 2 or not all(one.same for one in again):
+    if forks[0].kind != "from" or len(again) < STILL // 2 or not all(one.same for one in again):
         return False, False
     there = sum(one.step == earliest for one in again)
     return True, len(again) >= STILL and there >= STILL // 2
@@ -173,19 +184,19 @@ def blind(made: Sequence[Made]) -> bool:
 
 def standing(
     run: str, outcome: str, steps: Sequence[Candidate], search: Search, made: Sequence[Made],
-    *, options: Sequence[Fork], confidence: float,
+    *, forks: Sequence[Fork], confidence: float,
 ) -> Bisected:  # fmt: skip
     """How the search stands after the forks in ``made``."""
     search = evidence(search, steps, made)
     found = belief(search)
-    nothing = still(made, options, steps[0].key)[1]
+    nothing = still(made, forks, steps[forks[0].place].key)[1]
     sure = found.sure >= confidence and not nothing and not blind(made)
     named = sure and found.best >= 0
     verdict: Verdict = (
         "same" if nothing else "found" if named else "none" if sure else "inconclusive"
     )
     key = steps[found.best].key if found.best >= 0 else ""
-    more = needed(search, options, confidence) if not (sure or nothing or blind(made)) else 0
+    more = needed(search, forks, confidence) if not (sure or nothing or blind(made)) else 0
     tally = {one.key: [0, 0] for one in steps}
     for one in made:
         if one.good is not None and one.step in tally:

@@ -22,6 +22,7 @@ from holdfast.explain.bisected import (
     blind,
     candidates,
     evidence,
+    options,
     standing,
     still,
     unchanged,
@@ -108,7 +109,7 @@ async def bisect(
 def _standing(source: Source, made: list[Made]) -> Bisected:
     return standing(
         source.run, source.outcome.text, source.candidates, source.prior, made,
-        options=source.options, confidence=source.asked.confidence,
+        forks=source.options, confidence=source.asked.confidence,
     )  # fmt: skip
 
 
@@ -124,28 +125,31 @@ async def _source(store: Store, run: str, asked: Asked) -> Source:
     if outcome.good is None and outcome.value is None:
         raise Misuse(f"run {run}: {outcome.text}: say with --outcome when a run ends well")
     found = candidates(events, asked.first, asked.last, tuple(asked.alternatives))
-    weights = [asked.weights.get(one.key, 0.0) for one in found] if asked.weights else None
+    weights = [
+        asked.weights.get(one.key, 0.0 if asked.weights else 1.0) if one.asked else 0.0
+        for one in found
+    ]
     kind = "only" if asked.alternatives else "from"
     return Source(
         run, asked, wanted, outcome, await steps_of(store, run), found,
         begin(len(found), weights, rates=asked.rates or None),
-        [Fork(kind, at) for at in range(len(found))],
+        options(found, kind),
     )  # fmt: skip
 
 
 def _next(source: Source, made: list[Made]) -> Fork | None:
     """What to fork next; None if it is over."""
-    asked, options, earliest = source.asked, source.options, source.candidates[0].key
+    asked, forks = source.asked, source.options
     # INVARIANT X43: no fork is begun beyond the budget of forks, or once the money is used up
     if len(made) >= asked.budget or (asked.money and sum(x.money for x in made) >= asked.money):
         return None
-    probe, settled = still(made, options, earliest)
+    probe, settled = still(made, forks, source.candidates[forks[0].place].key)
     if probe or settled:
-        return None if settled else options[0]
+        return None if settled else forks[0]
     search = evidence(source.prior, source.candidates, made)
     if blind(made) or belief(search).sure >= asked.confidence:
         return None
-    found = ask(search, options)
+    found = ask(search, forks)
     return found[0] if found is not None else None
 
 
@@ -192,6 +196,8 @@ async def _look(store: Store, source: Source, name: str) -> Made:
     at = next((n for n, one in enumerate(source.candidates) if one.pos == row.fork_pos), None)
     outcome = outcome_of(events, source.wanted, store.get)
     good = differs(source.outcome, outcome) if _tells(row, source.wanted) else None
+    if good is None and row.status in ("failed", "cancelled") and source.wanted.condition:
+        good = False  # what the condition looks at is not there because it did not end well
     money = sum(
         body_of(event).usage.get("money", 0.0) for event in own if event.kind == "step.settled"
     )

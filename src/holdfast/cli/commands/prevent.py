@@ -98,7 +98,7 @@ async def _prevent(
     if desk.screen.json:
         desk.screen.document(_document(bad, found, limit))
     else:
-        _print(desk, bad, found, only, limit)
+        _print(desk, bad, found, only, limit, shows=not write)
     return _write(desk, bad, found, only) if write else 0
 
 
@@ -121,7 +121,8 @@ def _write(desk: Desk, bad: Any, found: Any, only: str) -> int:
     return code
 
 
-def _print(desk: Desk, bad: Any, found: Any, only: str, limit: int) -> None:
+def _print(desk: Desk, bad: Any, found: Any, only: str, limit: int, *, shows: bool) -> None:
+    """Why, what, and what it does to the past; ``shows``: the texts, too."""
     from holdfast.explain.text import one_line
     from holdfast.gate.prevent import NARROW
 
@@ -129,7 +130,8 @@ def _print(desk: Desk, bad: Any, found: Any, only: str, limit: int) -> None:
     screen.say((f"{one.run}@{one.key}", "bold"), f"  {one_line(one.agent)} "
                f"{one_line(one.plan.name)}: {one_line(bad.why)}")  # fmt: skip
     if only != "case":
-        screen.patch(found.change.patch())
+        if shows:
+            screen.patch(found.change.patch())
         stops = len(found.found.stops)
         screen.say(f"of {found.right:,} actions like it that were right it stops {stops:,}"
                    + (f": {', '.join(found.found.stops[:5])}" if stops else ""))  # fmt: skip
@@ -141,7 +143,7 @@ def _print(desk: Desk, bad: Any, found: Any, only: str, limit: int) -> None:
         _effect(desk, found.effect, limit)
         for each in found.change.failed:
             screen.note((f"a case of the policy speaks against it: {each}", "red"))
-    if only != "rule":
+    if only != "rule" and shows:
         screen.say(("a case for its tests/:", "bold"))
         screen.say(found.case.rstrip())
 
