@@ -10,7 +10,7 @@ import pytest
 
 from tests.cli.support import invoke, rows
 
-PROGRAM = '''
+PROGRAM = """
 import holdfast
 
 
@@ -46,7 +46,7 @@ async def clerk(who: str, amount: int = 10, web: bool = False):
 @holdfast.agent
 async def sure(who: str):
     return await pay(who, 5)
-'''
+"""
 
 POLICY = """version: 1
 name: paying

@@ -58,9 +58,7 @@ def test_beliefs_are_probabilities_and_exclude_no_step(
 
 @given(st.lists(FORKS, min_size=2, max_size=20), st.randoms())
 @settings(max_examples=40)
-def test_the_order_of_telling_does_not_matter(
-    ends: list[tuple[Fork, bool]], chance: random.Random
-):
+def test_the_order_of_telling_does_not_matter(ends: list[tuple[Fork, bool]], chance: random.Random):
     """X41."""
     other = list(ends)
     chance.shuffle(other)
