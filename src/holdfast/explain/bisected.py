@@ -179,7 +179,7 @@ def blind(made: Sequence[Made]) -> bool:
     """Whether of so many forks nothing can be told that the others may mislead: those that end can
     be those that do as the run did, because what leaves the world is then in the record."""
     untold = sum(one.good is None for one in made)
-    return untold >= limits.FORKS_UNTOLD and untold * 4 > len(made)
+    return untold >= limits.BISECT_UNTOLD_RUNS and untold * 4 > len(made)
 
 
 def standing(

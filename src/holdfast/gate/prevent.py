@@ -164,7 +164,7 @@ def _beyond_values(
 
 
 def _number(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) < limits.PREVENT_LARGEST
+    return type(value) in (int, float) and abs(value) < limits.PREVENT_BOUND_UNITS
 
 
 def _args(one: Decided, fetch: Fetch) -> Mapping[str, Any]:

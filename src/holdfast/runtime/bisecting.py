@@ -50,7 +50,7 @@ class Asked(msgspec.Struct, frozen=True):
     known rates of good ends, of forks that can repair the run and of others."""
 
     outcome: str = ""
-    budget: int = limits.BISECT_FORKS
+    budget: int = limits.BISECT_RUNS
     money: float = 0.0
     confidence: float = 0.9
     first: str = ""

@@ -15,7 +15,7 @@ from holdfast.values import limits
 @click.argument("run", metavar="RUN")
 @click.option("--outcome", default="", metavar="CONDITION",
               help="When a run ends well: CEL over status, value, args, steps, ...")  # fmt: skip
-@click.option("--budget", type=click.IntRange(1), default=limits.BISECT_FORKS, show_default=True,
+@click.option("--budget", type=click.IntRange(1), default=limits.BISECT_RUNS, show_default=True,
               metavar="N", help="Forks at most, those of earlier calls included.")  # fmt: skip
 @click.option("--money", type=click.FloatRange(0), default=0.0, metavar="M",
               help="Begin no fork once the forks cost so much.")  # fmt: skip
