@@ -12,7 +12,8 @@ import msgspec
 from holdfast.cli.amending import Change, against
 from holdfast.cli.judged import told_events
 from holdfast.engine.history import Step
-from holdfast.explain.past import chain, find_step, steps_of
+from holdfast.explain.bisected import steps_of
+from holdfast.explain.past import chain, find_step
 from holdfast.explain.telling import plain
 from holdfast.gate import Policy, judge
 from holdfast.gate.amending import File, amended
@@ -182,7 +183,7 @@ async def does_it_again(runtime: Runtime, bad: Bad, tries: int) -> list[tuple[st
         shared = (await store.run(name)).fork_pos
         kept = {body_of(event).key for event in before
                 if event.pos <= shared and event.kind == "step.settled"}  # fmt: skip
-        for (_, key), step in (await steps_of(store, name)).items():
+        for (_, key), step in steps_of(await chain(store, name)).items():
             same = key not in kept and _same(step, one, bad.args, deciding, store)
             if same and _happened(step):
                 again.append((name, key))

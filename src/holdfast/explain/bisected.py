@@ -9,6 +9,7 @@ import msgspec
 
 from holdfast.engine.history import History, Step
 from holdfast.explain.bisect import Fork, Kind, Search, Share, belief, needed, tell
+from holdfast.explain.past import moments
 from holdfast.explain.telling import action
 from holdfast.journal.events import Event, body_of
 from holdfast.values import limits
@@ -137,6 +138,15 @@ def options(steps: Sequence[Candidate], kind: Kind) -> list[Fork]:
     if kind == "from" and asked[-1] + 1 < len(steps):
         asked.append(asked[-1] + 1)
     return [Fork(kind, at) for at in asked]
+
+
+def steps_of(events: Sequence[Event]) -> dict[tuple[int, str], Step]:
+    """Every step of a run's chain by segment and key."""
+    return {
+        (moment.segment, moment.step.key): moment.step
+        for moment in moments(list(events))
+        if moment.step is not None
+    }
 
 
 def unchanged(run: Mapping[Any, Step], fork: Mapping[Any, Step]) -> bool:

@@ -24,11 +24,12 @@ from holdfast.explain.bisected import (
     evidence,
     options,
     standing,
+    steps_of,
     still,
     unchanged,
 )
 from holdfast.explain.outcome import Outcome, Wanted, differs, outcome_of, wanted_of
-from holdfast.explain.past import chain, steps_of
+from holdfast.explain.past import chain
 from holdfast.explain.telling import plain, wait_text
 from holdfast.journal.events import Draft, Event, FindingAdded, RunStarted, body_of
 from holdfast.journal.store import Batch, Store
@@ -131,7 +132,7 @@ async def _source(store: Store, run: str, asked: Asked) -> Source:
     ]
     kind = "only" if asked.alternatives else "from"
     return Source(
-        run, asked, wanted, outcome, await steps_of(store, run), found,
+        run, asked, wanted, outcome, steps_of(events), found,
         begin(len(found), weights, rates=asked.rates or None),
         options(found, kind),
     )  # fmt: skip
@@ -204,7 +205,7 @@ async def _look(store: Store, source: Source, name: str) -> Made:
     return Made(
         name, kind, source.candidates[at].key if at is not None else "", good,
         outcome.text if row.ended else f"{outcome.text}; {_stands(row)}",
-        unchanged(source.steps, await steps_of(store, name)), money,
+        unchanged(source.steps, steps_of(events)), money,
     )  # fmt: skip
 
 
