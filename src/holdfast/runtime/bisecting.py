@@ -225,6 +225,8 @@ def _stands(row: RunRow) -> str:
 
 async def _record(runtime: Runtime, source: Source, found: Bisected) -> None:
     """Write the finding about the step that decides, unless the same stands there already."""
+    # INVARIANT X45: a finding is about the step that is believed, with what its forks showed; the
+    # same one is not written twice
     place = next(one for one in source.candidates if one.key == found.step)
     alone = all(one.kind == "only" for one in found.forks)
     how = "replaced" if alone else "taken again, with all behind it"
