@@ -234,8 +234,8 @@ class Changed(msgspec.Struct, frozen=True):
 
 
 class World(msgspec.Struct, frozen=True):
-    """The run's files before and after, as roots ("" where it has none); ``changes``: of at most
-    ``limits.WHY_CHANGES_ITEMS`` paths of ``total``."""
+    """The run's files before and after, as roots ("" where it has none); ``changes``: the
+    first of ``total`` that differ."""
 
     before: str = ""
     after: str = ""
