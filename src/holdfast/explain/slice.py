@@ -31,6 +31,8 @@ AROUND: Final = 70
 """Characters of an excerpt on each side."""
 _HITS: Final = 40
 """Sources that hold a word, beyond which the word tells nothing apart."""
+_LEAST: Final = 0.12
+"""A score below which a source is not said to have led to anything."""
 _HOW: Final = {"exact": 1.0, "normalised": 0.97, "encoded": 0.93, "partial": 0.75, "words": 0.45}
 _WHOLE: Final = ("exact", "normalised", "encoded")
 
@@ -71,7 +73,7 @@ def slice_of(name: str, values: Sequence[Value], every: list[Source], context: s
                  tuple(scored[at][:EDGES]))
         for at, value in enumerate(values)
     )  # fmt: skip
-    led = _led(values, scored, near, speaks)
+    led = _led(values, scored, near, speaks, rarity)
     cut = tuple(one.origin.place for one in near if not one.body.whole)
     return Slice(arguments, led, len(near), len(every), cut)
 
@@ -168,12 +170,16 @@ def _weight(value: Value) -> float:
     if value.trivial:
         return 0.0
     if value.tiny:
-        return 0.1
+        return 0.05
     if value.numbers:
         return min(1.0, 0.15 * len(value.packed))
     if is_address(value.folded) or any(map(str.isdigit, value.packed)):
         return 1.0
-    return 0.9 if value.long else 0.7
+    if value.long:
+        return 0.9
+    if value.count > 1:
+        return 0.7
+    return 0.35 if value.text != value.folded else 0.15  # a name, or a choice of some list
 
 
 def _same_name(value: Value, match: Match) -> float:
@@ -222,7 +228,8 @@ def excerpt_of(text: str, start: int, end: int) -> str:
 
 
 def _led(
-    values: Sequence[Value], scored: dict[int, list[Edge]], near: Sequence[Source], speaks: Speaks
+    values: Sequence[Value], scored: dict[int, list[Edge]], near: Sequence[Source], speaks: Speaks,
+    rarity: Rarity,
 ) -> tuple[Edge, ...]:
     """Which sources led to the action: those that gave its values, most of all those that were
     found nowhere else, and those that speak of doing it."""
@@ -233,7 +240,7 @@ def _led(
         edges = scored[at]
         if not edges or value.trivial:
             continue
-        weight = _weight(value) / (1 + 0.35 * (len(edges) - 1))
+        weight = _weight(value) / (1 + 0.35 * (len(edges) - 1)) * _rare(value, rarity)
         total += weight
         for place, edge in enumerate(edges):
             pos = edge.source.pos
@@ -247,15 +254,23 @@ def _led(
     order = {source.pos: source for source in near}
     for pos, source in order.items():
         like, sentence = speaks[pos]
-        values_part = given.get(pos, 0.0) / total if total else 0.0
-        score = values_part + 0.5 * like
-        if score < 0.12:
+        # what is not worth much does not come to more for being all there is
+        values_part = given.get(pos, 0.0) / max(total, 0.7)
+        score = values_part + 0.45 * like
+        if score < _LEAST:
             continue
-        parts = {"values": round(values_part, 4), "speaks": round(0.5 * like, 4)}
+        parts = {"values": round(values_part, 4), "speaks": round(0.45 * like, 4)}
         found.append(_led_edge(source, best.get(pos), sentence, score, parts))
     found.sort(key=lambda edge: (-edge.score, edge.source.pos))
     top = found[0].score if found else 1.0
     return tuple(_rescored(edge, edge.score / top) for edge in found[:EDGES])
+
+
+def _rare(value: Value, rarity: Rarity) -> float:
+    """How rare the words of a value are: one of names and numbers counts whole."""
+    if not value.words or value.long or not all(map(str.isalpha, value.words)):
+        return 1.0
+    return sum(rarity.of(stem(word)) for word in value.words) / len(value.words)
 
 
 def _led_edge(
