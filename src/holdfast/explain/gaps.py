@@ -1,4 +1,4 @@
-"""What an answer does not know, one plain sentence each. Silent omission is worse than saying so."""
+"""What an answer does not know, a plain sentence each. Silent omission is worse than saying so."""
 
 from __future__ import annotations
 
@@ -72,8 +72,10 @@ def _of_models(of: Gaps) -> Iterator[str]:
         stood = {one.shown for one in of.every if one.shown}
         missed = [at for at in foreign if at in stood]
         if missed:
-            yield (f"{len(missed)} results stood in the model's context of which no door of ours saw"
-                   f" the call ({_list(missed)}).")  # fmt: skip
+            yield (
+                f"{len(missed)} results stood in the model's context of which no door of ours saw "
+                f"the call ({_list(missed)})."
+            )
         late = [one.path for one in of.arguments
                 if one.edges and one.edges[0].in_context is False]  # fmt: skip
         if late:
@@ -84,8 +86,10 @@ def _of_models(of: Gaps) -> Iterator[str]:
     elif of.step.plan is not None and of.step.plan.kind == "tool":
         started = of.chain.started(of.step.begun)
         if started.ref.startswith("door:") and started.ref != "door:model":
-            yield ("The agent's model was not asked through our doors: what it was shown and said is"
-                   " unknown.")  # fmt: skip
+            yield (
+                "The agent's model was not asked through our doors: what it was shown and said is "
+                "unknown."
+            )
 
 
 def _of_sources(of: Gaps) -> Iterator[str]:
@@ -93,6 +97,11 @@ def _of_sources(of: Gaps) -> Iterator[str]:
     if found.looked < found.total:
         yield (f"Of {found.total:,} inputs the {found.looked:,} that hold most of the values were"
                " compared closely.")  # fmt: skip
+    if found.skipped:
+        yield (
+            f"Long content of {found.skipped:,} results between the oldest and the newest was not "
+            "read, since the values were found without it."
+        )
     if found.cut:
         yield f"Too large to be looked at whole: {_list(list(found.cut))}."
     gone = [one.origin.place for one in of.every[-400:]

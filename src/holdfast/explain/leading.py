@@ -28,9 +28,12 @@ _ALIKE: Final = {
     word: row.split()[0]
     for row in (
         "all every everything entire whole alle alles todo todos toda tout tous tutto tutti",
-        "any anyone anybody everyone everybody public", "file document attachment",
-        "mail email message letter", "money fund payment amount sum",
-        "off disable deactivate stop", "on enable activate",
+        "any anyone anybody everyone everybody public",
+        "file document attachment",
+        "mail email message letter",
+        "money fund payment amount sum",
+        "off disable deactivate stop",
+        "on enable activate",
     )
     for word in row.split()
 }

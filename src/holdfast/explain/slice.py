@@ -48,26 +48,45 @@ class Hit(NamedTuple):
 class Slice(NamedTuple):
     """What was found: ``arguments`` with their sources, ``led``: sources of the action as a whole;
     ``looked``: how many sources were compared closely, of ``total``; ``cut``: sources that were too
-    large to be looked at whole."""
+    large to be looked at whole; ``skipped``: results whose long content was not read."""
 
     arguments: tuple[Argument, ...]
     led: tuple[Edge, ...]
     looked: int
     total: int
     cut: tuple[str, ...]
+    skipped: int
 
 
 def slice_of(name: str, values: Sequence[Value], every: list[Source], context: str | None) -> Slice:
     """Trace ``values`` of an action called ``name`` through sources, oldest first. ``context``:
     what the model was shown, packed; None if a program decided."""
-    near = every if len(every) <= MOST else sift(name, values, every)
+    if len(every) <= MOST:
+        return _compared(name, values, every, every, context)
+    near, skipped = sift(name, values, every, whole=False)
+    found = _compared(name, values, near, every, context)
+    if skipped and any(map(_open, values, found.arguments)):
+        near, skipped = sift(name, values, every, whole=True)
+        found = _compared(name, values, near, every, context)
+    return found._replace(skipped=skipped)
+
+
+def _open(value: Value, argument: Argument) -> bool:
+    """Whether a value that can be found whole was not, or only where it may be repeated."""
+    if argument.found == "trivial" or value.long or value.tiny:
+        return False
+    return argument.found not in _WHOLE or "repeats" in argument.edges[0].parts
+
+
+def _compared(
+    name: str, values: Sequence[Value], near: Sequence[Source], every: Sequence[Source],
+    context: str | None,
+) -> Slice:  # fmt: skip
     rarity = Rarity(near)
     action = Action(name, values, rarity)
     speaks = {source.pos: likeness(action, source.body) for source in near}
     hits = {at: list(_hits(value, near, rarity)) for at, value in enumerate(values)}
-    scored = {
-        at: _ranked(values, at, hits, speaks, context) for at in range(len(values))
-    }  # fmt: skip
+    scored = {at: _ranked(values, at, hits, speaks, context) for at in range(len(values))}
     arguments = tuple(
         Argument(value.path, value.text[:PIECE], value.size, _found(value, scored[at]),
                  tuple(scored[at][:EDGES]))
@@ -75,7 +94,7 @@ def slice_of(name: str, values: Sequence[Value], every: list[Source], context: s
     )  # fmt: skip
     led = _led(values, scored, near, speaks, rarity)
     cut = tuple(one.origin.place for one in near if not one.body.whole)
-    return Slice(arguments, led, len(near), len(every), cut)
+    return Slice(arguments, led, len(near), len(every), cut, 0)
 
 
 def _found(value: Value, edges: list[Edge]) -> str:
@@ -228,7 +247,10 @@ def excerpt_of(text: str, start: int, end: int) -> str:
 
 
 def _led(
-    values: Sequence[Value], scored: dict[int, list[Edge]], near: Sequence[Source], speaks: Speaks,
+    values: Sequence[Value],
+    scored: dict[int, list[Edge]],
+    near: Sequence[Source],
+    speaks: Speaks,
     rarity: Rarity,
 ) -> tuple[Edge, ...]:
     """Which sources led to the action: those that gave its values, most of all those that were
@@ -306,10 +328,12 @@ def _rescored(edge: Edge, score: float) -> Edge:
 # ---- of many sources, those to compare -------------------------------------------------------
 
 
-def sift(name: str, values: Sequence[Value], every: list[Source]) -> list[Source]:
-    """Of many sources, those that hold most of what is looked for, oldest first; and all that are a
-    person's."""
-    heap = Heap(every)
+def sift(
+    name: str, values: Sequence[Value], every: list[Source], *, whole: bool
+) -> tuple[list[Source], int]:
+    """Of many sources, those that hold most of what is looked for, oldest first, those of persons
+    before others; and how many had long content that was not read, as it is without ``whole``."""
+    heap = Heap(every[0].chain, every, whole=whole)
     scores: dict[int, float] = {}
     for needle, weight in _needles(name, values):
         held = heap.holding(needle, _HITS)
@@ -319,7 +343,7 @@ def sift(name: str, values: Sequence[Value], every: list[Source]) -> list[Source
         if source.kind != "result":
             scores[number] = scores.get(number, 0.0) + 1.0
     chosen = sorted(scores, key=lambda number: (-scores[number], number))[:MOST]
-    return [every[number] for number in sorted(chosen)]
+    return [every[number] for number in sorted(chosen)], heap.skipped
 
 
 def _needles(name: str, values: Sequence[Value]) -> Iterable[tuple[str, float]]:

@@ -36,7 +36,7 @@ from holdfast.explain.slice import Slice, excerpt_of, slice_of
 from holdfast.explain.sources import Source, Stood, sources
 from holdfast.explain.text import cut
 from holdfast.gate.folding import plain, squeezed
-from holdfast.journal.events import Event, RunEnded, RunStarted
+from holdfast.journal.events import Event, RunEnded, RunStarted, body_of
 from holdfast.journal.store import Store
 from holdfast.journal.views import CHILD, place_of
 from holdfast.values.errors import Misuse, NotFound
@@ -73,8 +73,6 @@ async def why(store: Store, run: str, key: str = "", arg: str = "") -> Why:
 
 async def _above(store: Store, run: str, events: Sequence[Event]) -> list[tuple[Event, Any]]:
     """The first event of each run that spawned one of the chain, nearest first, with its input."""
-    from holdfast.journal.events import body_of
-
     found: list[tuple[Event, Any]] = []
     known = {run}
     first = events[0]
@@ -286,8 +284,14 @@ def _context(chain: Chain, every: Sequence[Source], turn: Turn | None, step: Fou
     found: list[Glimpse] = []
     for piece in turn.shown[-GLIMPSES:]:
         parts = [text for _, text in leaves("", piece.text)] or [piece.text]
-        source = next((hit for text in parts[:20]
-                       if (hit := by_text.get(squeezed(plain(text))[:200])) is not None), None)
+        source = next(
+            (
+                hit
+                for text in parts[:20]
+                if (hit := by_text.get(squeezed(plain(text))[:200])) is not None
+            ),
+            None,
+        )
         kind = "model" if piece.role == "assistant" else "context"
         event = turn.step.last
         origin = source.origin if source is not None and kind != "model" else Origin(
@@ -307,7 +311,9 @@ def _first_text(source: Source) -> str:
 # ---- arguments -------------------------------------------------------------------------------
 
 
-def _passed(arguments: Iterable[Argument], near: list[Turn], turn: Turn | None) -> Iterator[Argument]:
+def _passed(
+    arguments: Iterable[Argument], near: list[Turn], turn: Turn | None
+) -> Iterator[Argument]:
     """Arguments with the model steps that their values passed; what only a model wrote has it for a
     source, and counts as found nowhere."""
     for one in arguments:
@@ -379,7 +385,8 @@ def _action(chain: Chain, step: Found, asked: Any, changed: Any) -> Action:
         step.place, step.last.run, place_of(step.segment, step.key),
         plan.kind if plan else "", plan.name if plan else "", plan.effect if plan else "",
         settled.status if settled else "open",
-        _bounded(asked if changed is None else changed), None if changed is None else _bounded(asked),
+        _bounded(asked if changed is None else changed),
+        None if changed is None else _bounded(asked),
         _bounded(result), error, step.events[0].at, step.last.at if settled else 0,
         settled.took if settled else 0, settled.attempt if settled else 0,
         settled.origin if settled else "", settled.of if settled else "",
