@@ -161,7 +161,7 @@ class Chain:
         """Keys of the newest steps, oldest first."""
         found: list[str] = []
         for event in reversed(self.events):
-            if event.kind in ("step.settled", "step.planned"):
+            if event.kind in ("step.settled", "step.planned", "approval.asked"):
                 key = place_of(self.segment_at(event.pos), self.body(event.pos).key)
                 if key not in found:
                     found.append(key)

@@ -34,7 +34,7 @@ def command(run: str, *, arg: str, desk: Desk) -> None:
 async def _why(desk: Desk, place: str, arg: str) -> None:
     import msgspec
 
-    from holdfast.cli.answering import show_why
+    from holdfast.cli.reasons import show_why
     from holdfast.explain.why import why
     from holdfast.runtime.refs import find
 
@@ -44,4 +44,4 @@ async def _why(desk: Desk, place: str, arg: str) -> None:
     if desk.screen.json:
         desk.screen.document(msgspec.to_builtins(found))
     else:
-        show_why(desk, found, only_arguments=bool(arg or key != found.action.key and key))
+        show_why(desk, found, only_arguments=bool(arg) or key not in ("", found.action.key))
