@@ -17,7 +17,7 @@ _NAMES: Final = 6
 
 class Gaps(NamedTuple):
     """What was looked at: ``asked`` is what the step was asked with; ``unseen``: what of the world
-    could not be compared."""
+    could not be compared; ``total``: how many values the arguments have."""
 
     chain: Chain
     step: Found
@@ -28,6 +28,7 @@ class Gaps(NamedTuple):
     turn: Turn | None
     near: Sequence[Turn]
     unseen: str
+    total: int
 
 
 def gaps(of: Gaps) -> tuple[str, ...]:
@@ -41,6 +42,8 @@ def _of_arguments(of: Gaps) -> Iterator[str]:
         yield f"The arguments of this step were {of.asked.why}."
     if of.step.plan is not None and of.step.plan.kind == "model":
         yield "A model's answer is not traced word by word: what it was shown stands under saw."
+    if len(of.arguments) < of.total:
+        yield f"Of {of.total:,} values of its arguments {len(of.arguments)} were traced."
     missing = [one.path for one in of.arguments if one.found == "nowhere"]
     if missing:
         written = {one.path: one.edges[0].source.place for one in of.arguments

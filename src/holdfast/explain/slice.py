@@ -19,8 +19,8 @@ from holdfast.explain.because import Argument, Edge
 from holdfast.explain.dates import months
 from holdfast.explain.leading import Action, Rarity, Sentence, likeness, stem
 from holdfast.explain.matching import Body, Match, Value, locate
-from holdfast.explain.sources import MOST, Heap, Source
-from holdfast.gate.deciding import is_address, name_words
+from holdfast.explain.sources import MOST, SIFTED, Heap, Source
+from holdfast.gate.deciding import is_address, is_prose, name_words
 from holdfast.gate.folding import plain, squeezed
 
 EDGES: Final = 8
@@ -73,8 +73,10 @@ def slice_of(name: str, values: Sequence[Value], every: list[Source], context: s
 
 def _open(value: Value, argument: Argument) -> bool:
     """Whether a value that can be found whole was not, or only where it may be repeated."""
-    if argument.found == "trivial" or value.long or value.tiny:
+    if argument.found == "trivial" or value.long or value.tiny or is_prose(value.text):
         return False
+    if all(map(str.isalpha, value.words)):  # words and names are found in many spellings
+        return argument.found == "nowhere"
     return argument.found not in _WHOLE or "repeats" in argument.edges[0].parts
 
 
@@ -82,6 +84,7 @@ def _compared(
     name: str, values: Sequence[Value], near: Sequence[Source], every: Sequence[Source],
     context: str | None,
 ) -> Slice:  # fmt: skip
+    # INVARIANT X5: what came after a step, or holds nothing of it, takes none of its sources away
     rarity = Rarity(near)
     action = Action(name, values, rarity)
     speaks = {source.pos: likeness(action, source.body) for source in near}
@@ -198,7 +201,7 @@ def _weight(value: Value) -> float:
         return 0.9
     if value.count > 1:
         return 0.7
-    return 0.35 if value.text != value.folded else 0.15  # a name, or a choice of some list
+    return 0.35 if value.text != value.folded else 0.08  # a name, or a choice of some list
 
 
 def _same_name(value: Value, match: Match) -> float:
@@ -333,6 +336,7 @@ def sift(
 ) -> tuple[list[Source], int]:
     """Of many sources, those that hold most of what is looked for, oldest first, those of persons
     before others; and how many had long content that was not read, as it is without ``whole``."""
+    # INVARIANT X6: a value that stands whole in few sources is compared with all of these
     heap = Heap(every[0].chain, every, whole=whole)
     scores: dict[int, float] = {}
     for needle, weight in _needles(name, values):
@@ -342,7 +346,7 @@ def sift(
     for number, source in enumerate(every):
         if source.kind != "result":
             scores[number] = scores.get(number, 0.0) + 1.0
-    chosen = sorted(scores, key=lambda number: (-scores[number], number))[:MOST]
+    chosen = sorted(scores, key=lambda number: (-scores[number], number))[:SIFTED]
     return [every[number] for number in sorted(chosen)], heap.skipped
 
 

@@ -18,9 +18,11 @@ from holdfast.values import limits
 from holdfast.values.errors import HoldfastError
 
 MOST: Final = 200
-"""Sources that are compared closely; of more, those that hold most of what is looked for."""
-OLDEST: Final = 150
-NEWEST: Final = 750
+"""Sources that are all compared closely."""
+SIFTED: Final = 96
+"""Of more, so many that hold most of what is looked for."""
+OLDEST: Final = 100
+NEWEST: Final = 400
 """Of more sources, results of which long content is read at first: the oldest and the newest. The
 rest is read only if values are not found in these: each is content of its own to fetch."""
 TITLE: Final = 80
