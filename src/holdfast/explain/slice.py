@@ -89,7 +89,10 @@ def _compared(
     action = Action(name, values, rarity)
     speaks = {source.pos: likeness(action, source.body) for source in near}
     hits = {at: list(_hits(value, near, rarity)) for at, value in enumerate(values)}
-    scored = {at: _ranked(values, at, hits, speaks, context) for at in range(len(values))}
+    beside = _Beside(values, hits)
+    scored = {
+        at: _ranked(value, at, hits[at], beside, speaks, context) for at, value in enumerate(values)
+    }
     arguments = tuple(
         Argument(value.path, value.text[:PIECE], value.size, _found(value, scored[at]),
                  tuple(scored[at][:EDGES]))
@@ -138,23 +141,22 @@ Speaks = dict[int, tuple[float, Sentence | None]]
 
 
 def _ranked(
-    values: Sequence[Value], at: int, hits: dict[int, list[Hit]], speaks: Speaks,
-    context: str | None,
+    value: Value, at: int, found: list[Hit], beside: _Beside, speaks: Speaks, context: str | None
 ) -> list[Edge]:  # fmt: skip
-    mine = sorted(hits[at], key=lambda hit: hit.source.pos)
-    if values[at].tiny and not any(hit.match.how in _WHOLE for hit in mine):
+    mine = sorted(found, key=lambda hit: hit.source.pos)
+    if value.tiny and not any(hit.match.how in _WHOLE for hit in mine):
         return []
     firsts = 0
     scored: list[tuple[float, Hit, dict[str, float]]] = []
     for hit in mine:
         parts = {"match": hit.strength}
-        again = _repeats(values[at], hit.source)
+        again = _repeats(value, hit.source)
         parts["early"] = 0.0 if again else 0.15 / (1 + firsts)
         firsts += not again
         parts["repeats"] = -0.4 if again else 0.0
-        parts["beside"] = 0.3 * _beside(hit, at, values, hits)
+        parts["beside"] = 0.3 * beside.of(at, hit)
         parts["speaks"] = 0.25 * speaks[hit.source.pos][0]
-        parts["field"] = 0.08 * _same_name(values[at], hit.match)
+        parts["field"] = 0.08 * _same_name(value, hit.match)
         if context is not None and not _stood(hit, context):
             parts["unseen"] = -0.35
         scored.append((sum(parts.values()), hit, parts))
@@ -173,18 +175,30 @@ def _repeats(value: Value, source: Source) -> bool:
     return match is not None and match.how in _WHOLE
 
 
-def _beside(hit: Hit, at: int, values: Sequence[Value], hits: dict[int, list[Hit]]) -> float:
-    """How much of the other values, by weight, stands in the same source; what stands in nearly all
+class _Beside:
+    """How much of an action's values, by weight, stands in each source; what stands in nearly all
     sources says little."""
-    total = given = 0.0
-    for other, found in hits.items():
-        if other == at or values[other].trivial or not found:
-            continue
-        weight = _weight(values[other]) / (1 + 0.5 * (len(found) - 1))
-        total += weight
-        here = [one.strength for one in found if one.source is hit.source]
-        given += weight * max(here, default=0.0)
-    return given / total if total else 0.0
+
+    def __init__(self, values: Sequence[Value], hits: dict[int, list[Hit]]) -> None:
+        self._total = 0.0
+        self._given: dict[int, float] = {}
+        self._weights: dict[int, float] = {}
+        for at, found in hits.items():
+            if values[at].trivial or not found:
+                continue
+            weight = _weight(values[at]) / (1 + 0.5 * (len(found) - 1))
+            self._weights[at] = weight
+            self._total += weight
+            for hit in found:
+                pos = hit.source.pos
+                self._given[pos] = self._given.get(pos, 0.0) + weight * hit.strength
+
+    def of(self, at: int, hit: Hit) -> float:
+        """Of all values but number ``at``, the share that stands in the source of ``hit``."""
+        mine = self._weights.get(at, 0.0)
+        total = self._total - mine
+        given = self._given.get(hit.source.pos, 0.0) - mine * hit.strength
+        return max(0.0, min(1.0, given / total)) if total > 1e-9 else 0.0
 
 
 def _weight(value: Value) -> float:

@@ -458,6 +458,9 @@ def _asks(
             found[child] = None
     for one in arguments:
         for edge in one.edges[:1]:
+            if edge.source.kind == "child":
+                waited = chain.step_at(edge.source.pos).plan
+                found[waited.name.removeprefix(CHILD) if waited else ""] = None
             if edge.source.kind in ("result", "child", "model", "answer"):
                 found[edge.source.place] = None
     for edge in led[:2]:
@@ -469,4 +472,5 @@ def _asks(
     if body.parent:
         found[f"{body.parent}@{body.parent_key}"] = None
     found.pop(step.place, None)
+    found.pop("", None)
     return tuple(found)[:8]
