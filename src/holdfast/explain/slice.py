@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import urllib.parse
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
@@ -116,10 +117,22 @@ def _hits(value: Value, near: Sequence[Source], rarity: Rarity) -> Iterator[Hit]
         if match is not None:
             found.append((source, match))
     whole = any(match.how in _WHOLE for _, match in found)
+    own = _own_rows(value, [source for source, _ in found]) if value.long else {}
     for source, match in found:
         strength = _strength(value, match, rarity)
+        if own and match.how == "partial":
+            strength = 0.5 * strength + 0.5 * _HOW["partial"] * own.get(source.pos, 0.0)
         if strength >= (0.35 if whole else 0.12):
             yield Hit(source, match, strength)
+
+
+def _own_rows(value: Value, found: Sequence[Source]) -> dict[int, float]:
+    """Of the rows of words that sources share with a long text, how many each has, by how few have
+    them: what many say is no sign of any."""
+    rows = {source.pos: value.rows & source.body.rows for source in found}
+    count = Counter(row for common in rows.values() for row in common)
+    total = len(count) or 1
+    return {pos: sum(1 / count[row] for row in common) / total for pos, common in rows.items()}
 
 
 def _strength(value: Value, match: Match, rarity: Rarity) -> float:
@@ -151,7 +164,7 @@ def _ranked(
     for hit in mine:
         parts = {"match": hit.strength}
         again = _repeats(value, hit.source)
-        parts["early"] = 0.0 if again else 0.15 / (1 + firsts)
+        parts["early"] = 0.0 if again else 0.15 * hit.strength / (1 + firsts)
         firsts += not again
         parts["repeats"] = -0.4 if again else 0.0
         parts["beside"] = 0.3 * beside.of(at, hit)
