@@ -221,6 +221,18 @@ def inflate(zstd: int, stored: object) -> bytes | None:
     if not zstd:
         return stored
     try:
-        return zstandard.decompress(stored, max_output_size=limits.PAYLOAD_MAX_BYTES)
+        return _unpacker().decompress(stored, max_output_size=limits.PAYLOAD_MAX_BYTES)
     except zstandard.ZstdError:
         return None
+
+
+_threads = threading.local()
+
+
+def _unpacker() -> zstandard.ZstdDecompressor:
+    """This thread's own: making one costs more than unpacking a small blob, and a decompressor must
+    not be shared between threads."""
+    found: zstandard.ZstdDecompressor | None = getattr(_threads, "unpacker", None)
+    if found is None:
+        found = _threads.unpacker = zstandard.ZstdDecompressor()
+    return found
