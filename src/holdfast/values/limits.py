@@ -496,3 +496,48 @@ SKILL_DEPTH_MAX = 16
 """Folders inside folders of a skill."""
 SKILLS_MAX_ITEMS = 1000
 """Skills that are offered together; their descriptions alone are some 250,000 tokens then."""
+
+# Anomalies -------------------------------------------------------------------------------------
+ANOMALY_SYMBOLS_ITEMS = 512
+"""Different steps (kind, name, status) told apart for one agent; the rest share one symbol."""
+ANOMALY_CONTEXTS_ITEMS = 4_096
+"""Pairs of steps after which an agent's next one is counted, some 2 MB at most; then all fade."""
+ANOMALY_HISTORY_ITEMS = 4_096
+"""Values counted with full weight for a rank; then all are halved, so that an agent may change."""
+ANOMALY_SCALE_ITEMS = 64
+"""Newest values of one measure of one tool whose median is what is usual."""
+ANOMALY_SCALE_STEP_ITEMS = 8
+"""Values after which that median is worked out again, and before which there is none."""
+ANOMALY_SCALES_ITEMS = 1_024
+"""Measures (a tool's cost, tokens, latency) kept for one agent, some 600 bytes each."""
+ANOMALY_THINGS_ITEMS = 4_096
+"""Targets, sources or tools remembered for one agent; those met longest ago are new again."""
+ANOMALY_CYCLE_STEPS = 6
+"""Calls that may repeat together to count as a loop."""
+ANOMALY_LOOP_STEPS = 5
+"""The same calls with the same results so many times in a row are a loop, also of a new agent."""
+ANOMALY_BURST_STEPS = 300
+"""Steps in one minute that are too many for an agent of which nothing else is known."""
+ANOMALY_COLD_STEPS = 50
+"""Steps of an agent before it is compared with itself: with fewer, most would be news."""
+ANOMALY_COLD_RUNS = 5
+"""Runs of an agent before it is compared with itself: one run is often all of one kind."""
+ANOMALY_NORMAL_ITEMS = 16
+"""How many times what a person called normal counts."""
+ANOMALY_DOUBTED_STEPS = 5
+"""What was new in an alarm that nobody judged is known after it was met so many times more."""
+ANOMALY_PARTS_ITEMS = 6
+"""Parts that an alarm shows: it stands in the body of a finding."""
+ANOMALY_AGAIN_MS = 3_600_000
+"""An agent's errors, rate or drift raise no second alarm within an hour: it is the same one."""
+ANOMALY_ALARMS_ITEMS = 1_000
+"""Newest alarms that are kept to be listed and judged."""
+ANOMALY_AGENTS_ITEMS = 2_000
+"""Agents whose past is kept; the one that started longest ago is forgotten first."""
+ANOMALY_OPEN_RUNS = 10_000
+"""Runs followed at once; one that began before so many others and still goes on is followed anew.
+"""
+ANOMALY_OPEN_STEPS = 1_000
+"""Steps of one run that were asked for and have no outcome yet."""
+ANOMALY_SAVE_EVENTS = 20_000
+"""Events after which the cache of what was learned is written: reading so many takes a second."""
