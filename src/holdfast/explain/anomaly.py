@@ -33,9 +33,7 @@ import msgspec
 from holdfast.explain import baseline, loops, quota, ranks, reason
 from holdfast.explain.alarm import NORMAL, VERDICTS, Alarm, AlarmPart
 from holdfast.explain.baseline import Baseline, Hint, Sight
-from holdfast.explain.loops import Loop
-from holdfast.explain.quota import Quota
-from holdfast.explain.scale import Scale
+from holdfast.explain.habits import Budget, Kept, Opened, Running, State, Watched, no_state
 from holdfast.gate.deciding import target_of
 from holdfast.gate.tools import UNKNOWN_TOOL
 from holdfast.journal.events import (
@@ -52,20 +50,20 @@ from holdfast.journal.events import (
 )
 from holdfast.journal.like import is_short
 from holdfast.journal.record import OWN
-from holdfast.journal.views import ANOMALY_JUDGED, BRANCH, THREAD, place_of
+from holdfast.journal.views import ANOMALY, ANOMALY_JUDGED, BRANCH, THREAD, place_of
 from holdfast.values import limits
 from holdfast.values.canon import digest
 
 __all__ = ["PARTS", "Alarm", "AlarmPart", "Budget", "State", "fold", "no_state"]
 
-VERSION = 1
-"""Of the state: one of another version is not gone on with."""
 PARTS = tuple(reason.SAYINGS)
 """The names of all parts."""
 PLAIN = 1e-4
 """The rank of what needs no past, at most."""
 _SHOWN = 0.05
 """A part with a rank above this is not why there is an alarm."""
+_RARE = 0.005
+"""A loop with a rank above this is the way of its agent, such as to ask until it is done."""
 _MEMORY = 0.1
 """Of the newest step in the share of steps that failed: it remembers about twenty."""
 _AT_ONCE = frozenset({"errors", "rate", "cost.drift", "tokens.drift", "latency.drift"})
@@ -75,91 +73,12 @@ _OF_RUN = _AT_ONCE | {"order", "length", "spent", "prefix", "burst"}
 _FAILED = frozenset({"error", "refused", "unknown", "expired"})
 
 
-class Budget(msgspec.Struct, frozen=True):
-    """How many alarms there may be: in a store on one day, and of one agent."""
-
-    alarms_a_day: int = 20
-    of_agent: int = 5
-
-
-class Opened(msgspec.Struct, gc=False):
-    """What a step asked for before it had an outcome."""
-
-    plan: Plan
-    mark: int
-    things: list[tuple[str, str]]
-    facts: dict[str, Any]
-
-
-class Running(msgspec.Struct, gc=False):
-    """A run that goes on. ``before``, ``last``: symbols of its two newest steps; ``told``: what it
-    raised alarms about; ``broken``: bytes of a prefix that were lost."""
-
-    agent: str
-    role: str
-    loop: Loop
-    opened: dict[str, Opened]
-    told: list[str]
-    segment: int = 1
-    before: str = ""
-    last: str = "start"
-    steps: int = 0
-    money: float = 0.0
-    broken: float = 0.0
-
-
-class Watched(msgspec.Struct, gc=False):
-    """An agent. ``normal`` and ``bad``: what persons said of signatures, with the value it was said
-    of; ``told``: when it raised alarms that are not about one run; ``minute``, ``count`` and
-    ``prior`` count its steps; ``day``, ``today`` its alarms."""
-
-    base: Baseline
-    normal: dict[str, float]
-    bad: dict[str, float]
-    told: dict[str, int]
-    failing: float = 0.0
-    minute: int = 0
-    count: int = 0
-    prior: int = 0
-    day: int = 0
-    today: int = 0
-
-
-class Kept(msgspec.Struct, gc=False):
-    """An alarm with what it was made of, so that a judgement can change what is usual."""
-
-    alarm: Alarm
-    sight: Sight
-    hints: list[Hint]
-
-
-class State(msgspec.Struct, gc=False):
-    """Everything that the fold knows after event ``seq``, whose id is ``id``. ``alarms`` are the
-    newest, by RUN#POS, oldest first."""
-
-    budget: Budget
-    agents: dict[str, Watched]
-    roles: dict[str, Baseline]
-    tools: dict[str, Scale]
-    runs: dict[str, Running]
-    alarms: dict[str, Kept]
-    quota: Quota
-    seq: int = 0
-    id: str = ""
-    version: int = VERSION
-
-
 class _Step(NamedTuple):
     """Where something was seen."""
 
     event: Event
     run: Running
     key: str
-
-
-def no_state(budget: Budget | None = None) -> State:
-    """The state before any event."""
-    return State(budget or Budget(), {}, {}, {}, {}, {}, quota.no_quota())
 
 
 def fold(state: State, events: Iterable[Event]) -> list[Alarm]:
@@ -393,16 +312,12 @@ def _plain(
         found.append(Hint("leak", sight.tool, 1.0, 0.0, PLAIN, -1))
     if sight.times >= limits.ANOMALY_LOOP_STEPS:
         (loop,) = [hint for hint in hints if hint.name == "loop"]
-        if not warm or loop.rank <= quota.FLOOR:  # else that is its way, such as to ask until it is done
+        if not warm or loop.rank <= _RARE:
             found.append(_plainly(loop))
     if not warm and sight.rate >= limits.ANOMALY_BURST_STEPS:
         found.append(Hint("burst", "", sight.rate, 0.0, PLAIN, -1))
     if watched.bad:
-        found += [
-            _plainly(hint)
-            for hint in hints
-            if _called(watched.bad, hint, 0.0, 0.9)
-        ]
+        found += [_plainly(hint) for hint in hints if _called(watched.bad, hint, 0.0, 0.9)]
     if watched.normal:
         found = [hint for hint in found if not _called(watched.normal, hint, 2.0)]
     return found
@@ -497,6 +412,10 @@ def _found(state: State, event: Event, body: FindingAdded) -> None:
         if run is not None:
             lost = value.get("size", 0)
             run.broken += float(lost) if isinstance(lost, int | float) else 0.0
+    elif body.type == ANOMALY:
+        kept = state.alarms.get(f"{event.run}#{body.about}")
+        if kept is not None:
+            kept.told = True
     elif body.type == ANOMALY_JUDGED:
         place = f"{event.run}#{body.about}"
         kept, value = state.alarms.get(place), _value(event)

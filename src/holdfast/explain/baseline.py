@@ -82,9 +82,7 @@ def no_baseline() -> Baseline:
     return Baseline(surprise.no_grams(), {}, {}, {})
 
 
-def look(
-    base: Baseline, sight: Sight, tools: dict[str, Scale]
-) -> tuple[list[Hint], list[Move]]:
+def look(base: Baseline, sight: Sight, tools: dict[str, Scale]) -> tuple[list[Hint], list[Move]]:
     """How unusual a step is, part by part, and what to learn of its measures. ``tools``: measures
     over all agents, which stand in while this one has few of a tool."""
     past, hints = base.ranks, list[Hint]()

@@ -12,7 +12,7 @@ import math
 
 import msgspec
 
-FLOOR = 0.005
+FLOOR = 0.01
 """A fused rank above this never raises an alarm, however few there are."""
 _FADE = 0.9
 _BINS = 64

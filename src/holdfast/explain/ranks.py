@@ -75,8 +75,7 @@ def learn(past: Ranks, at: int) -> None:
     """Count a value in bin ``at``. Old values fade."""
     past.bins[at] += 1
     past.n += 1
-    if at > past.top:
-        past.top = at
+    past.top = max(past.top, at)
     past.due -= 1
     if past.due < 0:
         _work_out(past)

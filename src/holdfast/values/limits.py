@@ -541,3 +541,13 @@ ANOMALY_OPEN_STEPS = 1_000
 """Steps of one run that were asked for and have no outcome yet."""
 ANOMALY_SAVE_EVENTS = 20_000
 """Events after which the cache of what was learned is written: reading so many takes a second."""
+ANOMALY_PAGE_EVENTS = 500
+"""Events looked at in one go: some ten milliseconds, since others share the event loop."""
+ANOMALY_TOLD_MS = 7 * 86_400_000
+"""An alarm older than a week is listed, but no finding is written of it any more: whoever looks at
+an old journal for the first time does not fill it."""
+ANOMALY_A_DAY_ITEMS = 20
+"""Alarms in a store on one day unless the policy says otherwise: what one person looks at in half
+an hour."""
+ANOMALY_OF_AGENT_ITEMS = 5
+"""The same of one agent: one that has changed must not take all of them."""
