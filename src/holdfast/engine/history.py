@@ -304,7 +304,7 @@ class History:
             # INVARIANT X65: an alarm whose content is erased or odd counts as the worst there is
             score = _plain(event.value).get("score")
             known = isinstance(score, int | float) and 0 <= score <= 1
-            self.alarms[body.about] = float(score) if known else 1.0
+            self.alarms[body.about] = score if known else 1.0
         elif body.type == ANOMALY_JUDGED and _plain(event.value).get("verdict") == "normal":
             self.alarms.pop(body.about, None)
 

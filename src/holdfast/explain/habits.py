@@ -1,4 +1,4 @@
-"""What the fold of `holdfast.explain.anomaly` knows: agents and their habits, runs that go on, alarms.
+"""What the fold of `holdfast.explain.anomaly` knows: agents' habits, runs that go on, alarms.
 
 All of it can be encoded, so that it can be kept; each part of it has a limit.
 """

@@ -11,7 +11,7 @@ import msgspec
 
 from holdfast.values import limits
 
-_BEFORE = 0.1
+_BEFORE = 0.03
 """Things seen once that are assumed before any: of those who never met a new one, few will."""
 NEVER = -1_000_000
 """How often a thing counts as seen that a person called bad."""

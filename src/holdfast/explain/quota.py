@@ -1,8 +1,8 @@
 """How many alarms there may be: the threshold that keeps them within a number for each day.
 
 What comes near enough to an alarm is counted by how unusual it was, with old days fading by a tenth
-each day. Something raises an alarm if things at least as unusual came, on an average day, no more
-often than there may be alarms. On the day itself no more than the number are raised either way; the
+each day. Something raises an alarm if what is more unusual came, on an average day, no more often
+than there may be alarms. On the day itself no more than the number are raised either way; the
 last quarter is kept for what needs no comparison (`holdfast.explain.anomaly`).
 """
 
@@ -15,11 +15,12 @@ import msgspec
 FLOOR = 0.01
 """A fused rank above this never raises an alarm, however few there are."""
 _FADE = 0.9
-_BINS = 64
+_OCTAVE = 8
+_BINS = 60 * _OCTAVE
 
 
 class Quota(msgspec.Struct, gc=False):
-    """``counts``: candidates by -log2 of their rank, fading; ``days``: how many days these stand
+    """``counts``: candidates by the logarithm of their rank, fading; ``days``: how many days these stand
     for; ``today``: alarms on ``day`` (days since 1970); ``untold``: candidates that were too many.
     """
 
@@ -50,10 +51,10 @@ def admits(quota: Quota, a_day: int, rank: float, at: int, *, plain: bool) -> bo
             quota.counts = [one * fade for one in quota.counts]
             quota.days = quota.days * fade + (1.0 - fade) / (1.0 - _FADE)
         quota.day, quota.today = day, 0
-    place = min(_BINS - 1, int(-math.log2(max(rank, 1e-18))))
+    place = min(_BINS - 1, int(-_OCTAVE * math.log2(max(rank, 1e-18))))
     quota.counts[place] += 1.0
     room = a_day if plain else a_day - a_day // 4
-    often = sum(quota.counts[place:]) / quota.days
+    often = sum(quota.counts[place + 1 :]) / quota.days
     # INVARIANT X60: no day has more alarms than its number
     if quota.today < room and (plain or often <= a_day):
         quota.today += 1
