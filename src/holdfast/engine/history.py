@@ -298,16 +298,6 @@ class History:
             self._tokens.add(body.token)
         self.signals.append(Signal(event.pos, body.name, event.value, body.by))
 
-    def take_found(self, event: Event, body: FindingAdded) -> None:
-        """Take in a FindingAdded: an anomaly, or what a person said of one."""
-        if body.type == ANOMALY:
-            # INVARIANT X65: an alarm whose content is erased or odd counts as the worst there is
-            score = _plain(event.value).get("score")
-            known = isinstance(score, int | float) and 0 <= score <= 1
-            self.alarms[body.about] = score if known else 1.0
-        elif body.type == ANOMALY_JUDGED and _plain(event.value).get("verdict") == "normal":
-            self.alarms.pop(body.about, None)
-
     def take_ended(self, event: Event, body: RunEnded) -> None:
         """Take in a RunEnded."""
         self.ended, self.ended_value = body, event.value
@@ -330,6 +320,17 @@ class History:
             step.args = restore(args, self.skeleton) if is_short(args) else args
 
 
+def _take_found(history: History, event: Event, body: FindingAdded) -> None:
+    """Take in a FindingAdded: an anomaly, or what a person said of one."""
+    if body.type == ANOMALY:
+        # INVARIANT X65: an alarm whose content is erased or odd counts as the worst there is
+        score = _plain(event.value).get("score")
+        known = isinstance(score, int | float) and 0 <= score <= 1
+        history.alarms[body.about] = score if known else 1.0
+    elif body.type == ANOMALY_JUDGED and _plain(event.value).get("verdict") == "normal":
+        history.alarms.pop(body.about, None)
+
+
 _TAKERS: dict[str, Callable[[History, Event, Any], None]] = {
     "run.started": History.take_started,
     "step.planned": History.take_planned,
@@ -338,7 +339,7 @@ _TAKERS: dict[str, Callable[[History, Event, Any], None]] = {
     "approval.given": History.take_given,
     "signal.received": History.take_signal,
     "branch.merged": History.take_merged,
-    "finding.added": History.take_found,
+    "finding.added": _take_found,
     "run.ended": History.take_ended,
 }
 

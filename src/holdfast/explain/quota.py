@@ -20,9 +20,9 @@ _BINS = 60 * _OCTAVE
 
 
 class Quota(msgspec.Struct, gc=False):
-    """``counts``: candidates by the logarithm of their rank, fading; ``days``: how many days these stand
-    for; ``today``: alarms on ``day`` (days since 1970); ``untold``: candidates that were too many.
-    """
+    """``counts``: candidates by the logarithm of their rank, fading; ``days``: how many days these
+    stand for; ``today``: alarms on ``day`` (days since 1970); ``untold``: candidates that were too
+    many."""
 
     counts: list[float]
     day: int = 0

@@ -7,8 +7,9 @@ asks the same until it is done. Everything follows from the seed.
 
 from __future__ import annotations
 
+import itertools
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from holdfast.journal.events import (
@@ -23,8 +24,10 @@ from holdfast.journal.events import (
     RunStarted,
     StepPlanned,
     StepSettled,
+    body_of,
     seal,
 )
+from holdfast.journal.store import Batch, Store
 from holdfast.values.canon import encode
 
 PLANTED = ("loop", "cost", "sink", "order", "errors", "latency")
@@ -184,6 +187,15 @@ def _watcher(life: Life) -> None:
         life.call("build.start", "once", branch="main")
         life.call("build.start", "once", branch="main")
         life.call("build.start", "once", branch="main")
+
+
+async def pour(store: Store, events: Iterable[Event], owner: str, *, later_ms: int = 0) -> None:
+    """Append such events to a store, run by run, at times that much later."""
+    for run, mine in itertools.groupby(events, lambda event: event.run):
+        drafts = tuple(
+            Draft(body_of(one), one.at + later_ms, args=one.args, value=one.value) for one in mine
+        )
+        await store.append((Batch(run, drafts, -1, lease=owner),), {})
 
 
 AGENTS: dict[str, tuple[Callable[[Life], None], tuple[str, ...]]] = {

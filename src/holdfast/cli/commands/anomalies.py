@@ -26,7 +26,7 @@ from holdfast.values import limits
               metavar="RUN@STEP normal|bad", help="Say what you think of an alarm.")  # fmt: skip
 @click.option("--note", metavar="TEXT", default="", help="With --judge: why.")
 @click.option("--policy", metavar="FILE", default="",
-              help="The policy that says how many alarms there may be (default: HOLDFAST_POLICY).")  # fmt: skip
+              help="The policy that says how many (default: HOLDFAST_POLICY).")  # fmt: skip
 @shared
 def command(
     *, agent: str, since: str, limit: int, live: bool, judge: tuple[str, str] | None, note: str,
@@ -37,7 +37,7 @@ def command(
     Alarms that nobody judged come first, the most unusual first, each with its parts: what was
     seen, what is usual, and the share of the agent's past that was as unusual. Without --follow,
     nothing is recorded. "normal" makes it a part of what is usual and raises no alarm about the
-    like of it again; after "bad", the like of it always does. With --json: one document a line.
+    like of it again; after "bad", the like of it always does. With --json: an array; with --follow, one document a line.
 
     \b
     Examples:
@@ -76,6 +76,9 @@ async def _list(desk: Desk, which: tuple[str, int, int], live: bool, policy: str
     async with desk.store() as store:
         state = await known(store, settings.directory, budget_of(policy_of(settings)))
     found = alarms_of(state, since_ms=since, agent=agent)
+    if desk.screen.json and not live:
+        desk.screen.document([_document(alarm) for alarm in found[:limit]])
+        return
     for alarm in found[:limit]:
         _say(desk, alarm)
     if len(found) > limit:
@@ -90,12 +93,16 @@ async def _list(desk: Desk, which: tuple[str, int, int], live: bool, policy: str
                     _say(desk, alarm)
 
 
-def _say(desk: Desk, alarm: Any) -> None:
+def _document(alarm: Any) -> dict[str, Any]:
     import msgspec
 
+    return {"place": alarm.place, **msgspec.to_builtins(alarm)}
+
+
+def _say(desk: Desk, alarm: Any) -> None:
     screen = desk.screen
     if screen.json:
-        screen.document({"place": alarm.place, **msgspec.to_builtins(alarm)})
+        screen.document(_document(alarm))
         return
     judged = f"  {alarm.judged} ({one_line(alarm.by)})" if alarm.judged else ""
     style = {"bad": "red", "normal": "dim"}.get(alarm.judged, "yellow")
