@@ -1,4 +1,4 @@
-"""Anomalies: what is found of what was planted in simulated days, at what price in false alarms, and
+"""Anomalies: what is found of those planted in simulated days, with how many false alarms, and
 what the fold costs."""
 
 from __future__ import annotations

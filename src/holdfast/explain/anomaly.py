@@ -278,28 +278,31 @@ def _look(
 ) -> Alarm | None:
     """What is unusual about a step, as an alarm if it is too unusual; then learn from it."""
     base, run = watched.base, where.run
-    own, moves = baseline.look(base, sight, state.tools)
-    hints, used = own, base
+    own = baseline.look(base, sight, state.tools, every=bool(watched.bad))
+    looked, used = own, base
     if run.role:
         role = _role(state, run.role)
-        of_role, role_moves = baseline.look(role, sight, state.tools)
+        of_role = baseline.look(role, sight, state.tools, every=False)
         if not base.warm and role.warm:
-            hints, used = of_role, role
-        baseline.learn(role, sight, of_role, role_moves)
-    plain = _plain(watched, used.warm, sight, hints, facts)
-    if not used.warm:
-        hints = []
-    elif watched.normal:
+            looked, used = of_role, role
+        baseline.learn(role, sight, of_role)
+    plain: list[Hint] = []
+    if facts or watched.bad or sight.times > 1 or sight.rate >= limits.ANOMALY_BURST_STEPS:
+        plain = _plain(watched, used.warm, sight, looked.hints, facts)
+    hints = looked.hints if used.warm else []
+    if watched.normal:
+        # INVARIANT X62: what persons called normal raises no alarm again, unless it is far more
         hints = [hint for hint in hints if not _called(watched.normal, hint, 2.0)]
     alarm = None
     if plain or any([hint.rank <= quota.FLOOR for hint in hints]):  # noqa: C419 - quicker so
-        # INVARIANT X62: what persons called normal raises no alarm again, unless it is far more
-        alarm = _raise(state, where, watched, sight, (hints, plain, used))
-    baseline.learn(base, sight, own, moves)
-    for move in moves:
-        baseline.measure(state.tools, move)
+        usual = looked.parts - len(looked.hints)
+        alarm = _raise(state, where, watched, sight, (hints, plain, usual, used))
+    baseline.learn(base, sight, own)
+    for move in own.moves:
+        if not move.often:
+            baseline.measure(state.tools, move)
     if alarm is not None:
-        baseline.doubt(base, own)
+        baseline.doubt(base, own.hints)
     return alarm
 
 
@@ -311,9 +314,11 @@ def _plain(
     if facts.get("leaks"):
         found.append(Hint("leak", sight.tool, 1.0, 0.0, PLAIN, -1))
     if sight.times >= limits.ANOMALY_LOOP_STEPS:
-        (loop,) = [hint for hint in hints if hint.name == "loop"]
-        if not warm or loop.rank <= _RARE:
-            found.append(_plainly(loop))
+        value = float(sight.times)
+        loop = [hint for hint in hints if hint.name == "loop"]
+        if not warm or (loop and loop[0].rank <= _RARE):
+            rank = min(PLAIN, loop[0].rank if loop else 1.0)
+            found.append(Hint("loop", sight.tool, value, -1.0, rank, ranks.bin_of(value)))
     if not warm and sight.rate >= limits.ANOMALY_BURST_STEPS:
         found.append(Hint("burst", "", sight.rate, 0.0, PLAIN, -1))
     if watched.bad:
@@ -342,12 +347,12 @@ def _signature(hint: Hint) -> str:
 
 def _raise(
     state: State, where: _Step, watched: Watched, sight: Sight,
-    looked: tuple[list[Hint], list[Hint], Baseline],
+    looked: tuple[list[Hint], list[Hint], int, Baseline],
 ) -> Alarm | None:  # fmt: skip
-    hints, plain, used = looked
+    hints, plain, usual, used = looked
     names = {hint.name for hint in plain}
     every = [*plain, *(hint for hint in hints if hint.name not in names)]
-    rank = ranks.fused([hint.rank for hint in every])
+    rank = ranks.fused([hint.rank for hint in every] + [1.0] * usual)
     if plain:
         rank = min(rank, PLAIN)
     if rank > quota.FLOOR:

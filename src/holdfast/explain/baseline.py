@@ -18,6 +18,9 @@ UNIT: Final = {"cost": 1e-6, "tokens": 1.0, "latency": 1_000.0}
 """What is measured of a call, and the amount below which differences mean nothing: money,
 tokens, microseconds."""
 
+DRIFT: Final = {name: f"{name}.drift" for name in UNIT}
+"""The part that looks at each of these over time."""
+
 
 class Sight(msgspec.Struct, gc=False):
     """What was seen of one step. ``symbol``, after ``last`` and the one ``before``; ``tool``;
@@ -53,11 +56,13 @@ class Hint(msgspec.Struct, frozen=True, gc=False):
 
 
 class Move(msgspec.Struct, frozen=True, gc=False):
-    """A measure to take in: its key, the logarithm, and its distance from the middle."""
+    """A measure to take in: its key, the logarithm, and the moving average with it. ``often``: the
+    agent has enough of it, so that others need not learn each from it."""
 
     key: str
     value: float
-    distance: float
+    level: float
+    often: bool
 
 
 class Baseline(msgspec.Struct, gc=False):
@@ -82,43 +87,72 @@ def no_baseline() -> Baseline:
     return Baseline(surprise.no_grams(), {}, {}, {})
 
 
-def look(base: Baseline, sight: Sight, tools: dict[str, Scale]) -> tuple[list[Hint], list[Move]]:
-    """How unusual a step is, part by part, and what to learn of its measures. ``tools``: measures
-    over all agents, which stand in while this one has few of a tool."""
-    past, hints = base.ranks, list[Hint]()
+class Looked:
+    """What `look` made of a step. ``hints``: parts that are not quite usual; ``parts``: how many
+    there were; ``marks`` and ``moves``: what is to be learned."""
+
+    __slots__ = ("every", "hints", "marks", "moves", "parts")
+
+    def __init__(self, *, every: bool) -> None:
+        self.every = every
+        self.hints: list[Hint] = []
+        self.parts = 0
+        self.marks: list[tuple[Ranks, int]] = []
+        self.moves: list[Move] = []
+
+
+def look(base: Baseline, sight: Sight, tools: dict[str, Scale], *, every: bool) -> Looked:
+    """How unusual a step is, part by part, and what to learn of it. ``tools``: measures over all
+    agents, which stand in while this one has few of a tool. ``every``: usual parts are hints too.
+    """
+    found = Looked(every=every)
     grams = base.grams
     names = grams.names
     before, last = names.get(sight.before, 0), names.get(sight.last, 0)
     bits = surprise.bits(grams, before, last, names.get(sight.symbol, 0))
-    _add(hints, past, "order", sight.symbol, bits)
-    moves = _measured(base, sight, tools, hints)
-    _add(hints, past, "errors", "", sight.failing)
-    _add(hints, past, "rate", "", sight.rate)
+    _part(found, base, "order", sight.symbol, bits)
+    _measured(found, base, sight, tools)
+    _part(found, base, "errors", "", sight.failing)
+    _part(found, base, "rate", "", sight.rate)
+    _part(found, base, "loop", sight.tool, sight.times)
     for part, number in sight.numbers.items():
-        _add(hints, past, part, sight.tool, number)
-    _add(hints, past, "loop", sight.tool, float(sight.times))
-    for part, value, unit in (("length", float(sight.steps), 1.0), ("spent", sight.money, 1e6)):
-        whole = past.get(part)
-        if whole is not None and whole.n >= limits.ANOMALY_COLD_RUNS:
-            rank = ranks.rank(whole, ranks.bin_of(value * unit))
-            hints.append(Hint(part, "", value, -1.0, rank, -1))
+        _part(found, base, part, sight.tool, number)
+    if base.runs >= limits.ANOMALY_COLD_RUNS:
+        for part, value, unit in (("length", sight.steps, 1.0), ("spent", sight.money, 1e6)):
+            whole = base.ranks.get(part)
+            if whole is not None:
+                found.parts += 1
+                at = ranks.bin_of(value * unit)
+                if every or at >= whole.high:
+                    rank = ranks.rank(whole, at)
+                    found.hints.append(Hint(part, "", float(value), -1.0, rank, -1))
     for part, thing in sight.things:
         known = base.known.get(part)
         if known is not None:
-            hints.append(Hint(part, thing, 1.0, 0.0, novelty.newness(known, thing), -1))
-    return hints, moves
+            found.parts += 1
+            rank = novelty.newness(known, thing)
+            if rank < 1.0:
+                found.hints.append(Hint(part, thing, 1.0, 0.0, rank, -1))
+    return found
 
 
-def _add(hints: list[Hint], past: dict[str, Ranks], name: str, about: str, value: float) -> None:
+def _part(
+    found: Looked, base: Baseline, name: str, about: str, value: float,
+    usual: float = -1.0, shown: float = -1.0,
+) -> None:  # fmt: skip
+    """Look at one number; ``shown`` is what stands for it in an alarm, if not the number itself."""
+    past = base.ranks.get(name)
+    if past is None:
+        past = base.ranks[name] = ranks.no_ranks()
     at = ranks.bin_of(value)
-    found = past.get(name)
-    hints.append(Hint(name, about, value, -1.0, ranks.rank(found, at) if found else 1.0, at))
+    found.parts += 1
+    found.marks.append((past, at))
+    if at >= past.high or found.every:
+        shown = float(value) if shown < 0 else shown
+        found.hints.append(Hint(name, about, shown, usual, ranks.rank(past, at), at))
 
 
-def _measured(
-    base: Baseline, sight: Sight, tools: dict[str, Scale], hints: list[Hint]
-) -> list[Move]:
-    moves: list[Move] = []
+def _measured(found: Looked, base: Baseline, sight: Sight, tools: dict[str, Scale]) -> None:
     for name, amount in sight.amounts.items():
         key = f"{sight.tool} {name}"
         value = math.log1p(amount / UNIT[name])
@@ -127,37 +161,26 @@ def _measured(
             own = None
         used = own or tools.get(key)
         if used is None or used.n < limits.ANOMALY_SCALE_STEP_ITEMS:
-            moves.append(Move(key, value, 0.0))
+            found.moves.append(Move(key, value, 0.0, False))
             continue
         distance = scale.far(used, value)
-        moves.append(Move(key, value, distance))
-        at = ranks.bin_of(distance)
-        found = base.ranks.get(name)
+        level = scale.moved(own, distance) if own is not None else 0.0
+        often = own is not None and own.n % 8 != 0
+        found.moves.append(Move(key, value, level, often))
         usual = math.expm1(used.middle) * UNIT[name]
-        rank = ranks.rank(found, at) if found else 1.0
-        hints.append(Hint(name, sight.tool, amount, usual, rank, at))
+        _part(found, base, name, sight.tool, distance, usual, amount)
         if own is not None:
-            up = scale.drift(own, distance)
-            at = ranks.bin_of(up)
-            found = base.ranks.get(name + ".drift")
-            rank = ranks.rank(found, at) if found else 1.0
-            hints.append(Hint(name + ".drift", sight.tool, amount, usual, rank, at))
-    return moves
+            _part(found, base, DRIFT[name], sight.tool, scale.drift(level), usual, amount)
 
 
-def learn(base: Baseline, sight: Sight, hints: list[Hint], moves: list[Move]) -> None:
+def learn(base: Baseline, sight: Sight, found: Looked) -> None:
     """Take in a step that `look` looked at."""
     grams = base.grams
     before, last = surprise.known(grams, sight.before), surprise.known(grams, sight.last)
     surprise.learn(grams, before, last, surprise.known(grams, sight.symbol))
-    past = base.ranks
-    for hint in hints:
-        if hint.at >= 0:
-            name = hint.name
-            if name not in past:
-                past[name] = ranks.no_ranks()
-            ranks.learn(past[name], hint.at)
-    for move in moves:
+    for past, at in found.marks:
+        ranks.learn(past, at)
+    for move in found.moves:
         measure(base.scales, move)
     for part, thing in sight.things:
         known = base.known.get(part)
@@ -174,7 +197,7 @@ def measure(scales: dict[str, Scale], move: Move) -> None:
         found = scales[move.key] = scale.no_scale()
         if len(scales) > limits.ANOMALY_SCALES_ITEMS:
             scales.pop(next(iter(scales)))
-    scale.learn(found, move.value, move.distance)
+    scale.learn(found, move.value, move.level)
 
 
 def end(base: Baseline, steps: int, money: float) -> None:

@@ -49,14 +49,24 @@ def far(scale: Scale, value: float) -> float:
     return (value - scale.middle) / scale.spread
 
 
-def drift(scale: Scale, distance: float) -> float:
-    """How many of its deviations the moving average is up, with a value at this ``distance``."""
-    return max(0.0, _moved(scale.level, distance) / _DEVIATION)
+def moved(scale: Scale, distance: float) -> float:
+    """The moving average with one more value at this ``distance``."""
+    level = scale.level
+    if distance > _CLIP:
+        distance = _CLIP
+    elif distance < -_CLIP:
+        distance = -_CLIP
+    return level + WEIGHT * (distance - level)
 
 
-def learn(scale: Scale, value: float, distance: float) -> None:
-    """Take in a value; ``distance``: what `far` said of it."""
-    scale.level = _moved(scale.level, distance)
+def drift(level: float) -> float:
+    """How many of its deviations a moving average is up."""
+    return level / _DEVIATION if level > 0 else 0.0
+
+
+def learn(scale: Scale, value: float, level: float) -> None:
+    """Take in a value; ``level``: the moving average from now on."""
+    scale.level = level
     recent = scale.recent
     if len(recent) < limits.ANOMALY_SCALE_ITEMS:
         recent.append(value)
@@ -64,10 +74,6 @@ def learn(scale: Scale, value: float, distance: float) -> None:
         recent[scale.n % limits.ANOMALY_SCALE_ITEMS] = value
     scale.n += 1
     scale.stale += 1
-
-
-def _moved(level: float, distance: float) -> float:
-    return level + WEIGHT * (min(_CLIP, max(-_CLIP, distance)) - level)
 
 
 def _settle(scale: Scale) -> None:

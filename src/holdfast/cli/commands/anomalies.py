@@ -37,7 +37,8 @@ def command(
     Alarms that nobody judged come first, the most unusual first, each with its parts: what was
     seen, what is usual, and the share of the agent's past that was as unusual. Without --follow,
     nothing is recorded. "normal" makes it a part of what is usual and raises no alarm about the
-    like of it again; after "bad", the like of it always does. With --json: an array; with --follow, one document a line.
+    like of it again; after "bad", the like of it always does. With --json: an array; with
+    --follow, one document a line.
 
     \b
     Examples:
