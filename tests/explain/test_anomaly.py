@@ -77,7 +77,8 @@ class Book:
         self, run: str, key: str, tool: str, *, to: str = "old", value: Any = None, **more: Any
     ) -> list[Alarm]:
         effect = "once" if tool == "send" else "read"
-        body = StepSettled(key, Plan(tool, "tool", effect), **{"took": 1000, **more})
+        fields: dict[str, Any] = {"took": 1000, **more}
+        body = StepSettled(key, Plan(tool, "tool", effect), **fields)
         value = f"{run} {key}" if value is None else value
         return self.add(run, body, value, {"to": to} if tool == "send" else {"of": tool})
 

@@ -324,9 +324,9 @@ def _take_found(history: History, event: Event, body: FindingAdded) -> None:
     """Take in a FindingAdded: an anomaly, or what a person said of one."""
     if body.type == ANOMALY:
         # INVARIANT X65: an alarm whose content is erased or odd counts as the worst there is
-        score = _plain(event.value).get("score")
+        score: Any = _plain(event.value).get("score")
         known = isinstance(score, int | float) and 0 <= score <= 1
-        history.alarms[body.about] = score if known else 1.0
+        history.alarms[body.about] = float(score) if known else 1.0
     elif body.type == ANOMALY_JUDGED and _plain(event.value).get("verdict") == "normal":
         history.alarms.pop(body.about, None)
 

@@ -97,7 +97,7 @@ def of_run(history: History, key: str, name: str) -> dict[str, Any]:
         "spent": float(history.used.get("money", 0.0)),
         "tokens": int(history.used.get("tokens", 0)),
         "alarms": len(history.alarms),
-        "alarm_score": float(max(history.alarms.values(), default=0.0)),
+        "alarm_score": max(history.alarms.values(), default=0.0),
     }
 
 
