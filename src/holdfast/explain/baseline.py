@@ -137,7 +137,7 @@ def look(base: Baseline, sight: Sight, tools: dict[str, Scale], *, every: bool) 
 
 
 def _part(
-    found: Looked, base: Baseline, name: str, about: str, value: float,
+    found: Looked, base: Baseline, name: str, about: str, value: float, *,
     usual: float = -1.0, shown: float = -1.0,
 ) -> None:  # fmt: skip
     """Look at one number; ``shown`` is what stands for it in an alarm, if not the number itself."""
@@ -168,9 +168,10 @@ def _measured(found: Looked, base: Baseline, sight: Sight, tools: dict[str, Scal
         often = own is not None and own.n % 8 != 0
         found.moves.append(Move(key, value, level, often))
         usual = math.expm1(used.middle) * UNIT[name]
-        _part(found, base, name, sight.tool, distance, usual, amount)
+        _part(found, base, name, sight.tool, distance, usual=usual, shown=amount)
         if own is not None:
-            _part(found, base, DRIFT[name], sight.tool, scale.drift(level), usual, amount)
+            up = scale.drift(level)
+            _part(found, base, DRIFT[name], sight.tool, up, usual=usual, shown=amount)
 
 
 def learn(base: Baseline, sight: Sight, found: Looked) -> None:

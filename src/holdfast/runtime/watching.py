@@ -188,10 +188,11 @@ class Watching:
         self.trouble = ""
 
     async def __aenter__(self) -> Watching:
-        self._store = open_store(self._settings)
         budget = budget_of(policy_of(self._settings))
+        self._store = open_store(self._settings)
         self._state = load(self._settings.directory, budget)
         self._task = asyncio.create_task(self._follow())
+        self._task.add_done_callback(self._over)
         return self
 
     async def __aexit__(
@@ -251,6 +252,13 @@ class Watching:
                     _log.warning("anomalies are not looked for: %s", error)
                 self.trouble = str(error)
                 await asyncio.sleep(limits.NET_POLL_SECONDS)
+
+    def _over(self, task: asyncio.Task[None]) -> None:
+        """It only ends by being cancelled, or by a mistake of ours, which must not go unseen."""
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self.trouble = f"{type(error).__name__}: {error}"
+            _log.error("anomalies are not looked for any more: %s", self.trouble, exc_info=error)
 
     async def _tell(self, places: list[str]) -> None:
         """Write alarms that have no finding yet and are not too old to matter."""
