@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 import msgspec
 
 from holdfast.engine.history import History, Step
+from holdfast.explain.because import Why
 from holdfast.explain.bisect import Fork, Kind, Search, Share, belief, needed, tell
 from holdfast.explain.past import moments
 from holdfast.explain.telling import action
@@ -138,6 +139,19 @@ def options(steps: Sequence[Candidate], kind: Kind) -> list[Fork]:
     if kind == "from" and asked[-1] + 1 < len(steps):
         asked.append(asked[-1] + 1)
     return [Fork(kind, at) for at in asked]
+
+
+def suspected(why: Why) -> dict[str, float]:
+    """How likely steps are before any fork, by key: what the slice of the run's ending, ``why``,
+    says of them. Empty where it names none."""
+    found: dict[str, float] = {}
+    for edge in [*why.led, *(edge for one in why.arguments for edge in one.edges)]:
+        if edge.source.run == why.action.run:
+            for key in (edge.source.step, *edge.through):
+                if key:
+                    bare = key.rpartition("@")[2].rpartition(":")[2]
+                    found[bare] = found.get(bare, 0.0) + edge.score
+    return found
 
 
 def steps_of(events: Sequence[Event]) -> dict[tuple[int, str], Step]:

@@ -26,11 +26,13 @@ from holdfast.explain.bisected import (
     standing,
     steps_of,
     still,
+    suspected,
     unchanged,
 )
 from holdfast.explain.outcome import Outcome, Wanted, differs, outcome_of, wanted_of
 from holdfast.explain.past import chain
 from holdfast.explain.telling import plain, wait_text
+from holdfast.explain.why import why
 from holdfast.journal.events import Draft, Event, FindingAdded, RunStarted, body_of
 from holdfast.journal.store import Batch, Store
 from holdfast.journal.views import CAUSED, PUBLISHED, RunRow
@@ -47,8 +49,9 @@ class Asked(msgspec.Struct, frozen=True):
     without one, whatever ends otherwise counts); ``budget``: forks at most, those that exist
     included; ``money``: what they may cost (0: no limit); ``confidence``: when a step is believed;
     ``first``, ``last``: only steps from here to there; ``alternatives``: other outcomes for steps,
-    to be tried in their place; ``weights``: how likely steps are beforehand, by key; ``rates``:
-    known rates of good ends, of forks that can repair the run and of others."""
+    to be tried in their place; ``weights``: how likely steps are beforehand, by key (none: as the
+    slice of the ending says); ``rates``: known rates of good ends, of forks that can repair the run
+    and of others."""
 
     outcome: str = ""
     budget: int = limits.BISECT_RUNS
@@ -126,10 +129,8 @@ async def _source(store: Store, run: str, asked: Asked) -> Source:
     if outcome.good is None and outcome.value is None:
         raise Misuse(f"run {run}: {outcome.text}: say with --outcome when a run ends well")
     found = candidates(events, asked.first, asked.last, tuple(asked.alternatives))
-    weights = [
-        asked.weights.get(one.key, 0.0 if asked.weights else 1.0) if one.asked else 0.0
-        for one in found
-    ]
+    likely = asked.weights or suspected(await why(store, run))
+    weights = [likely.get(one.key, 0.0 if likely else 1.0) if one.asked else 0.0 for one in found]
     kind = "only" if asked.alternatives else "from"
     return Source(
         run, asked, wanted, outcome, steps_of(events), found,
