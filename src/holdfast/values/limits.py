@@ -526,3 +526,5 @@ LIVE_CONNECTIONS = 100
 """Live streams at once: each costs a reading of what is appended."""
 API_BODY_SECONDS = 30.0
 """A request whose body takes longer to come is given up."""
+METRICS_BUDGET_ROWS = 500
+"""Scopes and periods of budgets that metrics tell of: a series each, and Prometheus keeps them."""
