@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -123,7 +123,7 @@ def access(clock: Clock | None = None, **more: Any) -> Access:
 @contextlib.asynccontextmanager
 async def site_on(
     directory: Path | None, *, clock: Clock | None = None, goes_on: bool = True, **more: Any
-) -> AsyncIterator[Site]:
+) -> AsyncGenerator[Site]:
     """A site on a store in ``directory``, or in memory."""
     store = str(directory / ".holdfast") if directory else "unused"
     settings = Settings(store=store, linger=0.05, user="local-user")
@@ -203,7 +203,7 @@ async def call(
 
 
 @contextlib.contextmanager
-def served_site(directory: Path) -> Iterator[tuple[str, Site]]:
+def served_site(directory: Path) -> Generator[tuple[str, Site]]:
     """A seeded site on a real port, in a thread of its own: its address."""
     begun, over = threading.Event(), threading.Event()
     found: list[Any] = []

@@ -116,7 +116,7 @@ async def test_whoever_signed_in_answers_whatever_the_request_says(tmp_path: Pat
 async def test_an_edit_is_judged_again_and_recorded_as_whose_it_is(tmp_path: Path):
     async with site_on(tmp_path) as site:
         await seed(site.runtime)
-        body = {"decision": "edit", "value": {"amount": "much", "to": "bob"}}
+        body: Any = {"decision": "edit", "value": {"amount": "much", "to": "bob"}}
         await do(site, "/runs/shop/answer", body, 409, "approver")
         body["value"] = {"amount": 2, "to": "bob"}
         await do(site, "/runs/shop/answer", body, who="approver")
@@ -238,9 +238,8 @@ async def test_metrics_count_what_happens_and_names_cannot_forge_a_line(tmp_path
         await seed(site.runtime)
         await get(site, "/runs")
         told = (await call(site, "GET", "/metrics", token=ADMIN)).body.decode()
-        lines = dict(
-            line.rpartition(" ")[::2] for line in told.splitlines() if not line.startswith("#")
-        )
+        told_of = [line.rpartition(" ") for line in told.splitlines() if not line.startswith("#")]
+        lines = {name: value for name, _, value in told_of}
         assert lines['holdfast_runs{status="waiting"}'] == "3"
         assert lines['holdfast_runs_ended_total{status="failed"}'] == "1"
         assert lines["holdfast_questions_waiting"] == "2"

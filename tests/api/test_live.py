@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import json
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +83,7 @@ async def read(url: str, count: int, query: str = "", **headers: str) -> list[Fr
 
 
 @contextlib.asynccontextmanager
-async def serving(directory: Path) -> AsyncIterator[tuple[Site, str]]:
+async def serving(directory: Path) -> AsyncGenerator[tuple[Site, str]]:
     async with site_on(directory) as site, served(create_app(site), leave=1.0) as url:
         try:
             yield site, url

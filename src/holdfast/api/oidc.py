@@ -11,7 +11,7 @@ import hashlib
 import hmac
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote_plus, urlencode, urlsplit
 
 import aiohttp
 import msgspec
@@ -154,8 +154,11 @@ class Oidc:
             "grant_type": "authorization_code", "code": code, "redirect_uri": self._back,
             "code_verifier": verifier, "client_id": client.client_id,
         }  # fmt: skip
-        login = aiohttp.BasicAuth(client.client_id, self._secret) if self._secret else None
-        found = await _fetch("POST", provider["token_endpoint"], form=form, login=login)
+        headers: dict[str, str] = {}
+        if self._secret:  # each form-encoded first, as RFC 6749, 2.3.1 says
+            login = f"{quote_plus(client.client_id)}:{quote_plus(self._secret)}"
+            headers["Authorization"] = "Basic " + base64.b64encode(login.encode()).decode()
+        found = await _fetch("POST", provider["token_endpoint"], form, headers)
         token = found.get("id_token")
         if not isinstance(token, str):
             raise _refused("the provider gave no ID token")
@@ -178,9 +181,9 @@ class Oidc:
             "aud": client.client_id in several,
             "azp": claims.get("azp", client.client_id) == client.client_id
             and (len(several) == 1 or "azp" in claims),
-            "exp": _is_time(expires) and now < expires + slack,
-            "iat": _is_time(issued) and issued - slack <= now,
-            "nbf": _is_time(begins) and begins - slack <= now,
+            "exp": now < _time(expires, -1e18) + slack,
+            "iat": _time(issued, 1e18) - slack <= now,
+            "nbf": _time(begins, 1e18) - slack <= now,
             "nonce": isinstance(claims.get("nonce"), str)
             and hmac.compare_digest(claims["nonce"].encode(), nonce.encode()),
             "sub": isinstance(claims.get("sub"), str) and bool(claims["sub"]),
@@ -223,15 +226,18 @@ class Oidc:
         if not isinstance(name, str) or not name.isprintable() or not 0 < len(name) <= 200:
             raise _refused(f"the provider does not say who you are ({client.name})")
         named = groups if isinstance(groups, list) else [groups]
-        roles = [client.roles[one] for one in named if isinstance(one, str) and one in client.roles]
+        roles: list[Role] = [
+            client.roles[one] for one in named if isinstance(one, str) and one in client.roles
+        ]
         if not roles:
             raise Turned(403, "no_role", f"{name} is in no group that may come in",
                          "ask whoever runs this for a group with a role")  # fmt: skip
-        return Person(name, max(roles, key=ROLES.index))
+        return Person(name, next(role for role in reversed(ROLES) if role in roles))
 
 
-def _is_time(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _time(value: Any, wrong: float) -> float:
+    """A time of a token; ``wrong``, at which it fails, for what is none."""
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else wrong
 
 
 def _refused(why: str) -> Turned:
@@ -239,15 +245,15 @@ def _refused(why: str) -> Turned:
 
 
 async def _fetch(
-    method: str, url: str, *, form: Mapping[str, str] | None = None,
-    login: aiohttp.BasicAuth | None = None,
+    method: str, url: str, form: Mapping[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """A JSON object from the provider; `Outside` shows its host and nothing that was sent."""
     place = urlsplit(url).hostname
     timeout = aiohttp.ClientTimeout(total=limits.OIDC_ANSWER_SECONDS)
     try:
         async with (
-            aiohttp.ClientSession(timeout=timeout, auth=login) as client,
+            aiohttp.ClientSession(timeout=timeout, headers=headers) as client,
             client.request(method, url, data=form, allow_redirects=False) as reply,
         ):
             content = await reply.content.read(limits.OIDC_ANSWER_BYTES)

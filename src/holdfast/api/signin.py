@@ -97,7 +97,7 @@ async def _back(request: Request) -> Response:
         request.cookies.get(name, ""), dict(request.query_params)
     )
     # a page, not a redirect: a browser that comes from elsewhere sends no strict cookie on one
-    answer = signed_in(site, person, page("signed_in.html", target=target, name=person.name))
+    answer = signed_in(site, person, page("signed_in.html", target=target, person=person.name))
     answer.delete_cookie(name, path="/", secure=access.https, httponly=True, samesite="lax")
     return answer
 
