@@ -115,14 +115,18 @@ BROKEN = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("claim", "value"), BROKEN, ids=[f"{a}={b!r}" for a, b in BROKEN])
-async def test_a_token_with_anything_wrong_lets_nobody_in(claim: str, value: Any):
+async def test_a_token_with_anything_wrong_lets_nobody_in():
     """X118, X119."""
     async with place() as here:
-        here.provider.bend = lambda claims: claims.update({claim: value})
-        reply = await here.sign_in()
-        assert reply.status == 403, reply.body
-        assert not any(one.startswith("__Host-holdfast=") for _, one in reply.headers)
+        for claim, value in BROKEN:
+
+            def bend(claims: dict[str, Any], wrong: Any = (claim, value)) -> None:
+                claims[wrong[0]] = wrong[1]
+
+            here.provider.bend = bend
+            reply = await here.sign_in()
+            assert reply.status == 403, (claim, value, reply.body)
+            assert not any(one.startswith("__Host-holdfast=") for _, one in reply.headers)
 
 
 async def test_a_token_for_several_counts_if_it_was_made_for_us():
