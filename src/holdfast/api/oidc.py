@@ -210,7 +210,8 @@ class Oidc:
         if self._keys is None or again or age > limits.OIDC_KEPT_SECONDS * 1000:
             place = (await self._provider())["jwks_uri"]
             try:
-                self._keys = KeySet.import_key_set(await _fetch("GET", place))  # pyright: ignore[reportArgumentType]  # checked there
+                found: Any = await _fetch("GET", place)
+                self._keys = KeySet.import_key_set(found)
             except (JoseError, ValueError, TypeError, KeyError):
                 raise Outside(f"{place}: these are no keys") from None
             self._keys_at = now
