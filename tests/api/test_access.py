@@ -22,7 +22,8 @@ from holdfast.testing.clock import SeededDice
 from holdfast.values import limits
 from tests.api.sites import METRICS, PEOPLE, TOKENS, Reply, call, site_on
 
-PUBLIC = {("GET", "/healthz"), ("GET", "/signin"), ("POST", "/signin"), ("POST", "/signout")}
+PUBLIC = {("GET", "/healthz"), ("GET", "/signin"), ("POST", "/signin"), ("POST", "/signout"),
+          ("GET", "/signin/oidc"), ("GET", "/signin/oidc/callback")}  # fmt: skip
 """What takes nobody to sign in; signing out of nothing does nothing."""
 SAMPLES = {"run": "none-such", "step": "1", "pos": "0", "root": "0" * 64}
 
@@ -123,6 +124,7 @@ async def test_a_link_signs_in_once_and_leaves_no_token_in_the_address():
     """X100, X101."""
     async with site_on(None) as site:
         token = site.access.link(PEOPLE["admin"])
+        assert not (await call(site, "HEAD", f"/signin?token={token}")).cookie
         first = await call(site, "GET", f"/signin?token={token}&next=/runs")
         assert (first.status, first.header("location")) == (303, "/runs")
         flags = {part.strip().lower() for part in first.header("set-cookie").split(";")[1:]}

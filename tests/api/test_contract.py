@@ -35,6 +35,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Site]
             yield found
 
 
+@pytest.mark.slow
 def test_every_operation_does_as_described(place: tuple[str, Site]):
     """Every check that there is, with paths that name nothing and with those of seeded runs."""
     load_all_checks()

@@ -127,6 +127,7 @@ async def test_what_is_appended_here_and_by_other_processes_is_told(tmp_path: Pa
                        json_body=answer)  # fmt: skip
             (given,) = await listening
             assert (given.data["run"], given.data["kind"]) == ("asks", "approval.given")
+            await until(lambda: not site.feed._listeners)
             there = asyncio.create_task(read(url, 4, "?run=elsewhere"))
             await until(lambda: len(site.feed._listeners) == 1)
             other.stdin.write(b"\n")

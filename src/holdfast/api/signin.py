@@ -42,7 +42,7 @@ def signed_in(site: Site, person: Person, answer: Response) -> Response:
 async def _show(request: Request) -> Response:
     site, target = site_of(request), local(request.query_params.get("next", "/"))
     token = request.query_params.get("token")
-    if token is None:
+    if token is None or request.method != "GET":  # who only looks ahead uses up no link
         return _form(site, target)
     return _taken(request, site.access.by_link, token, target)
 

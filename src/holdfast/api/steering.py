@@ -194,15 +194,15 @@ async def _signal(ask: Ask) -> Any:
 async def _answer(ask: Ask) -> Any:
     """INVARIANT X112: whoever answers is who signed in; nothing in a request says so."""
     site, run, body, by = ask.site, ask.path["run"], ask.body, ask.person.name
-    step = body.step
+    step, digest = body.step, body.digest
     if any(one.seed.run == run and step in ("", one.wait.key) for one in await planted(site.store)):
         wait = None
     else:
         wait = open_question(await site.store.run(run), step)
-        step = wait.key
+        step, digest = wait.key, digest or wait.digest
     try:
         await site.runtime.answer(
-            run, body.decision, body.value, step=step, note=body.note, by=by, digest=body.digest
+            run, body.decision, body.value, step=step, note=body.note, by=by, digest=digest
         )
     except Seeded as error:
         return Answered(run, step, body.decision, by, "", seeded=True, right=error.right,
