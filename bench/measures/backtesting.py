@@ -7,7 +7,7 @@ import time
 
 from bench.ground import Ground, rounds
 from bench.report import Figure, median
-from holdfast.cli.judged import past_decisions
+from holdfast.explain.judged import past_decisions
 from holdfast.gate import Policy, judge, parse_policy
 from holdfast.gate.backtest import backtest
 from holdfast.gate.facts import GROUPS, Facts

@@ -37,7 +37,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 BARE = """
 import asyncio, json, sys
 import aiohttp
-from holdfast.proxy.serving import served
+from holdfast.runtime.serving import served
 
 async def main(upstream):
     http = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), auto_decompress=False)

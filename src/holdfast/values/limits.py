@@ -585,3 +585,46 @@ ANOMALY_A_DAY_ITEMS = 20
 an hour."""
 ANOMALY_OF_AGENT_ITEMS = 5
 """The same of one agent: one that has changed must not take all of them."""
+# HTTP interface and console --------------------------------------------------------------------
+API_ROWS = 200
+"""Rows of one page of a list: what a person looks through, and some 100 kB."""
+API_BODY_BYTES = 2 * 1024 * 1024
+"""One request: the files of a policy that is tried fit eight times over."""
+API_PAYLOAD_BYTES = 1024 * 1024
+"""A payload of an event or step that is answered whole; of a longer one, its beginning."""
+API_FILE_BYTES = 8 * 1024 * 1024
+"""A file of a world that is answered: longer ones are exported."""
+API_PATCH_CHARS = 1_000_000
+"""A patch that is answered; what is longer is cut, and said to be."""
+API_TEXT_CHARS = 20_000
+"""A text that a person gives with an answer, a signal or a switch."""
+VISIT_SECONDS = 43_200
+"""A browser that signed in stays so for this long: a working day."""
+VISITS_ITEMS = 10_000
+"""Browsers that are signed in at once; beyond, the one that expires first is signed out."""
+SIGNIN_ATTEMPTS = 10
+"""Failed attempts to sign in from one address before more are refused for a while."""
+SIGNIN_WAIT_SECONDS = 300.0
+"""That while, and how long a failed attempt is remembered."""
+SIGNIN_ADDRESSES_ENTRIES = 10_000
+"""Addresses whose failures are remembered; beyond, the oldest failure is forgotten."""
+LIVE_BACKLOG_EVENTS = 5_000
+"""A live stream that is farther behind is told what it missed and goes on from the newest."""
+LIVE_CONNECTIONS = 100
+"""Live streams at once: each costs a reading of what is appended."""
+API_BODY_SECONDS = 30.0
+"""A request whose body takes longer to come is given up."""
+METRICS_BUDGET_ROWS = 500
+"""Scopes and periods of budgets that metrics tell of: a series each, and Prometheus keeps them."""
+OIDC_SECONDS = 600.0
+"""Signing in at a provider takes this long at most: people look for their second factor."""
+OIDC_KEPT_SECONDS = 3_600.0
+"""What a provider says of itself, and its keys, are asked for again after this."""
+OIDC_KEYS_SECONDS = 30.0
+"""A token signed by a key that is not known makes us ask for keys again this often at most."""
+OIDC_SLACK_SECONDS = 60.0
+"""How far a provider's clock may be from ours."""
+OIDC_ANSWER_SECONDS = 10.0
+"""One answer of a provider."""
+OIDC_ANSWER_BYTES = 1024 * 1024
+"""The same; keys and tokens have a few thousand."""

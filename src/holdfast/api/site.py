@@ -1,0 +1,59 @@
+"""What every route shares: the runtime that it acts on, and who may do what."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import HTTPConnection
+
+from holdfast.api.access import Access
+from holdfast.api.feed import Feed
+from holdfast.api.tally import Tally
+from holdfast.journal.store import Store
+from holdfast.runtime import Runtime
+from holdfast.runtime.settings import Settings
+from holdfast.values.errors import Misuse
+from holdfast.values.ports import Clock, Dice, SystemClock, SystemDice
+
+
+class Site:
+    """One server. ``runtime``: open; ``access``: who may come in; ``goes_on``: runs that are
+    resumed or forked here go on here."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        access: Access,
+        *,
+        goes_on: bool = True,
+        clock: Clock | None = None,
+        dice: Dice | None = None,
+    ) -> None:
+        self.runtime = runtime
+        self.access = access
+        self.goes_on = goes_on
+        self.clock: Clock = clock or SystemClock()
+        self.dice: Dice = dice or SystemDice()
+        self.feed = Feed(runtime)
+        self.tally = Tally()
+
+    @property
+    def store(self) -> Store:
+        """The runtime's store."""
+        return self.runtime.store
+
+    @property
+    def settings(self) -> Settings:
+        """The runtime's settings."""
+        return self.runtime.settings
+
+    def need_runs(self, what: str) -> None:
+        """`Misuse` if this server does not go on with runs."""
+        if not self.goes_on:
+            raise Misuse(f"{what}: this server runs nothing (--no-run); use `holdfast resume`")
+
+
+def site_of(request: HTTPConnection) -> Site:
+    """The site that a request is for."""
+    app: Any = request.app
+    return app.state.site
