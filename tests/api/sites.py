@@ -122,11 +122,12 @@ def access(clock: Clock | None = None, **more: Any) -> Access:
 
 @contextlib.asynccontextmanager
 async def site_on(
-    directory: Path | None, *, clock: Clock | None = None, goes_on: bool = True, **more: Any
-) -> AsyncGenerator[Site]:
+    directory: Path | None, *, clock: Clock | None = None, goes_on: bool = True,
+    linger: float = 0.05, **more: Any,
+) -> AsyncGenerator[Site]:  # fmt: skip
     """A site on a store in ``directory``, or in memory."""
     store = str(directory / ".holdfast") if directory else "unused"
-    settings = Settings(store=store, linger=0.05, user="local-user")
+    settings = Settings(store=store, linger=linger, user="local-user")
     async with Runtime(
         settings, store=None if directory else "memory", policy=POLICY, serve=goes_on,
         dice=SeededDice(1) if directory is None else None,

@@ -58,10 +58,13 @@ async def test_runs_events_and_steps_are_paged_and_whole(tmp_path: Path):
         step = await get(site, "/runs/read/steps/2")
         assert (step["action"], step["args"], step["value"]["n"]) == ("tool look", {"n": 1}, 1)
         same = await get(site, "/runs/read/diff?other=read")
-        assert (same["same"], same["count"]) == (3, 0)
+        assert (same["same"], same["differ"], same["pairs"]) == (3, 0, [])
         differs = await get(site, "/runs/read/diff?other=bad")
-        assert differs["first"] == "1"
-        assert differs["count"] == len(differs["differences"])
+        assert differs["first"] is not None
+        assert differs["differ"] == len(differs["pairs"]) > 0
+        because = await get(site, "/runs/read/steps/2/why")
+        assert (because["action"]["name"], because["action"]["key"]) == ("look", "2")
+        assert (await get(site, "/runs/read/why"))["action"]["kind"] == "ending"
 
 
 async def test_worlds_are_shown_as_patches_and_files_as_text_to_keep(tmp_path: Path):
@@ -114,7 +117,8 @@ async def test_whoever_signed_in_answers_whatever_the_request_says(tmp_path: Pat
 
 
 async def test_an_edit_is_judged_again_and_recorded_as_whose_it_is(tmp_path: Path):
-    async with site_on(tmp_path) as site:
+    # arguments are checked at once where the run is in memory, else when it goes on
+    async with site_on(tmp_path, linger=100) as site:
         await seed(site.runtime)
         body: Any = {"decision": "edit", "value": {"amount": "much", "to": "bob"}}
         await do(site, "/runs/shop/answer", body, 409, "approver")

@@ -110,6 +110,40 @@ def test_a_waiting_run_leaves_memory(undisturbed: None):
     assert drive(Site(linger=0.5), work, listens) == [5]
 
 
+def test_e145_an_answer_that_comes_while_a_run_leaves_memory_cuts_nothing_off():
+    paid: list[int] = []
+
+    @holdfast.tool(effect="once")
+    async def pay() -> str:
+        await asyncio.sleep(1)
+        paid.append(1)
+        return "paid"
+
+    @holdfast.agent
+    async def payer() -> str:
+        return await pay()
+
+    async def work(life: Life) -> Any:
+        handle = await life.start(payer, name="a")
+        resident = life.host.residents["a"]
+        release = life.store.release
+
+        async def meanwhile(run: str, epoch: int, seen: int) -> bool:
+            life.store.release = release
+            await said(life, "approve")
+            resident.hear(await life.store.read("a", seen + 1))
+            await asyncio.sleep(0.5)  # in which the step could begin
+            return await release(run, epoch, seen)
+
+        life.store.release = meanwhile
+        return await handle.result()
+
+    site = Site(linger=0.5, policy=DEFAULT_POLICY)
+    assert drive(site, work, payer) == "paid"
+    assert paid == [1]
+    assert [one.about for one in bodies(site, "approval.asked")] == ["action"]
+
+
 def test_programs_that_swallow_everything_are_parked_all_the_same():
     """Control flow of ours can be caught by `except BaseException`; it must not hang anybody."""
     rounds: list[int] = []

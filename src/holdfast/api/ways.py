@@ -27,7 +27,7 @@ RunId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.\-]{0,79}$")]
 
 PLACES: Mapping[str, Any] = {
     "run": RunId,
-    "step": Annotated[str, Meta(pattern=r"^[0-9]{1,9}(\.[0-9]{1,9}){0,50}$")],
+    "step": Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][^/\s]{0,299}$")],
     "pos": Annotated[int, Meta(ge=0, le=2**53)],
     "root": Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")],
 }

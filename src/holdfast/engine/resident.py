@@ -232,6 +232,10 @@ class Resident:
         self._check_idle()
         try:
             await future
+            if self.closing is not None:
+                # INVARIANT E145: a run that is leaving memory begins nothing, so no effect is cut
+                # off by our own doing; whoever loads it again finds what has come
+                await self._loop.create_future()
         except asyncio.CancelledError:
             if not pending.dropped:
                 raise

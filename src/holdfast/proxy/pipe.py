@@ -73,8 +73,10 @@ async def relay(door: str, token: str, hello: Mapping[str, Any], stop: asyncio.E
             for task in done:
                 task.result()
             if tasks[0] in done:  # the client said all that it had to say: the door may not have
-                await asyncio.wait(tasks[1:], timeout=limits.LEAVE_SECONDS,
-                                   return_when=asyncio.FIRST_COMPLETED)  # fmt: skip
+                done, _ = await asyncio.wait(tasks[1:], timeout=limits.LEAVE_SECONDS,
+                                             return_when=asyncio.FIRST_COMPLETED)  # fmt: skip
+                for task in done:
+                    task.result()
         finally:
             for task in tasks:
                 task.cancel()
