@@ -1,0 +1,141 @@
+"""One run: what it does, what it waits for, and its events as a timeline, a tree, or a table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from holdfast.api.access import need
+from holdfast.api.console.render import number_of, page
+from holdfast.api.console.used import used_by, used_text
+from holdfast.api.site import site_of
+from holdfast.engine.held import held_by
+from holdfast.explain import lines, telling
+from holdfast.explain.past import Recall
+from holdfast.explain.text import json_text, one_line
+from holdfast.journal.events import Event, RunStarted, body_of
+from holdfast.journal.store import RunQuery, Store
+from holdfast.journal.views import RunRow
+from holdfast.runtime.refs import find_run
+from holdfast.values import limits
+
+VIEWS = ("timeline", "tree", "raw")
+
+
+class Raw(msgspec.Struct, frozen=True):
+    """A line of the table of events."""
+
+    event: Event
+    key: str
+    about: str
+    outcome: str
+    verdict: str
+
+
+async def run(request: Request) -> Response:
+    """The page of a run; ``part=head`` gives its head only, as a live page fetches it."""
+    need(request, "viewer")
+    store = site_of(request).store
+    row = await find_run(store, request.path_params["run"])
+    part = request.query_params.get("part", "")
+    view = request.query_params.get("view", "timeline")
+    view = view if view in VIEWS else "timeline"
+    seq, head = await store.last_seq(), await store.head(row.run)
+    shown: dict[str, Any] = {"row": row, "view": view, "seq": seq, "last": head.pos}
+    shown |= await _head(store, row)
+    if part != "head" and view == "tree":
+        shown["kin"] = await kin(store, row)
+        shown["tree"] = json_text([_node(one) for one in shown["kin"]])
+    if part != "head" and view == "raw":
+        shown |= await _raw(request, store, row, head.pos)
+    return page(request, "run_head.html" if part == "head" else "run.html", **shown)
+
+
+async def _head(store: Store, row: RunRow) -> dict[str, Any]:
+    (first,) = await store.read(row.run, row.fork_pos + 1 if row.fork_of else 0,
+                                row.fork_pos + 2 if row.fork_of else 1)  # fmt: skip
+    started: RunStarted = body_of(first)
+    children = await store.runs(RunQuery(limit=limits.CONSOLE_ROWS, parent=row.run))
+    return {
+        "started": started,
+        "used": used_text(await used_by(store, row)),
+        "asks": telling.asked(row),
+        "waits": [telling.wait_text(wait, row.run) for wait in row.waits],
+        "answers": telling.how_to_answer(row),
+        "held": await held_by(store, row.run) if row.holds or row.waits else [],
+        "held_args": lambda one: telling.brief_args(one.args.encode(), store.get, 120),
+        "children": children,
+        "error": one_line(f"{row.error.type}: {row.error.text}") if row.error else "",
+    }
+
+
+# The table ----------------------------------------------------------------------------------------
+
+
+async def _raw(request: Request, store: Store, row: RunRow, last: int) -> dict[str, Any]:
+    """A page of events, without a script."""
+    after = number_of(request, "after") if "after" in request.query_params else -1
+    events = await store.read(row.run, after + 1, after + 1 + limits.CONSOLE_ROWS_MAX)
+    end = events[-1].pos if events else after
+    return {
+        "raws": await raws(store, events),
+        "newer": end if end < last else None,
+        "older": max(-1, after - limits.CONSOLE_ROWS_MAX) if after >= 0 else None,
+    }
+
+
+async def raws(store: Store, events: list[Event]) -> list[Raw]:
+    """Events as lines of a table."""
+    recall, names = Recall(store), dict[str, str]()
+    found: list[Raw] = []
+    for event in events:
+        body = body_of(event)
+        args = await recall.args(event)
+        key = "" if event.kind == "checkpoint.signed" else getattr(body, "key", "")
+        plan = getattr(body, "plan", None)
+        if plan is not None:
+            names[key] = telling.action(plan)
+        ended = lines.outcome(event, body, store.get, 120)
+        about = lines.subject(event, body, args, store.get, 120) or names.get(key, "")
+        found.append(
+            Raw(event, key, about, ended if isinstance(ended, str) else ended[0],
+                telling.verdict_text(getattr(body, "verdict", None)))
+        )  # fmt: skip
+    return found
+
+
+# The tree -----------------------------------------------------------------------------------------
+
+
+def _node(row: RunRow) -> dict[str, Any]:
+    return {
+        "run": row.run, "agent": one_line(row.agent), "status": row.status,
+        "above": row.fork_of or row.parent, "fork": bool(row.fork_of),
+        "place": f"#{row.fork_pos}" if row.fork_of else f"@{row.parent_key}",
+    }  # fmt: skip
+
+
+async def kin(store: Store, row: RunRow) -> list[RunRow]:
+    """The topmost run above this one, and all that it spawned or that fork from these, oldest
+    first; no more than a tree draws."""
+    top = row
+    while top.fork_of or top.parent:
+        top = await store.run(top.fork_of or top.parent)
+    rows: list[RunRow] = []
+    before = 0
+    while page_ := await store.runs(RunQuery(limits.READ_PAGE_ROWS, before)):
+        rows += page_
+        before = page_[-1].number
+        if before <= top.number:
+            break
+    known, found = {top.run}, [top]
+    for one in reversed(rows):  # oldest first: whoever descends from it is younger
+        if (one.fork_of or one.parent) in known and one.run not in known:
+            known.add(one.run)
+            found.append(one)
+        if len(found) >= limits.CONSOLE_TREE_RUNS:
+            break
+    return found
