@@ -19,9 +19,9 @@ from holdfast.models import sse
 from holdfast.models.dialects import DIALECTS
 from holdfast.proxy.bodies import says_twice
 from holdfast.proxy.providers import Provider
-from holdfast.proxy.serving import served
 from holdfast.proxy.wire import Fallback, Rules
 from holdfast.runtime import Runtime, Settings
+from holdfast.runtime.serving import served
 from holdfast.testing.standin import StandIn
 from holdfast.values import limits
 from holdfast.values.errors import Misuse

@@ -17,10 +17,10 @@ from holdfast.gate import parse_policy
 from holdfast.models import sse
 from holdfast.models.dialects import DIALECTS
 from holdfast.proxy.providers import Provider
-from holdfast.proxy.serving import served
 from holdfast.proxy.tape import Tape
 from holdfast.proxy.wire import Rules, Wire
 from holdfast.runtime import Runtime, Settings
+from holdfast.runtime.serving import served
 from holdfast.testing.scripted import Script
 from holdfast.testing.standin import StandIn
 from holdfast.values.canon import unpack

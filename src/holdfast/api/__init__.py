@@ -1,1 +1,1 @@
-"""Doors over HTTP. Needs the extra ``api`` (Starlette, uvicorn)."""
+"""The HTTP interface, the console, and chats: Holdfast for people and programs elsewhere."""

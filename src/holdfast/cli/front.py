@@ -46,6 +46,9 @@ TOPICS: dict[str, dict[str, str]] = {
         "deny": "Refuse the action that a run asks about, or decline its question.",
         "answer": "Answer the question that a run asks.",
     },
+    "Console": {
+        "serve": "Serve the console and the HTTP interface, and go on with runs that wait.",
+    },
     "Branches": {
         "fork": "Branch a run off before a step, with something changed or nothing.",
         "replay": "Check that runs still reproduce under today's code.",

@@ -40,8 +40,9 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
 async def serve_models(desk: Desk, chosen: Chosen) -> int:
     """Serve until this process is asked to stop."""
     try:
-        from holdfast.proxy import serving, wire, wiring
+        from holdfast.proxy import wire, wiring
         from holdfast.proxy.tape import read_tape
+        from holdfast.runtime import serving
     except ModuleNotFoundError as error:
         raise Misuse(f"proxy needs {error.name}: pip install 'holdfast[proxy,models]'") from None
     from holdfast.cli.chatting import listen_at

@@ -20,11 +20,11 @@ from holdfast.launch.branch import Branch
 from holdfast.launch.doors import Doors, Say
 from holdfast.launch.leashed import Done, Signals, in_walls, on_leash
 from holdfast.models.prices import Prices
-from holdfast.proxy.serving import served
 from holdfast.proxy.upstream import Server
 from holdfast.proxy.wire import Wire
 from holdfast.proxy.wiring import Wiring, rules_of
 from holdfast.runtime import Runtime
+from holdfast.runtime.serving import served
 from holdfast.tools.attempts import Reach
 from holdfast.values import limits
 from holdfast.values.errors import NotFound, ToolError

@@ -514,3 +514,33 @@ CONSOLE_USED_RUNS = 5_000
 """Runs of which a server remembers what they used: 1 MB."""
 CONSOLE_TREE_RUNS = 500
 """Runs that a tree of forks and children draws."""
+
+# HTTP interface and console --------------------------------------------------------------------
+API_ROWS = 200
+"""Rows of one page of a list: what a person looks through, and some 100 kB."""
+API_BODY_BYTES = 2 * 1024 * 1024
+"""One request: the files of a policy that is tried fit eight times over."""
+API_PAYLOAD_BYTES = 1024 * 1024
+"""A payload of an event or step that is answered whole; of a longer one, its beginning."""
+API_FILE_BYTES = 8 * 1024 * 1024
+"""A file of a world that is answered: longer ones are exported."""
+API_PATCH_CHARS = 1_000_000
+"""A patch that is answered; what is longer is cut, and said to be."""
+API_TEXT_CHARS = 20_000
+"""A text that a person gives with an answer, a signal or a switch."""
+VISIT_SECONDS = 43_200
+"""A browser that signed in stays so for this long: a working day."""
+VISITS_ITEMS = 10_000
+"""Browsers that are signed in at once; beyond, the one that expires first is signed out."""
+SIGNIN_ATTEMPTS = 10
+"""Failed attempts to sign in from one address before more are refused for a while."""
+SIGNIN_WAIT_SECONDS = 300.0
+"""That while, and how long a failed attempt is remembered."""
+SIGNIN_ADDRESSES_ENTRIES = 10_000
+"""Addresses whose failures are remembered; beyond, the oldest failure is forgotten."""
+LIVE_BACKLOG_EVENTS = 5_000
+"""A live stream that is farther behind is told what it missed and goes on from the newest."""
+LIVE_CONNECTIONS = 100
+"""Live streams at once: each costs a reading of what is appended."""
+API_BODY_SECONDS = 30.0
+"""A request whose body takes longer to come is given up."""

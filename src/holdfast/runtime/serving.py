@@ -1,4 +1,4 @@
-"""An ASGI application on a port of this machine."""
+"""An ASGI application on a port of this machine: how all that listens here does."""
 
 from __future__ import annotations
 
@@ -25,9 +25,11 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def served(app: Any, host: str = "127.0.0.1", port: int = 0) -> AsyncGenerator[str]:
+async def served(
+    app: Any, host: str = "127.0.0.1", port: int = 0, *, leave: float = limits.LEAVE_SECONDS
+) -> AsyncGenerator[str]:
     """Serve ``app`` while the block lasts; its URL. ``port`` 0: any free one. `Outside` if it
-    cannot listen there. At the end, requests in progress are given `limits.LEAVE_SECONDS`."""
+    cannot listen there. At the end, requests in progress are given ``leave`` seconds."""
     try:
         door = socket.create_server((host, port), backlog=limits.WIRE_BACKLOG_CONNECTIONS)
     except OSError as error:
@@ -37,7 +39,7 @@ async def served(app: Any, host: str = "127.0.0.1", port: int = 0) -> AsyncGener
     config = uvicorn.Config(
         app, log_config=None, log_level="critical", access_log=False, lifespan="off", ws="none",
         server_header=False, date_header=False, proxy_headers=False,
-        timeout_graceful_shutdown=int(limits.LEAVE_SECONDS),
+        timeout_graceful_shutdown=int(leave),
     )  # fmt: skip
     server = _Server(config)
     serving = asyncio.create_task(server.serve(sockets=[door]))
