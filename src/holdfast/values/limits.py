@@ -544,3 +544,5 @@ LIVE_CONNECTIONS = 100
 """Live streams at once: each costs a reading of what is appended."""
 API_BODY_SECONDS = 30.0
 """A request whose body takes longer to come is given up."""
+CONSOLE_SIMILAR_ROWS = 10
+"""Earlier answers about the same tool that are shown beside a question."""

@@ -1,10 +1,31 @@
-"""Which pages there are."""
+"""Which pages there are, and where."""
 
 from __future__ import annotations
 
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
+
+from holdfast.api.access import need
+from holdfast.api.console import event, inbox, run, runs
 
 
 def routes() -> list[Route]:
     """The pages of the console."""
-    return []
+    return [
+        Route("/", _front),
+        Route("/runs", runs.runs),
+        Route("/runs/{run}", run.run),
+        Route("/runs/{run}/events/{pos:int}", event.event),
+        Route("/runs/{run}/steps/{key}", event.step),
+        Route("/inbox", inbox.inbox),
+        Route("/inbox/{run}", inbox.inbox),
+        Route("/inbox/{run}/{key}", inbox.question, methods=["GET"]),
+        Route("/inbox/{run}/{key}", inbox.decide, methods=["POST"]),
+        Route("/inbox/{run}/{key}/similar", inbox.similar),
+    ]
+
+
+async def _front(request: Request) -> Response:
+    need(request, "viewer")
+    return RedirectResponse("/runs", 303)

@@ -72,10 +72,10 @@ def path_part(text: str) -> str:
 templates = _environment()
 
 
-def page(request: Request, name: str, *, status: int = 200, **shown: Any) -> Response:
-    """A page made from template ``name``."""
+def page(request: Request, template: str, /, *, status: int = 200, **shown: Any) -> Response:
+    """A page made from a template."""
     site, person = site_of(request), need(request, "viewer")
-    text = templates.get_template(name).render(
+    text = templates.get_template(template).render(
         person=person,
         csrf=csrf_of(request),
         nav=NAV,
