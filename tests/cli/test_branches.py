@@ -14,9 +14,9 @@ def test_fork_with_an_edit_keeps_what_is_unchanged(place: Path):
     assert json.loads(done.stdout)["sum"] == 102
     assert rows()[0]["fork_of"] == "old"
     found = json.loads(invoke("diff", "old", "new", "--json").stdout)
-    assert (found["first"], found["same"]) == ("1", 1)
-    assert found["differences"][0]["what"] == "another outcome"
-    assert "first" in invoke("diff", "old", "new").stdout
+    assert (found["first"]["pair"], found["same"], found["differ"]) == (0, 1, 1)
+    assert found["pairs"][0]["what"] == "outcome"
+    assert "First difference" in invoke("diff", "old", "new").stdout
 
 
 def test_fork_without_running_it(place: Path):

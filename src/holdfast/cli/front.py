@@ -52,7 +52,7 @@ TOPICS: dict[str, dict[str, str]] = {
     "Branches": {
         "fork": "Branch a run off before a step, with something changed or nothing.",
         "replay": "Check that runs still reproduce under today's code.",
-        "diff": "Compare two runs, step by step.",
+        "diff": "Compare two runs: where they first differ, from what, and what came of it.",
         "publish": "Perform what a fork held, in order, or drop it.",
     },
     "Audit": {

@@ -144,8 +144,8 @@ async def fork(
     if cut.step is None and places & {"result", "args"}:
         raise Misuse("--set: result. and args. change a step: say RUN@STEP")
     plan = cut.step.plan if cut.step is not None else None
-    if "args" in places and (plan is None or plan.kind != "tool"):
-        raise Misuse(f"--set args.: step {key} of {source} is no tool call")
+    if "args" in places and (plan is None or plan.kind not in ("tool", "model")):
+        raise Misuse(f"--set args.: step {key} of {source} is no call of a tool or a model")
     blobs: Blobs = {}
     program: RunStarted = body_of(cut.started)
     body = RunStarted(

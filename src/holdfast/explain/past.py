@@ -74,15 +74,6 @@ def moments(events: list[Event]) -> Iterator[Moment]:
         world = event.world
 
 
-async def steps_of(store: Store, run: str) -> dict[tuple[int, str], Step]:
-    """Every step of a run by (segment, key), in the order they were first recorded."""
-    found: dict[tuple[int, str], Step] = {}
-    for moment in moments(await chain(store, run)):
-        if moment.step is not None:
-            found[moment.segment, moment.step.key] = moment.step
-    return found
-
-
 async def find_step(store: Store, run: str, key: str) -> tuple[Step, list[Moment]]:
     """The newest step with that key, and the events about it."""
     found: list[Moment] = []
