@@ -1,0 +1,246 @@
+"""What a step could know: everything that came in before it, and how far it is to be believed."""
+
+from __future__ import annotations
+
+import functools
+from bisect import bisect_right
+from typing import Any, Final
+
+from holdfast.explain import telling
+from holdfast.explain.because import Origin
+from holdfast.explain.chain import Chain, Found, Lost
+from holdfast.explain.matching import Body
+from holdfast.gate.folding import plain, squeezed
+from holdfast.journal.events import Event
+from holdfast.journal.views import CHILD, place_of
+
+MOST: Final = 300
+"""Sources that are compared closely; of more, those that hold most of what is looked for."""
+TITLE: Final = 80
+"""Characters of a title."""
+_SILENT: Final = ("refused", "held", "expired")
+_NO_SOURCE: Final = frozenset(
+    ("spawn", "fork", "transaction", "publish", "wait", "merge")
+)
+"""Kinds of steps whose outcome is Holdfast's own."""
+
+
+class Source:
+    """One thing that came in: ``origin``, what it says, and what it had been asked with."""
+
+    def __init__(self, chain: Chain, event: Event, kind: str, root: str) -> None:
+        self.chain, self.event, self.kind, self.root = chain, event, kind, root
+        self.pos = event.pos
+        self.shown = ""
+        """Where in a request it stood, of what only stood there."""
+        self._step: Found | None = None
+
+    @property
+    def step(self) -> Found | None:
+        """The step that it is the outcome of."""
+        if self._step is None and self.event.kind == "step.settled":
+            self._step = self.chain.step_at(self.pos)
+        return self._step
+
+    @functools.cached_property
+    def value(self) -> Any:
+        """What came in, `Lost` if it is gone."""
+        if self.event.kind == "run.started":
+            return self.chain.plain(self.event.args)
+        body = self.chain.body(self.pos)
+        error = getattr(body, "error", None)
+        if error is not None:
+            return f"{error.type}: {error.text}"
+        return self.chain.plain(self.event.value)
+
+    @functools.cached_property
+    def body(self) -> Body:
+        """Its texts."""
+        return Body(self.root, None if isinstance(self.value, Lost) else self.value)
+
+    @functools.cached_property
+    def asked(self) -> Body:
+        """The arguments of its step: what it was found by."""
+        args = None if self.step is None else self.chain.args(self.step)
+        return Body("args", None if isinstance(args, Lost) else args)
+
+    @functools.cached_property
+    def origin(self) -> Origin:
+        """Where it comes from."""
+        event, step = self.event, self.step
+        integrity, confidentiality, by = _label(self)
+        key = place_of(step.segment, step.key) if step is not None else ""
+        place = f"{event.run}@{key}" if key else f"{event.run}@start"
+        return Origin(
+            place, self.kind, self._title(), event.run, key, event.pos, event.id, event.at,
+            integrity, confidentiality, by,
+        )  # fmt: skip
+
+    def _title(self) -> str:
+        step = self.step
+        if step is None:
+            body = self.chain.body(self.pos)
+            who = f" given by {body.parent}@{body.parent_key}" if body.parent else ""
+            return f"the input of {body.agent}{who}"
+        if step.plan is None:
+            return "a step"
+        if self.kind == "person":
+            return "a person's words"
+        if self.kind == "child":
+            return f"the end of {step.plan.name.removeprefix(CHILD)}"
+        args = self.chain.args(step)
+        if isinstance(args, Lost) or args is None or step.plan.kind in ("signal", "model"):
+            return f"{step.plan.kind} {step.plan.name}"
+        shown = ", ".join(f"{k}={v!r}" for k, v in list(_mapping(args).items())[:6])
+        return telling.cut(telling.one_line(f"{step.plan.name}({shown})"), TITLE)
+
+
+def _mapping(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+class Stood(Source):
+    """A piece of what a model was shown, of which no step of the run brought anything in."""
+
+    def __init__(self, chain: Chain, model: Found, text: str, role: str, at: str) -> None:
+        super().__init__(chain, model.last, "context", at)
+        self.text, self.role, self.model = text, role, model
+        self.shown = at
+
+    @functools.cached_property
+    def value(self) -> Any:
+        """The text."""
+        return self.text
+
+    @functools.cached_property
+    def asked(self) -> Body:
+        """Nothing is known of how it came."""
+        return Body("", None)
+
+    @functools.cached_property
+    def origin(self) -> Origin:
+        """Its place in the request."""
+        words = {"system": "instructions", "user": "a message of role user", "tool":
+                 "a tool's result that no door of ours saw"}  # fmt: skip
+        title = f"{words.get(self.role, self.role)} in {self.shown}"
+        event = self.model.last
+        integrity = "untrusted" if self.role == "tool" else ""
+        return Origin(self.model.place, "context", title, event.run, self.model.key, event.pos,
+                      event.id, event.at, integrity)  # fmt: skip
+
+
+def _label(source: Source) -> tuple[str, str, str]:
+    event, body = source.event, source.chain.body(source.pos)
+    if event.kind == "run.started":
+        integrity, _, secret = body.label.partition("/")
+        person = bool(body.by) and not body.parent and body.segment == 1
+        return integrity or ("person" if person else ""), secret, body.by
+    integrity, _, secret = body.label.partition("/")
+    if source.kind in ("person", "answer"):
+        integrity = integrity or "person"
+    by = "edit" if body.origin == "edit" else ""
+    if by:
+        by = source.chain.started(source.pos).by
+        return integrity or "person", secret, by
+    return integrity, secret, by
+
+
+def sources(chain: Chain, before: int) -> list[Source]:
+    """Everything that came in before position ``before``, oldest first; outputs of models are no
+    sources. Nothing is decoded yet."""
+    found: list[Source] = []
+    for event in chain.events[:before]:
+        if event.kind == "step.settled":
+            source = _outcome(chain, event)
+            if source is not None:
+                found.append(source)
+        elif event.kind == "run.started" and event.args is not None:
+            body = chain.body(event.pos)
+            kind = "edit" if body.fork_of else "input"
+            found.append(Source(chain, event, kind, "input"))
+    return found
+
+
+def _outcome(chain: Chain, event: Event) -> Source | None:
+    if event.value is None and b'"error"' not in event.body:
+        return None
+    if _is_plain(chain, event):
+        return Source(chain, event, "result", "result")
+    if b'"kind":"model"' in event.body and b'"plan"' in event.body:
+        body = chain.body(event.pos)
+        if body.plan is not None and body.plan.kind == "model":
+            return None
+    step = chain.step_at(event.pos)
+    if step.settled is None or step.settled.status in _SILENT or step.plan is None:
+        return None
+    if step.plan.kind == "model" or step.plan.kind in _NO_SOURCE:
+        return None
+    return Source(chain, event, _kind(step), "result")
+
+
+def _is_plain(chain: Chain, event: Event) -> bool:
+    """Whether an outcome is surely a tool's that was performed, told without decoding anything:
+    defaults are left out of bodies, and whatever holds one of these words is looked at."""
+    body = event.body
+    if b'"status":' in body or b'"origin":' in body:
+        return False
+    if b'"plan":' in body:
+        return b'"kind":' not in body
+    return not any(b'"kind":' in one.body for one in chain.about(event))
+
+
+def _kind(step: Found) -> str:
+    assert step.plan is not None and step.settled is not None
+    if step.settled.origin == "edit":
+        return "edit"
+    if step.plan.kind == "ask":
+        return "person" if step.plan.name == "said" else "answer"
+    if step.plan.kind == "signal":
+        return "child" if step.plan.name.startswith(CHILD) else "signal"
+    return "answer" if step.settled.origin == "person" else "result"
+
+
+# ---- many sources ----------------------------------------------------------------------------
+
+
+class Heap:
+    """The texts of many sources as one, to find quickly which of them may hold a value.
+
+    Text is compared without case, spaces and punctuation, so what is found may be no match; what is
+    not found in it is none, but for other spellings (numbers in words, dates, encodings).
+    """
+
+    def __init__(self, every: list[Source]) -> None:
+        self.every = every
+        ends: list[int] = []
+        parts: list[str] = []
+        size = 0
+        for source in every:
+            text = _rough(source)
+            size += len(text) + 1
+            ends.append(size)
+            parts.append(text)
+        self._ends = ends
+        self._text = "\n".join(parts) + "\n"
+
+    def holding(self, needle: str, most: int) -> list[int]:
+        """Numbers of the first ``most`` sources that hold it."""
+        found: list[int] = []
+        text, ends = self._text, self._ends
+        at = text.find(needle) if needle else -1
+        while at >= 0 and len(found) < most:
+            number = bisect_right(ends, at)
+            found.append(number)
+            at = text.find(needle, ends[number])
+        return found
+
+
+def _rough(source: Source) -> str:
+    """All text of a source, packed, in one line."""
+    event = source.event
+    raw = event.args if event.kind == "run.started" else event.value
+    if raw is None or isinstance(source, Stood) or b'{"$' in raw:
+        text = "\n".join(field.text for field in source.body.fields)
+    else:
+        text = raw.decode("utf-8", "replace").replace("\\n", " ")
+    return squeezed(plain(text).replace("\n", ""))
