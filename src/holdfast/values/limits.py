@@ -569,3 +569,5 @@ WHATIF_FORKS = 100
 """Forks that one what-if makes at most, unless it is given a budget."""
 PAIRS_RUNS = 1000
 """Runs that are compared for pairs at once; they are held in memory one by one."""
+CONSOLE_FORK_MESSAGES = 30
+"""Newest messages of a request that a form offers to change."""

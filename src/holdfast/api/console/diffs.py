@@ -27,11 +27,9 @@ def rows_of(patch: str) -> list[Row]:
     """The lines of a unified patch."""
     found: list[Row] = []
     for line in patch.splitlines():
-        if line.startswith(("diff ", "--- ", "+++ ", "rename ", "new file", "deleted file", "Bin")):
-            if line.startswith("--- "):
-                continue
-            found.append(Row("file", line.removeprefix("+++ ")))
-        else:
+        if line.startswith("diff --git "):
+            found.append(Row("file", line.rpartition(" b/")[2] or line))
+        elif not line.startswith(("--- ", "+++ ", "index ")):
             found.append(Row(KINDS.get(line[:1], "same"), line))
     return found
 
@@ -52,7 +50,7 @@ def world_rows(store: Store, before: str, after: str) -> list[Row]:
 def text_rows(before: str, after: str) -> list[Row]:
     """How one text differs from another, with three lines around each change."""
     lines = difflib.unified_diff(before.splitlines(), after.splitlines(), lineterm="", n=3)
-    return rows_of("\n".join(list(lines)[2:]))
+    return marked_rows(list(lines)[2:])
 
 
 def value_rows(before: Any, after: Any) -> list[Row]:

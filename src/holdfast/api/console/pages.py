@@ -7,7 +7,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from holdfast.api.access import need
-from holdfast.api.console import event, inbox, run, runs
+from holdfast.api.console import compare, event, fork, inbox, run, runs, why
 
 
 def routes() -> list[Route]:
@@ -18,6 +18,10 @@ def routes() -> list[Route]:
         Route("/runs/{run}", run.run),
         Route("/runs/{run}/events/{pos:int}", event.event),
         Route("/runs/{run}/steps/{key}", event.step),
+        Route("/runs/{run}/why/{key}", why.panel),
+        Route("/runs/{run}/fork", fork.show, methods=["GET"]),
+        Route("/runs/{run}/fork", fork.make, methods=["POST"]),
+        Route("/compare", compare.compare),
         Route("/inbox", inbox.inbox),
         Route("/inbox/{run}", inbox.inbox),
         Route("/inbox/{run}/{key}", inbox.question, methods=["GET"]),
