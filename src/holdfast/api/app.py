@@ -18,6 +18,7 @@ from holdfast.api import signin
 from holdfast.api.access import Turned
 from holdfast.api.console import pages
 from holdfast.api.guard import Guard
+from holdfast.api.metrics import metrics
 from holdfast.api.replies import turned_away, turned_of
 from holdfast.api.site import Site
 from holdfast.api.table import WAYS
@@ -42,6 +43,7 @@ def _routes() -> list[BaseRoute]:
     ways = sorted(WAYS, key=lambda way: way.path)
     return [
         Route("/healthz", _healthy),
+        Route("/metrics", metrics),
         *(route(list(same)) for _, same in groupby(ways, key=lambda way: way.path)),
         *signin.routes(),
         Mount("/static", StaticFiles(directory=_STATIC, check_dir=False)),

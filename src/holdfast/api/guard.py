@@ -61,7 +61,7 @@ class Guard:
             if message["type"] == "http.response.start":
                 begun.append(message["status"])
                 _dress(site, scope["path"], MutableHeaders(scope=message))
-                site.count(scope["method"], message["status"])
+                site.tally.answered(scope["method"], message["status"])
             await send(message)
 
         try:

@@ -13,6 +13,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from holdfast.api.access import Turned
+from holdfast.explain.text import json_text
 from holdfast.values.errors import (
     Conflict,
     Corrupt,
@@ -68,8 +69,8 @@ _PAGES = jinja2.Environment(
 
 
 def as_json(document: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """A document as JSON."""
-    return Response(msgspec.json.encode(document), status, headers, "application/json")
+    """A document as JSON, all that is odd in its texts escaped."""
+    return Response(json_text(document), status, headers, "application/json")
 
 
 def page(name: str, status: int = 200, **shown: Any) -> HTMLResponse:

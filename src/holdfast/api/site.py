@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections import Counter
 from typing import Any
 
 from starlette.requests import HTTPConnection
 
 from holdfast.api.access import Access
+from holdfast.api.feed import Feed
+from holdfast.api.tally import Tally
 from holdfast.journal.store import Store
 from holdfast.runtime import Runtime
 from holdfast.runtime.settings import Settings
 from holdfast.values.errors import Misuse
 from holdfast.values.ports import Clock, Dice, SystemClock, SystemDice
 
-METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
-"""Methods that are counted by name."""
-
 
 class Site:
-    """One server. ``runtime``: open; ``access``: who may come in; ``ears``: the store once more,
-    opened beside the runtime's, so that it rings for what this process commits too (default: the
-    runtime's, which rings for others only, unless it lives in memory); ``goes_on``: runs that are
+    """One server. ``runtime``: open; ``access``: who may come in; ``goes_on``: runs that are
     resumed or forked here go on here."""
 
     def __init__(
@@ -30,7 +25,6 @@ class Site:
         runtime: Runtime,
         access: Access,
         *,
-        ears: Store | None = None,
         goes_on: bool = True,
         clock: Clock | None = None,
         dice: Dice | None = None,
@@ -40,9 +34,8 @@ class Site:
         self.goes_on = goes_on
         self.clock: Clock = clock or SystemClock()
         self.dice: Dice = dice or SystemDice()
-        self.ears = ears or runtime.store
-        self.closing = asyncio.Event()
-        self.requests: Counter[tuple[str, int]] = Counter()
+        self.feed = Feed(runtime)
+        self.tally = Tally()
 
     @property
     def store(self) -> Store:
@@ -53,10 +46,6 @@ class Site:
     def settings(self) -> Settings:
         """The runtime's settings."""
         return self.runtime.settings
-
-    def count(self, method: str, status: int) -> None:
-        """Note a request that was answered."""
-        self.requests[method if method in METHODS else "other", status] += 1
 
     def need_runs(self, what: str) -> None:
         """`Misuse` if this server does not go on with runs."""

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
-from holdfast.api import runs
-from holdfast.api.ways import Way
+from typing import Any
 
-WAYS: list[Way] = [*runs.WAYS]
+from holdfast.api import governing, live, openapi, runs, steering, worlds
+from holdfast.api.ways import Ask, Way
+
+
+async def _describe(ask: Ask) -> Any:
+    return openapi.document(WAYS)
+
+
+WAYS: list[Way] = [
+    *runs.WAYS, *steering.WAYS, *governing.WAYS, *worlds.WAYS, *live.WAYS,
+    Way("GET", "/openapi.json", "viewer", _describe, "This description.", dict[str, Any]),
+]  # fmt: skip
 """Every route of the JSON interface."""

@@ -22,8 +22,11 @@ from holdfast.api.site import Site, site_of
 PREFIX = "/api/v1"
 """How paths of this version begin."""
 
+RunId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.\-]{0,79}$")]
+"""What may name a run."""
+
 PLACES: Mapping[str, Any] = {
-    "run": Annotated[str, Meta(pattern=r"^[A-Za-z0-9_$][A-Za-z0-9_.\-$]{0,79}$")],
+    "run": RunId,
     "step": Annotated[str, Meta(pattern=r"^[0-9]{1,9}(\.[0-9]{1,9}){0,50}$")],
     "pos": Annotated[int, Meta(ge=0, le=2**53)],
     "root": Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")],

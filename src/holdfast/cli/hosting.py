@@ -39,21 +39,16 @@ async def serve_console(desk: Desk, chosen: Chosen) -> int:
         from holdfast.runtime.serving import served
     except ModuleNotFoundError as error:
         raise Misuse(f"serve needs {error.name}: pip install 'holdfast[api]'") from None
-    from holdfast.runtime.maintenance import open_store
-
     access, person, token = _access(desk, chosen)
     runtime = runtime_of(desk, policy=chosen.policy, serve=not chosen.no_run)
     with stoppable(desk.screen) as stop:
         async with runtime:
-            ears = open_store(desk.settings)
-            site = Site(runtime, access, ears=ears, goes_on=not chosen.no_run)
-            try:
-                async with served(create_app(site), chosen.host, chosen.port, leave=2.0) as url:
-                    _tell(desk, access.url or url, person and access.link(person), token)
-                    await stop.asked.wait()
-                    site.closing.set()
-            finally:
-                await ears.close()
+            site = Site(runtime, access, goes_on=not chosen.no_run)
+            await site.tally.catch_up(runtime.store)
+            async with served(create_app(site), chosen.host, chosen.port, leave=2.0) as url:
+                _tell(desk, access.url or url, person and access.link(person), token)
+                await stop.asked.wait()
+                site.feed.close()
     return 0
 
 

@@ -10,11 +10,12 @@ import msgspec
 from holdfast.cli.asking import Keyboard
 from holdfast.cli.desk import Desk
 from holdfast.cli.editing import declared, edited
-from holdfast.cli.queue import review_document, show, tell_seeded
+from holdfast.cli.queue import show, tell_seeded
 from holdfast.cli.refs import value_of
 from holdfast.engine.answers import answer
 from holdfast.engine.inbox import Open, Question, open_questions, question_of, review, reviews
 from holdfast.engine.seeding import Seeded
+from holdfast.explain.queue import review_document
 from holdfast.explain.text import one_line, pretty
 from holdfast.gate.proposing import Rule, propose
 from holdfast.journal.store import Store
@@ -138,7 +139,7 @@ async def look_back(desk: Desk, store: Store, keys: Keyboard) -> int:
     looked = 0
     for found in await reviews(store):
         desk.screen.say((found.place, "bold"), f"  {one_line(found.row.agent)}")
-        desk.screen.say(pretty(review_document(found, store)))
+        desk.screen.say(pretty(review_document(found, store.get)))
         while True:
             line = await _line(desk, keys, _REVIEW)
             word, _, rest = (line or "q").partition(" ")

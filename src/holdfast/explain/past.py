@@ -5,13 +5,13 @@ Arguments may be stored as a continuation of an earlier step's; `Recall` gives t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
 
-from holdfast.engine.history import History, Step
-from holdfast.explain.telling import Fetch, plain
+from holdfast.engine.history import History, Step, acted_with
+from holdfast.explain.telling import Fetch, action, plain, struct
 from holdfast.journal.events import ApprovalAsked, Event, body_of
 from holdfast.journal.like import is_short
 from holdfast.journal.store import RunQuery, Store
@@ -153,3 +153,49 @@ def event_document(event: Event, args: bytes | None, fetch: Fetch) -> dict[str, 
         "args": plain(args, fetch),
         "value": plain(event.value, fetch),
     }
+
+
+def step_document(
+    step: Step,
+    about: list[Moment],
+    run: str,
+    fetch: Fetch,
+    shown: Callable[[bytes | None, Fetch], Any] = plain,
+) -> dict[str, Any]:
+    """A step of a run as JSON: what it asked for, what was decided, and how it ended; ``shown``:
+    how payloads are."""
+    plan, settled, acted = step.plan, step.settled, acted_with(step)
+    bodies = [(moment.event, moment.body) for moment in about]
+    verdict = next((b.verdict for _, b in bodies if getattr(b, "verdict", None)), None)
+    return {
+        "run": run,
+        "step": step.key,
+        "plan": struct(plan),
+        "args": shown(step.args, fetch),
+        "action": action(plan),
+        "due": step.planned.due if step.planned else 0,
+        "status": settled.status if settled else "open",
+        "value": shown(step.value, fetch),
+        "error": struct(settled.error) if settled else None,
+        "verdict": struct(verdict),
+        "attempts": [
+            {"at": event.at, **msgspec.json.decode(event.body)}
+            for event, _ in bodies
+            if event.kind == "step.planned"
+        ],
+        "approvals": [
+            {"at": event.at, "kind": event.kind, **msgspec.json.decode(event.body),
+             "value": shown(event.value, fetch)}
+            for event, _ in bodies
+            if event.kind in ("approval.asked", "approval.given")
+        ],
+        "changed": shown(acted, fetch) if acted is not step.args else None,
+        "events": [event.pos for event, _ in bodies],
+        "took": settled.took if settled else 0,
+        "origin": settled.origin if settled else "",
+        "of": settled.of if settled else "",
+        "branch": settled.branch if settled else "",
+        "settled_at": step.settled_at,
+        "world_before": step.world_before,
+        "world_after": step.world_after,
+    }  # fmt: skip

@@ -78,6 +78,7 @@ class Runtime:
         self._host: Host | None = None
         self._signing: Signing | None = None
         self._scratch: Temporary | None = None
+        self._ears: SqliteStore | None = None
 
     async def __aenter__(self) -> Runtime:
         settings = self.settings
@@ -145,6 +146,9 @@ class Runtime:
                 await self._signing.close()
             caches = self._host.caches
             await workplace.leave(caches)
+            if self._ears is not None:
+                await self._ears.close()
+                self._ears = None
             if self._scratch is not None:
                 await asyncio.to_thread(self._scratch.close)
                 self._scratch = None
@@ -168,6 +172,15 @@ class Runtime:
         if self._host is None:
             raise Misuse("the runtime is not open: use `async with Runtime() as runtime`")
         return self._host
+
+    def ears(self) -> Store:
+        """The store once more: opened beside the host's, it rings for what this process commits as
+        well. It is closed with the runtime."""
+        if not isinstance(self.store, SqliteStore):
+            return self.store  # in memory, it rings for everybody
+        if self._ears is None:
+            self._ears = SqliteStore(self.store.directory, create=False, clock=self._clock)
+        return self._ears
 
     async def start(self, program: Agent[..., Any], /, *args: Any, **kwargs: Any) -> Handle:
         """Start a run of ``program`` with these arguments."""
@@ -248,23 +261,35 @@ class Runtime:
         return await self.host.resume(run)
 
     async def answer(
-        self, run: str, decision: str, value: Any = None, *, step: str = "", note: str = ""
+        self,
+        run: str,
+        decision: str,
+        value: Any = None,
+        *,
+        step: str = "",
+        note: str = "",
+        by: str = "",
+        digest: str = "",
     ) -> None:
         """Answer what a run asks: ``decision`` approve, deny, answer (with ``value``) or edit (with
         the arguments that the action may happen with as ``value``: it is judged again); ``step``
-        says which question if there are several."""
+        says which question if there are several, ``by`` who answers (default: the settings' user),
+        ``digest`` the action that is meant."""
         await answer(
-            self.store, run, step, decision, by=self.settings.user,
-            now_ms=self._clock.now_ms(), value=value, note=note,
+            self.store, run, step, decision, by=by or self.settings.user,
+            now_ms=self._clock.now_ms(), value=value, note=note, digest=digest,
             fits=lambda wait, plain: self.host.check_edit(run, wait.key, plain),
         )  # fmt: skip
         self.host.watch.ring()
 
-    async def signal(self, run: str, name: str, value: Any = None, *, token: str = "") -> None:
+    async def signal(
+        self, run: str, name: str, value: Any = None, *, token: str = "", by: str = ""
+    ) -> None:
         """Send a signal that a run may wait for; it is kept until then. The same ``token`` twice is
-        one signal (default: a new token)."""
+        one signal (default: a new token); ``by``: who sends it (default: the settings' user)."""
         now, token = self._clock.now_ms(), token or new_id(self._dice)
-        await send(self.store, run, name, value, by=self.settings.user, now_ms=now, token=token)
+        user = by or self.settings.user
+        await send(self.store, run, name, value, by=user, now_ms=now, token=token)
         self.host.ring()
 
 

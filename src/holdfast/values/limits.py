@@ -571,3 +571,6 @@ PAIRS_RUNS = 1000
 """Runs that are compared for pairs at once; they are held in memory one by one."""
 CONSOLE_FORK_MESSAGES = 30
 """Newest messages of a request that a form offers to change."""
+
+METRICS_BUDGET_ROWS = 500
+"""Scopes and periods of budgets that metrics tell of: a series each, and Prometheus keeps them."""

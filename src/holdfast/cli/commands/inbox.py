@@ -65,13 +65,14 @@ async def _inbox(
 
 
 async def _list(desk: Desk, store: Any, by: str, limit: int) -> None:
-    from holdfast.cli.queue import TITLES, document, line
+    from holdfast.cli.queue import TITLES, line
     from holdfast.engine.inbox import open_questions, question_of
+    from holdfast.explain.queue import question_document
 
     waiting = await open_questions(store, by)
     shown = [(one, await question_of(store, one)) for one in waiting[:limit]]
     if desk.screen.json:
-        desk.screen.document([document(one, question) for one, question in shown])
+        desk.screen.document([question_document(one, question) for one, question in shown])
     elif shown:
         now = desk.now_ms()
         desk.screen.table(TITLES, [line(one, question, now) for one, question in shown], fold=3)
@@ -82,13 +83,13 @@ async def _list(desk: Desk, store: Any, by: str, limit: int) -> None:
 
 
 async def _reviews(desk: Desk, store: Any, limit: int) -> None:
-    from holdfast.cli.queue import review_document
     from holdfast.engine.inbox import reviews
     from holdfast.explain import telling
+    from holdfast.explain.queue import review_document
 
     found = await reviews(store)
     for one in found[:limit]:
-        told = review_document(one, store)
+        told = review_document(one, store.get)
         if desk.screen.json:
             desk.screen.document(told)
         else:
@@ -146,7 +147,7 @@ def stats(*, since: float | None, desk: Desk) -> None:
 async def _stats(desk: Desk, days: float | None) -> None:
     import msgspec
 
-    from holdfast.cli.judged import told_events
+    from holdfast.explain.judged import told_events
     from holdfast.explain.reviewers import READ, reviewers
     from holdfast.explain.text import one_line
 

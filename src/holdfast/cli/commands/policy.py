@@ -14,6 +14,7 @@ from holdfast.cli.commands.policy_backtest import command as backtest
 from holdfast.cli.commands.policy_suggest import command as suggest
 from holdfast.cli.consulting import consulting
 from holdfast.cli.desk import Desk, json_only, shared
+from holdfast.explain.judged import rule_document
 from holdfast.explain.text import Part, one_line
 
 _STYLES = {"allow": "green", "verify": "cyan", "escalate": "yellow", "deny": "red"}
@@ -88,7 +89,7 @@ def check(path: str, *, cases: str, desk: Desk) -> int:
     if screen.json:
         screen.document({
             "name": policy.name, "hash": policy.hash, "otherwise": policy.otherwise,
-            "rules": [_document(rule) for rule in policy.rules], "odd": odd,
+            "rules": [rule_document(rule) for rule in policy.rules], "odd": odd,
             "cases": len(known), "failed": failed,
             "weaker": [{"case": each.case.name, "part": each.part, "how": each.how,
                         "before": each.before.decision, "after": each.after.decision}
@@ -349,15 +350,6 @@ def _print_rules(desk: Desk, policy: Any) -> None:
     ]  # fmt: skip
     screen.table(["LINE", "RULE", "THEN", "WHEN", "IF", "REASON"], rows)
     screen.say(("otherwise ", "dim"), policy.otherwise)
-
-
-def _document(rule: Any) -> dict[str, Any]:
-    return {
-        "id": rule.id, "source": rule.source, "line": rule.line, "when": dict(rule.when),
-        "if": rule.condition.text if rule.condition else "", "then": rule.then,
-        "reason": rule.reason, "way": rule.way, "approvers": list(rule.approvers),
-        "checks": list(rule.checks),
-    }  # fmt: skip
 
 
 def _when(rule: Any) -> str:

@@ -9,7 +9,7 @@ import click
 
 from holdfast.cli.consulting import consulting
 from holdfast.cli.desk import Desk, shared
-from holdfast.cli.judged import past_decisions
+from holdfast.explain.judged import backtest_document, past_decisions
 from holdfast.explain.text import one_line
 from holdfast.gate import load_policy_file
 from holdfast.gate.backtest import NOT_ASKED, ORDER, Backtest, Change, backtest
@@ -55,7 +55,7 @@ async def _backtest(
         with consulting(policy) as ask:
             found = backtest(past, policy, store.get, ask)
     if desk.screen.json:
-        desk.screen.document(_document(found, policy.hash, limit))
+        desk.screen.document(backtest_document(found, policy.hash, limit))
     else:
         _print(desk, found, limit)
     if found.weaker and not accept:
@@ -105,22 +105,3 @@ def _line(change: Change) -> list[Any]:
         f"  {old.run}@{old.key}  {one_line(old.agent)} {one_line(old.plan.name)}{answered}",
         (why or f"  {', '.join(new.rules)}", "dim"),
     ]
-
-
-def _document(found: Backtest, policy: str, limit: int) -> dict[str, Any]:
-    return {
-        "policy": policy, "judged": found.judged, "beyond": found.beyond,
-        "unjudged": found.unjudged, "agrees": found.agrees, "differs": found.differs,
-        "weaker": len(found.weaker),
-        "matrix": [
-            {"then": then, "now": now, "count": count}
-            for (then, now), count in found.matrix.items() if count
-        ],
-        "changes": [
-            {"run": one.old.run, "step": one.old.key, "agent": one.old.agent,
-             "tool": one.old.plan.name, "then": one.old.verdict.decision,
-             "now": one.new.decision, "answer": one.old.answer, "rules": list(one.new.rules),
-             "reason": one.new.reason}
-            for one in found.changes[:limit]
-        ],
-    }  # fmt: skip

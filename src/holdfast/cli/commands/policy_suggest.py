@@ -7,7 +7,7 @@ import asyncio
 import click
 
 from holdfast.cli.desk import Desk, shared
-from holdfast.cli.judged import past_decisions
+from holdfast.explain.judged import past_decisions
 from holdfast.explain.text import one_line
 from holdfast.gate.proposing import rule_of
 from holdfast.gate.suggest import Suggestion, suggest

@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from holdfast.cli.desk import Desk, shared
-from holdfast.cli.judged import past_decisions
+from holdfast.explain.judged import past_decisions
 from holdfast.gate import Policy, default_policy, load_policy_file
 from holdfast.gate.decisions import Decided
 from holdfast.gate.facts import GROUPS

@@ -10,9 +10,8 @@ import click
 
 from holdfast.cli.desk import Desk, shared
 from holdfast.engine.held import held_by
-from holdfast.engine.history import Step, acted_with
 from holdfast.explain import lines, telling
-from holdfast.explain.past import Moment, chain, event_document, find_step, moments
+from holdfast.explain.past import Moment, chain, event_document, find_step, moments, step_document
 from holdfast.explain.text import Part, pretty
 from holdfast.journal.store import RunQuery, Store
 from holdfast.journal.views import RunRow
@@ -47,7 +46,7 @@ async def _show(desk: Desk, place: str, limit: int | None, tree: bool) -> None:
         row, key = await find(store, place)
         if key:
             step, about = await find_step(store, row.run, key)
-            document = _step_document(row, step, about, store)
+            document = step_document(step, about, row.run, store.get)
             if desk.screen.json:
                 desk.screen.document(document)
             else:
@@ -169,47 +168,6 @@ def _tree(desk: Desk, row: RunRow, kin: list[RunRow]) -> None:
 
 
 # A step -------------------------------------------------------------------------------------------
-
-
-def _step_document(row: RunRow, step: Step, about: list[Moment], store: Store) -> dict[str, Any]:
-    import msgspec
-
-    plan, settled, acted = step.plan, step.settled, acted_with(step)
-    bodies = [(moment.event, moment.body) for moment in about]
-    verdict = next((b.verdict for _, b in bodies if getattr(b, "verdict", None)), None)
-    document: dict[str, Any] = {
-        "run": row.run,
-        "step": step.key,
-        "plan": telling.struct(plan),
-        "args": telling.plain(step.args, store.get),
-        "action": telling.action(plan),
-        "due": step.planned.due if step.planned else 0,
-        "status": settled.status if settled else "open",
-        "value": telling.plain(step.value, store.get),
-        "error": telling.struct(settled.error) if settled else None,
-        "verdict": telling.struct(verdict),
-        "attempts": [
-            {"at": event.at, **msgspec.json.decode(event.body)}
-            for event, _ in bodies
-            if event.kind == "step.planned"
-        ],
-        "approvals": [
-            {"at": event.at, "kind": event.kind, **msgspec.json.decode(event.body),
-             "value": telling.plain(event.value, store.get)}
-            for event, _ in bodies
-            if event.kind in ("approval.asked", "approval.given")
-        ],
-        "changed": telling.plain(acted, store.get) if acted is not step.args else None,
-        "events": [event.pos for event, _ in bodies],
-        "took": settled.took if settled else 0,
-        "origin": settled.origin if settled else "",
-        "of": settled.of if settled else "",
-        "branch": settled.branch if settled else "",
-        "settled_at": step.settled_at,
-        "world_before": step.world_before,
-        "world_after": step.world_after,
-    }  # fmt: skip
-    return document
 
 
 def _step(desk: Desk, found: dict[str, Any]) -> None:
