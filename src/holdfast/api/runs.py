@@ -11,9 +11,9 @@ from holdfast.api.shown import EventLine, EventWhole, event_lines, event_whole, 
 from holdfast.api.ways import Ask, RunId, Way
 from holdfast.engine.answers import ending
 from holdfast.engine.held import Held, held_by
-from holdfast.explain.align import Difference, align
-from holdfast.explain.past import find_step, step_document, steps_of
-from holdfast.explain.text import one_line
+from holdfast.explain.compare import compare_runs
+from holdfast.explain.comparison import Comparison
+from holdfast.explain.past import find_step, step_document
 from holdfast.journal.record import OWN
 from holdfast.journal.store import RunQuery
 from holdfast.journal.views import RunRow
@@ -110,19 +110,6 @@ class DiffQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     other: RunId
 
 
-class Differences(msgspec.Struct, frozen=True):
-    """Two runs side by side. ``same``: steps that are the same in both; ``count``: those that are
-    not, of which the first `limits.API_ROWS` stand in ``differences``; ``first``: the key of the
-    first."""
-
-    a: str
-    b: str
-    same: int
-    count: int
-    first: str | None
-    differences: list[Difference]
-
-
 async def _runs(ask: Ask) -> Any:
     query: RunsQuery = ask.query
     rows = await ask.site.store.runs(
@@ -175,21 +162,9 @@ async def _step(ask: Ask) -> Any:
 
 
 async def _diff(ask: Ask) -> Any:
-    store, one, other = ask.site.store, ask.path["run"], ask.query.other
-    same, found = align(await steps_of(store, one), await steps_of(store, other), store.get)
-    first = found[0].key if found else None
-    return Differences(one, other, same, len(found), first, [_cut(one) for one in _page(found)])
-
-
-def _page(found: list[Difference]) -> list[Difference]:
-    return found[: limits.API_ROWS]
-
-
-def _cut(found: Difference) -> Difference:
-    kept = found.lines[: limits.API_ROWS]
-    left = len(found.lines) - len(kept)
-    shown = [one_line(line)[:2_000] for line in kept]
-    return msgspec.structs.replace(found, lines=[*shown, f"… {left} more"] if left else shown)
+    found = await compare_runs(ask.site.store, ask.path["run"], ask.query.other)
+    differing = [pair for pair in found.pairs if pair.differs][: limits.API_ROWS]
+    return msgspec.structs.replace(found, pairs=tuple(differing))
 
 
 WAYS = [
@@ -198,6 +173,7 @@ WAYS = [
     Way("GET", "/runs/{run}/events", "viewer", _events, "Events of a run.", Events, EventsQuery),
     Way("GET", "/runs/{run}/events/{pos}", "viewer", _event, "One event, whole.", EventWhole),
     Way("GET", "/runs/{run}/steps/{step}", "viewer", _step, "One step, whole.", StepWhole),
-    Way("GET", "/runs/{run}/diff", "viewer", _diff, "Compare two runs.", Differences, DiffQuery),
+    Way("GET", "/runs/{run}/diff", "viewer", _diff,
+        "Compare two runs: the first steps that differ.", Comparison, DiffQuery),
     Way("GET", "/events", "viewer", _tail, "Events of all runs, as committed.", Events, TailQuery),
 ]  # fmt: skip

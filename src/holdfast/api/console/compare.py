@@ -62,7 +62,7 @@ def _tiles(a: Side, b: Side) -> list[tuple[str, str, str]]:
     """What is counted of both: (what, of A, of B)."""
     return [
         ("steps", f"{a.steps:,}", f"{b.steps:,}"),
-        ("used", used_text(a.used) or "–", used_text(b.used) or "–"),
+        ("used", used_text(a.used) or "-", used_text(b.used) or "-"),
         ("work", telling.took(a.work_us), telling.took(b.work_us)),
         ("waited", telling.took(a.waited_ms * 1000), telling.took(b.waited_ms * 1000)),
     ]

@@ -34,11 +34,11 @@ def rows_of(patch: str) -> list[Row]:
     return found
 
 
-def world_rows(store: Store, before: str, after: str) -> list[Row]:
+def world_rows(store: Store | Stage, before: str, after: str) -> list[Row]:
     """How one root of a world differs from another; cut where it is too long for a page."""
     if (before or EMPTY) == (after or EMPTY):
         return []
-    stage = Stage(store.get)
+    stage = store if isinstance(store, Stage) else Stage(store.get)
     changes = renames(diff(stage, before or EMPTY, after or EMPTY))
     text = unified(stage, changes)
     rows = rows_of(text[: limits.CONSOLE_PATCH_CHARS])

@@ -16,7 +16,7 @@ from holdfast.api.site import Site, site_of
 from holdfast.engine.fork import START, find_cut, fork
 from holdfast.engine.held import LEAVES
 from holdfast.explain import telling
-from holdfast.explain.conversation import asked, with_words
+from holdfast.explain.conversation import asked, speaker, with_words, words
 from holdfast.explain.past import chain, find_step
 from holdfast.explain.text import one_line, pretty
 from holdfast.journal.events import Event, body_of
@@ -152,17 +152,12 @@ def _messages(args: Any) -> list[Message]:
     talk = asked(args)
     found: list[Message] = []
     if talk.system is not None:
-        found.append(_message(f"args.request.{talk.system[0]}", "system", talk.system[1]))
+        path, value = f"args.request.{talk.system[0]}", talk.system[1]
+        found.append(Message(path, "system", words(value), value))
     for place, one in enumerate(talk.messages):
-        role = str(one.get("role", "")) if isinstance(one, dict) else ""
-        found.append(_message(f"args.request.{talk.place}.{place}", role, one))
+        path = f"args.request.{talk.place}{'' if isinstance(one, str) else f'.{place}'}"
+        found.append(Message(path, speaker(one), words(one), one))
     return found[-limits.CONSOLE_FORK_MESSAGES :]
-
-
-def _message(path: str, role: str, value: Any) -> Message:
-    content = value.get("content", value.get("parts", value)) if isinstance(value, dict) else value
-    text = content if isinstance(content, str) else pretty(content)
-    return Message(path, role, text, value)
 
 
 def rest_of(events: list[Event]) -> Rest:

@@ -17,7 +17,6 @@ from holdfast.api.console.diffs import Row, value_rows, world_rows
 from holdfast.api.console.render import form_of, page, path_part, seen
 from holdfast.api.console.step import Judged, judged_of
 from holdfast.api.site import Site, site_of
-from holdfast.engine.answers import answer
 from holdfast.engine.inbox import Open, Question, open_questions, question_of
 from holdfast.engine.seeding import Seeded
 from holdfast.explain import telling
@@ -117,12 +116,10 @@ async def _answer(
         value = form["choice"] if form.get("choice") else value_of(form.get("value", ""))
     # INVARIANT X132: an answer is bound to the very action that its page showed, and is given by
     # whoever signed in, whatever the form says
-    await answer(
-        site.store, place[0], place[1], decision, by=person.name, now_ms=site.clock.now_ms(),
-        value=value, note=form.get("note", ""), digest=digest,
-        fits=lambda wait, plain: site.runtime.host.check_edit(place[0], wait.key, plain),
+    await site.runtime.answer(
+        place[0], decision, value, step=place[1], note=form.get("note", ""), by=person.name,
+        digest=digest,
     )  # fmt: skip
-    site.runtime.host.ring()
 
 
 def json_of(text: str, what: str) -> Any:

@@ -7,7 +7,20 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from holdfast.api.access import need
-from holdfast.api.console import compare, event, fork, inbox, run, runs, why
+from holdfast.api.console import (
+    agents,
+    anomalies,
+    compare,
+    event,
+    fork,
+    inbox,
+    merge,
+    policy,
+    run,
+    runs,
+    spend,
+    why,
+)
 
 
 def routes() -> list[Route]:
@@ -27,6 +40,15 @@ def routes() -> list[Route]:
         Route("/inbox/{run}/{key}", inbox.question, methods=["GET"]),
         Route("/inbox/{run}/{key}", inbox.decide, methods=["POST"]),
         Route("/inbox/{run}/{key}/similar", inbox.similar),
+        Route("/merge", merge.show, methods=["GET"]),
+        Route("/merge", merge.act, methods=["POST"]),
+        Route("/policy", policy.policy, methods=["GET"]),
+        Route("/policy", policy.draft, methods=["POST"]),
+        Route("/spend", spend.spend),
+        Route("/anomalies", anomalies.anomalies, methods=["GET"]),
+        Route("/anomalies", anomalies.judge, methods=["POST"]),
+        Route("/agents", agents.agents, methods=["GET"]),
+        Route("/agents/stop", agents.stop, methods=["POST"]),
     ]
 
 

@@ -4,35 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from holdfast.api.access import need
 from holdfast.api.console.render import number_of, page
 from holdfast.api.console.used import used_by, used_text
+from holdfast.api.shown import event_lines
 from holdfast.api.site import site_of
 from holdfast.engine.held import held_by
-from holdfast.explain import lines, telling
-from holdfast.explain.past import Recall
+from holdfast.explain import telling
 from holdfast.explain.text import json_text, one_line
-from holdfast.journal.events import Event, RunStarted, body_of
+from holdfast.journal.events import RunStarted, body_of
 from holdfast.journal.store import RunQuery, Store
 from holdfast.journal.views import RunRow
 from holdfast.runtime.refs import find_run
 from holdfast.values import limits
 
 VIEWS = ("timeline", "tree", "raw")
-
-
-class Raw(msgspec.Struct, frozen=True):
-    """A line of the table of events."""
-
-    event: Event
-    key: str
-    about: str
-    outcome: str
-    verdict: str
 
 
 async def run(request: Request) -> Response:
@@ -81,30 +70,10 @@ async def _raw(request: Request, store: Store, row: RunRow, last: int) -> dict[s
     events = await store.read(row.run, after + 1, after + 1 + limits.CONSOLE_ROWS_MAX)
     end = events[-1].pos if events else after
     return {
-        "raws": await raws(store, events),
+        "raws": await event_lines(store, events),
         "newer": end if end < last else None,
         "older": max(-1, after - limits.CONSOLE_ROWS_MAX) if after >= 0 else None,
     }
-
-
-async def raws(store: Store, events: list[Event]) -> list[Raw]:
-    """Events as lines of a table."""
-    recall, names = Recall(store), dict[str, str]()
-    found: list[Raw] = []
-    for event in events:
-        body = body_of(event)
-        args = await recall.args(event)
-        key = "" if event.kind == "checkpoint.signed" else getattr(body, "key", "")
-        plan = getattr(body, "plan", None)
-        if plan is not None:
-            names[key] = telling.action(plan)
-        ended = lines.outcome(event, body, store.get, 120)
-        about = lines.subject(event, body, args, store.get, 120) or names.get(key, "")
-        found.append(
-            Raw(event, key, about, ended if isinstance(ended, str) else ended[0],
-                telling.verdict_text(getattr(body, "verdict", None)))
-        )  # fmt: skip
-    return found
 
 
 # The tree -----------------------------------------------------------------------------------------

@@ -6,15 +6,14 @@ from typing import Any
 
 import msgspec
 
+from holdfast.api.console.diffs import Row, value_rows, world_rows
+from holdfast.api.console.used import used_text
 from holdfast.engine.history import Step, acted_with
 from holdfast.explain import telling
 from holdfast.explain.past import Moment
 from holdfast.gate import Policy, Rule
 from holdfast.journal.events import Verdict
 from holdfast.journal.store import Store
-
-from holdfast.api.console.diffs import Row, value_rows, world_rows
-from holdfast.api.console.used import used_text
 
 
 class Point(msgspec.Struct, frozen=True):

@@ -110,6 +110,7 @@ function listen() {
     after = Number(event.lastEventId) || after;
     tell(JSON.parse(event.data));
   };
+  stream.addEventListener("missed", () => location.reload());
   stream.onerror = () => {
     stop();
     clearTimeout(late);

@@ -39,7 +39,7 @@ export class Timeline extends Component {
     this.asked.add(page);
     const url = `/api/v1/runs/${encodeURIComponent(this.props.run)}/events`;
     try {
-      const reply = await fetch(`${url}?after=${page * PAGE - 1}&limit=${PAGE}&brief=true`);
+      const reply = await fetch(`${url}?start=${page * PAGE}&limit=${PAGE}`);
       if (!reply.ok) throw new Error(`HTTP ${reply.status}`);
       for (const row of (await reply.json()).events) this.keep(row);
     } catch {
@@ -136,7 +136,7 @@ export class Timeline extends Component {
     const found = [];
     for (let pos = 0; pos <= this.state.last; pos++) {
       const row = this.rows.get(pos);
-      const said = row && `${row.key} ${row.kind} ${row.about} ${row.outcome} ${row.verdict}`;
+      const said = row && `${row.key} ${row.kind} ${row.text} ${row.outcome} ${row.verdict}`;
       if (said?.toLowerCase().includes(mine)) found.push(pos);
     }
     this.view.scrollTop = 0;
@@ -162,8 +162,8 @@ export class Timeline extends Component {
       <span role="gridcell" class="at">${clock(row.at)}</span>
       <span role="gridcell" class="lane" title=${key ? `step ${key}` : row.kind}>
         <span class=${`dot lane${lane}`} style=${deep}></span>${key}</span>
-      <span role="gridcell">${row.about || row.kind}</span>
-      <span role="gridcell" class=${row.status || ""}>${row.outcome}</span>
+      <span role="gridcell">${row.text || row.kind}</span>
+      <span role="gridcell" class=${row.body?.status || ""}>${row.outcome}</span>
       <span role="gridcell" class=${`verdict ${word}`}>${row.verdict}</span>
     </div>`;
   }
