@@ -36,8 +36,8 @@ async def long(count: int) -> int:
 
 
 @holdfast.agent
-async def evil() -> str:
-    return await fetch("https://example.org/" + EVIL)
+async def evil(more: str = "") -> str:
+    return await fetch("https://example.org/" + EVIL + more)
 
 
 @holdfast.agent
@@ -75,3 +75,22 @@ async def quick(n: int = 1) -> dict:
 async def broken() -> None:
     await look(1)
     raise ValueError("the ledger does not balance")
+
+
+@holdfast.agent
+async def paced() -> int:
+    for _ in range(2):
+        await look(await holdfast.wait_for("next"))
+    return 2
+
+
+@holdfast.agent
+async def line(text: str) -> None:
+    await world.write("line.txt", text + "\n")
+
+
+@holdfast.agent
+async def writers() -> None:
+    await world.write("line.txt", "none\n")
+    for child in [await holdfast.spawn(line, text) for text in ("one", "two")]:
+        await child.result()

@@ -24,7 +24,7 @@ ARGS = [
 ]  # fmt: skip
 EVENTS = 10_000
 """Events of the long run, and two: its beginning and its end."""
-PATIENCE = 30_000
+PATIENCE = int(os.environ.get("HOLDFAST_TEST_PATIENCE", "30000"))
 """How long a condition may take to come true, in milliseconds: far more than it does."""
 
 

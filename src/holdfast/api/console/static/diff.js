@@ -4,6 +4,7 @@ import { Component, render } from "./vendor/preact.js";
 import { html } from "./html.js";
 
 const MOST = 4000; // lines beyond which a patch is left as it is
+const FEW = 8; // lines that need no tools
 
 export function split(a, b) {
   let start = 0;
@@ -84,8 +85,10 @@ class Diff extends Component {
       if (!next.delete(at)) next.add(at);
       this.setState({ folded: next });
     };
-    return html`<div class="difftools"><button type="button" class="small" aria-pressed=${beside}
-        onClick=${() => this.setState({ beside: !beside })}>Side by side</button></div>
+    const tools = html`<div class="difftools"><button type="button" class="small"
+        aria-pressed=${beside} onClick=${() => this.setState({ beside: !beside })}>Side by side
+        </button></div>`;
+    return html`${lines.length > FEW ? tools : null}
       <div class=${beside ? "patch split" : "patch"} tabindex="0" role="group" aria-label=${label}>
       ${files.map((file, at) => html`${file.name && html`<span class="l file">${file.name}
         <button type="button" aria-expanded=${!folded.has(at)} onClick=${() => fold(at)}>
