@@ -72,21 +72,23 @@ async def test_denying_goes_on_to_the_next_question(seat: Seat, store: Store):
     await expect(page.get_by_text("denied first-of-two@5")).to_be_visible()
     await expect(page.get_by_role("article")).to_contain_text("C-2")
     await page.keyboard.press("d")
+    await expect(page.get_by_text("denied second-of-two@5")).to_be_visible()
     await over(page, seat, "second-of-two", "failed")
 
 
-async def test_changed_arguments_are_asked_about_again(seat: Seat, store: Store):
+async def test_arguments_are_changed_before_they_are_approved(seat: Seat, store: Store):
     await store.run("support", "D-1", name="changed", waits=True)
     page = await seat.open("/inbox/changed")
     await page.keyboard.press("e")
     field = page.get_by_label("Arguments, as JSON")
     await expect(field).to_be_focused()
     await field.fill('{"amount": 5, "iban": "DE89370400440532013000", "order": "D-1"}')
-    await page.get_by_role("button", name="Ask again with these").click()
+    await page.get_by_role("button", name="Approve with these").click()
     await expect(page.get_by_text("changed changed@5")).to_be_visible()
-    await over(page, seat, "changed", "waiting")
-    await page.goto(f"{seat.url}/inbox/changed")
+    await over(page, seat, "changed", "done")
+    await page.goto(f"{seat.url}/runs/changed/steps/5")
     await expect(page.get_by_role("group", name="Changed arguments")).to_contain_text('"amount": 5')
+    await expect(page.get_by_label("Result")).to_contain_text("refunded 5 to")
 
 
 async def test_an_answer_to_another_action_counts_for_nothing(seat: Seat, store: Store):

@@ -54,6 +54,7 @@ def _shown(store: Store, found: Comparison) -> dict[str, Any]:
         "more": max(0, len(differing) - limits.CONSOLE_ROWS_MAX),
         "patch": patch,
         "rows_of": marked_rows,
+        "wait_text": telling.wait_text,
         "tiles": _tiles(found.a, found.b),
     }
 

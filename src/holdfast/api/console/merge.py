@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
-
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
@@ -21,8 +19,10 @@ from holdfast.journal.views import RunRow
 from holdfast.runtime.merges import merge_judged
 from holdfast.runtime.refs import find_run
 from holdfast.values import limits
-from holdfast.values.errors import Corrupt, HoldfastError, NotFound
+from holdfast.values.errors import HoldfastError, NotFound
 from holdfast.world import EMPTY, Stage, conflict_text, merge
+from holdfast.world import Conflict as Clashing
+from holdfast.world.chunks import file_bytes
 
 
 class Clash(msgspec.Struct, frozen=True):
@@ -112,12 +112,16 @@ async def _candidate(store: Store, source: RunRow, into: RunRow) -> Candidate:
     return Candidate(source, into, rows, clashes, about is not None)
 
 
-def _text(stage: Stage, conflict: Any) -> str:
-    try:
-        found = conflict_text(stage, conflict)
-    except (Corrupt, HoldfastError):
+def _text(stage: Stage, conflict: Clashing) -> str:
+    """Both sides of a file, marked, if they are text; "" if not."""
+    sides = (conflict.base, conflict.ours, conflict.theirs)
+    if any(side is not None and not side.is_file for side in sides) or conflict.row is not None:
         return ""
-    return found.decode("utf-8", "replace") if isinstance(found, bytes) else found or ""
+    base, ours, theirs = (b"" if side is None else file_bytes(stage, side) for side in sides)
+    marked = conflict_text(base, ours, theirs)
+    if marked is None or len(marked) > limits.CONSOLE_PATCH_CHARS:
+        return ""
+    return marked.decode(errors="replace")
 
 
 async def _page(

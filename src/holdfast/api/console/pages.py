@@ -34,6 +34,7 @@ def routes() -> list[Route]:
         Route("/runs/{run}/why/{key}", why.panel),
         Route("/runs/{run}/fork", fork.show, methods=["GET"]),
         Route("/runs/{run}/fork", fork.make, methods=["POST"]),
+        Route("/runs/{run}/publish", run.publish, methods=["POST"]),
         Route("/compare", compare.compare),
         Route("/inbox", inbox.inbox),
         Route("/inbox/{run}", inbox.inbox),

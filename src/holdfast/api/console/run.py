@@ -8,11 +8,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from holdfast.api.access import need
-from holdfast.api.console.render import number_of, page
+from holdfast.api.console.render import form_of, number_of, page, path_part, seen
 from holdfast.api.console.used import used_by, used_text
 from holdfast.api.shown import event_lines
 from holdfast.api.site import site_of
-from holdfast.engine.held import held_by
+from holdfast.engine.held import discard, held_by
+from holdfast.engine.publisher import publish_run
 from holdfast.explain import telling
 from holdfast.explain.text import json_text, one_line
 from holdfast.journal.events import RunStarted, body_of
@@ -20,6 +21,7 @@ from holdfast.journal.store import RunQuery, Store
 from holdfast.journal.views import RunRow
 from holdfast.runtime.refs import find_run
 from holdfast.values import limits
+from holdfast.values.ids import new_id
 
 VIEWS = ("timeline", "tree", "raw")
 
@@ -41,6 +43,20 @@ async def run(request: Request) -> Response:
     if part != "head" and view == "raw":
         shown |= await _raw(request, store, row, head.pos)
     return page(request, "run_head.html" if part == "head" else "run.html", **shown)
+
+
+async def publish(request: Request) -> Response:
+    """Perform what a run holds, as a run of its own whose page follows; or drop it."""
+    person, site, form = need(request, "admin"), site_of(request), await form_of(request)
+    row = await find_run(site.store, request.path_params["run"])
+    if form.get("do") == "discard":
+        now, token = site.clock.now_ms(), new_id(site.dice)
+        await discard(site.store, row.run, by=person.name, now_ms=now, token=token)
+        site.runtime.host.ring()
+        return seen(request, f"/runs/{path_part(row.run)}")
+    site.need_runs("publishing")
+    handle = await publish_run(site.runtime.host, row.run, by=person.name)
+    return seen(request, f"/runs/{path_part(handle.id)}")
 
 
 async def _head(store: Store, row: RunRow) -> dict[str, Any]:

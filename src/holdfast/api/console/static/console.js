@@ -125,11 +125,10 @@ function stop() {
 
 document.addEventListener("visibilitychange", () => (document.hidden ? stop() : listen()));
 window.addEventListener("pagehide", stop);
-window.addEventListener("pageshow", listen);
+window.addEventListener("pageshow", listen); // when every module of the page is there to hear
 if (place?.dataset.reload !== undefined) {
   document.body.addEventListener("news", (event) => {
     if (event.detail.kind === "approval.asked") location.reload();
   });
 }
-listen();
 window.htmx = htmx;

@@ -42,8 +42,7 @@ class Tree extends Component {
         const x = 14 + one.deep * STEP;
         const y = one.at * ROW + ROW / 2;
         const how = one.above ? `${one.fork ? "fork at" : "child of"} ${one.place}` : "";
-        const label = `${one.run}, ${one.agent}, ${one.status}${how ? `, ${how}` : ""}`;
-        return html`<a href=${`/runs/${encodeURIComponent(one.run)}?view=tree`} aria-label=${label}
+        return html`<a href=${`/runs/${encodeURIComponent(one.run)}?view=tree`}
           aria-current=${one.run === here ? "page" : null}>
           <rect x=${x - 10} y=${y - 14} width=${width - x} height="28" rx="5"
             class=${one.run === here ? "here" : ""} />
