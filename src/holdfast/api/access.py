@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, Protocol
 from urllib.parse import urlsplit
 
 import msgspec
@@ -45,6 +45,20 @@ class Visit(msgspec.Struct, frozen=True):
     until: int
 
 
+class Provider(Protocol):
+    """Who vouches for persons elsewhere (`holdfast.api.oidc`). ``label``: what it is called."""
+
+    label: str
+
+    async def begin(self, target: str) -> tuple[str, str]:
+        """Where to send a browser that wants to ``target``, and what its cookie keeps."""
+        ...
+
+    async def finish(self, cookie: str, query: Mapping[str, str]) -> tuple[Person, str]:
+        """Who came back, and where they wanted to; `Turned`."""
+        ...
+
+
 class Turned(HTTPException):
     """A request that is turned away. ``code``: for programs; ``way``: what to do about it."""
 
@@ -66,7 +80,8 @@ def digest(secret: str) -> str:
 class Access:
     """Who may come in. ``tokens``: persons by the digest of their token; ``url``: the address at
     which browsers reach it, "" for that of this machine; ``cookie``: name of its cookie;
-    ``metrics``: digest of a token that reads metrics only, "" for none."""
+    ``metrics``: digest of a token that reads metrics only, "" for none; ``provider``: where persons
+    sign in, if not here."""
 
     def __init__(
         self,
@@ -77,7 +92,9 @@ class Access:
         url: str = "",
         cookie: str = "holdfast",
         metrics: str = "",
+        provider: Provider | None = None,
     ) -> None:
+        self.provider = provider
         parts = urlsplit(url)
         self.url = url.rstrip("/")
         self.https = parts.scheme == "https"
@@ -91,6 +108,11 @@ class Access:
         self._failures: dict[str, list[int]] = {}
         self._clock = clock
         self._dice = dice
+
+    @property
+    def takes_tokens(self) -> bool:
+        """Whether anybody has a token."""
+        return bool(self._tokens)
 
     # Tokens -------------------------------------------------------------------------------------
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import http.client
-import socket
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse
@@ -24,6 +22,7 @@ from holdfast.engine.seeding import Seeded, planted
 from holdfast.journal.events import Draft, FindingAdded
 from holdfast.journal.quorum import missing
 from holdfast.journal.store import Batch, Store
+from holdfast.runtime.serving import served
 from holdfast.values import limits
 from holdfast.values.canon import Blobs, pack
 from holdfast.values.errors import (
@@ -237,25 +236,19 @@ def post(url: str, body: bytes) -> None:
         raise Outside(f"chat {place}: it answered {status}", retryable=True)
 
 
-async def serve(desk: Desk, host: str, port: int) -> None:
-    """Post and take answers until the process is asked to stop. ``port`` 0: any free one. `Outside`
-    if it cannot listen there."""
+async def serve(desk: Desk, host: str, port: int, stop: asyncio.Event) -> None:
+    """Post and take answers until ``stop``. ``port`` 0: any free one. `Outside` if it cannot listen
+    there."""
     app = Starlette(routes=[Route("/slack", desk.take, methods=["POST"])])
-    config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off",
-                            server_header=False)  # fmt: skip
-    try:
-        door = socket.create_server((host, port))
-    except OSError as error:
-        raise Outside(f"cannot listen on {host}:{port}: {error.strerror}") from None
-    desk.say(f"callbacks: http://{host}:{door.getsockname()[1]}/slack")
-    posting = asyncio.create_task(_keep_posting(desk))
-    try:
-        await uvicorn.Server(config).serve(sockets=[door])
-    finally:
-        posting.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await posting
-        door.close()
+    async with served(app, host, port, leave=1.0) as url:
+        desk.say(f"callbacks: {url}/slack")
+        posting = asyncio.create_task(_keep_posting(desk))
+        try:
+            await stop.wait()
+        finally:
+            posting.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await posting
 
 
 async def _keep_posting(desk: Desk) -> None:

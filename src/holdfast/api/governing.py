@@ -64,11 +64,10 @@ class Checked(msgspec.Struct, frozen=True):
 
 class Tried(Files, frozen=True):
     """A policy to judge decisions of the past with: of the last ``days`` (null: all), of one agent
-    ("" for all); ``limit``: how many changed decisions are listed."""
+    ("" for all)."""
 
     days: Annotated[float, Meta(ge=0, le=36_500)] | None = None
     agent: Annotated[str, Meta(max_length=200)] = ""
-    limit: Limit = 50
 
 
 class Cell(msgspec.Struct, frozen=True):
@@ -96,7 +95,7 @@ class Changed(msgspec.Struct, frozen=True):
 class Backtested(msgspec.Struct, frozen=True):
     """What came of a back-test (docs/policy.md). ``weaker``: how many that were stopped would be
     allowed; ``beyond``: behind a changed verdict of their run, so unknown; ``unjudged``: by what is
-    missing to judge them."""
+    missing to judge them; ``changes``: the first `limits.API_ROWS`."""
 
     policy: str
     judged: int
@@ -179,7 +178,7 @@ async def _backtest(ask: Ask) -> Any:
     since = 0 if body.days is None else site.clock.now_ms() - int(body.days * 86_400_000)
     past = await past_decisions(site.store, since_ms=since, agent=body.agent)
     found = await asyncio.to_thread(backtest, past, policy, site.store.get)
-    return msgspec.convert(backtest_document(found, policy.hash, body.limit), Backtested)
+    return msgspec.convert(backtest_document(found, policy.hash, limits.API_ROWS), Backtested)
 
 
 async def _spend(ask: Ask) -> Any:

@@ -17,6 +17,8 @@ def routes() -> list[Route]:
     return [
         Route("/signin", _show, methods=["GET"]),
         Route("/signin", _enter, methods=["POST"]),
+        Route("/signin/oidc", _away, methods=["GET"]),
+        Route("/signin/oidc/callback", _back, methods=["GET"]),
         Route("/signout", _leave, methods=["POST"]),
     ]
 
@@ -65,7 +67,39 @@ def _taken(request: Request, whose: object, token: str, target: str) -> Response
 
 
 def _form(site: Site, target: str, wrong: str = "", status: int = 200) -> Response:
-    return page("signin.html", status, wrong=wrong, next=target, oidc="", tokens=True)
+    access = site.access
+    label = access.provider.label if access.provider else ""
+    tokens = access.takes_tokens or not label
+    return page("signin.html", status, wrong=wrong, next=target, oidc=label, tokens=tokens)
+
+
+async def _away(request: Request) -> Response:
+    """To the provider. The cookie is lax: the provider's page sends the browser back."""
+    access = site_of(request).access
+    if access.provider is None:
+        raise Turned(404, "not_found", "nobody signs in elsewhere here")
+    place, state = await access.provider.begin(local(request.query_params.get("next", "/")))
+    answer = RedirectResponse(place, 303)
+    answer.set_cookie(
+        access.cookie + "-oidc", state, max_age=int(limits.OIDC_SECONDS), path="/",
+        secure=access.https, httponly=True, samesite="lax",
+    )  # fmt: skip
+    return answer
+
+
+async def _back(request: Request) -> Response:
+    site = site_of(request)
+    access = site.access
+    if access.provider is None:
+        raise Turned(404, "not_found", "nobody signs in elsewhere here")
+    name = access.cookie + "-oidc"
+    person, target = await access.provider.finish(
+        request.cookies.get(name, ""), dict(request.query_params)
+    )
+    # a page, not a redirect: a browser that comes from elsewhere sends no strict cookie on one
+    answer = signed_in(site, person, page("signed_in.html", target=target, person=person.name))
+    answer.delete_cookie(name, path="/", secure=access.https, httponly=True, samesite="lax")
+    return answer
 
 
 async def _leave(request: Request) -> Response:

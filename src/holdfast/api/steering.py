@@ -24,7 +24,7 @@ from holdfast.values.ids import check_name, new_id
 
 Text = Annotated[str, Meta(max_length=limits.API_TEXT_CHARS)]
 Note = Annotated[str, Meta(max_length=2_000)]
-Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^$\s][^\x00-\x1f]*$")]
+Name = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[^$\x00-\x20][^\x00-\x1f]*$")]
 
 
 class Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

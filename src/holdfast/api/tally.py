@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import defaultdict
 
 from holdfast.journal.events import Event, body_of
 from holdfast.journal.store import Store
@@ -19,7 +19,7 @@ class Tally:
     """Counters since the server began, as Prometheus takes them."""
 
     def __init__(self) -> None:
-        self.counts: Counter[Series] = Counter()
+        self.counts: dict[Series, float] = defaultdict(float)
         self.last = -1
         self._lock = asyncio.Lock()
 
@@ -40,7 +40,7 @@ class Tally:
                 await asyncio.sleep(0)  # others' requests have their turn between pages
 
     def _add(self, name: str, amount: float = 1, /, **labels: str) -> None:
-        self.counts[name, tuple(labels.items())] += amount  # pyright: ignore[reportArgumentType]  # money has fractions
+        self.counts[name, tuple(labels.items())] += amount
 
     def _event(self, event: Event) -> None:
         self._add("events_total", kind=event.kind)

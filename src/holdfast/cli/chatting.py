@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from holdfast.cli.desk import Desk
 from holdfast.cli.sowing import sower
+from holdfast.cli.stopping import stoppable
 from holdfast.values.errors import Misuse, NotFound
 
 
@@ -29,7 +30,8 @@ async def serve_chat(desk: Desk, chat: str, secret: str, people: str, listen: st
     known = Chat(url, private(secret, "--secret-file").encode(), _people(people))
     async with desk.store() as store:
         door = Door(store, known, SystemClock(), lambda text: _say(desk, text), sower(desk, store))
-        await serve(door, host, port)
+        with stoppable(desk.screen) as stop:
+            await serve(door, host, port, stop.asked)
     return 0
 
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from holdfast.cli.chatting import private
+from holdfast.cli.chatting import private, read_text
 from holdfast.cli.desk import Desk
 from holdfast.cli.running import runtime_of
 from holdfast.cli.stopping import stoppable
@@ -93,8 +93,25 @@ def _access(desk: Desk, chosen: Chosen) -> tuple[Any, Any, str]:
         known, clock=SystemClock(), dice=dice, url=chosen.url,
         cookie=f"holdfast-{chosen.port or new_id(dice)}",
         metrics=digest(metrics) if metrics else "",
+        provider=_provider(chosen) if chosen.oidc else None,
     )  # fmt: skip
     return access, person, token
+
+
+def _provider(chosen: Chosen) -> Any:
+    """The provider that the file of ``--oidc`` names."""
+    try:
+        from holdfast.api.oidc import Client, Oidc
+    except ModuleNotFoundError as error:
+        raise Misuse(f"--oidc needs {error.name}: pip install 'holdfast[oidc]'") from None
+    if not chosen.url:
+        raise Misuse("--oidc: say --url too: the provider sends browsers back there")
+    try:
+        client = msgspec.yaml.decode(read_text(chosen.oidc, "--oidc"), type=Client)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Misuse(f"--oidc: {chosen.oidc}: {error}") from None
+    secret = private(client.secret_file, "--oidc secret_file") if client.secret_file else ""
+    return Oidc(client, url=chosen.url, secret=secret, clock=SystemClock(), dice=SystemDice())
 
 
 def _is_here(host: str) -> bool:

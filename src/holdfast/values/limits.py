@@ -574,3 +574,15 @@ CONSOLE_FORK_MESSAGES = 30
 
 METRICS_BUDGET_ROWS = 500
 """Scopes and periods of budgets that metrics tell of: a series each, and Prometheus keeps them."""
+OIDC_SECONDS = 600.0
+"""Signing in at a provider takes this long at most: people look for their second factor."""
+OIDC_KEPT_SECONDS = 3_600.0
+"""What a provider says of itself, and its keys, are asked for again after this."""
+OIDC_KEYS_SECONDS = 30.0
+"""A token signed by a key that is not known makes us ask for keys again this often at most."""
+OIDC_SLACK_SECONDS = 60.0
+"""How far a provider's clock may be from ours."""
+OIDC_ANSWER_SECONDS = 10.0
+"""One answer of a provider."""
+OIDC_ANSWER_BYTES = 1024 * 1024
+"""The same; keys and tokens have a few thousand."""

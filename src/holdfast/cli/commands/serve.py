@@ -13,7 +13,7 @@ from holdfast.cli.desk import Desk, shared
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, metavar="ADDRESS",
               help="Where; beyond this machine with --url, and --tokens or --oidc.")  # fmt: skip
-@click.option("--port", type=click.IntRange(0, 65535), default=8738, show_default=True,
+@click.option("--port", type=click.IntRange(0, 65535), default=8740, show_default=True,
               help="0: any free one.")  # fmt: skip
 @click.option("--url", default="", metavar="URL",
               help="The https address at which browsers reach it, of a TLS proxy.")  # fmt: skip
