@@ -1,4 +1,4 @@
-"""Agents whose runs the console's tests look at. They are copied beside the store and run for real."""
+"""Agents whose runs the tests look at. They are copied beside the store and run for real."""
 
 import asyncio
 

@@ -45,7 +45,7 @@ class Store:
             program = runtime.programs.load(f"agents.py:{agent}")
             handle = await runtime.launch(program, args, name=name)
             if waits:
-                while (await runtime.store.run(handle.id)).status != "waiting":
+                while (await runtime.store.run(handle.id)).status != "waiting":  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
             else:
                 await asyncio.gather(handle.result(), return_exceptions=True)
@@ -81,10 +81,7 @@ async def stop(server: Server) -> None:
         await server.process.communicate()
 
 
-SESSION = {"scope": "session", "loop_scope": "session"}
-
-
-@pytest_asyncio.fixture(**SESSION)
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """Runs of every kind: a long one, a failed one, one with children, one with a world, one whose
     tool says hostile things, and two that wait for a person."""
@@ -99,16 +96,16 @@ async def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     return found
 
 
-@pytest_asyncio.fixture(**SESSION)
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def server(store: Store) -> AsyncIterator[Server]:
     made = await serve(store)
     yield made
     await stop(made)
 
 
-@pytest_asyncio.fixture(**SESSION)
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def browser() -> AsyncIterator[Browser]:
-    if not Path(CHROMIUM).exists():
+    if not os.path.exists(CHROMIUM):  # noqa: PTH110, ASYNC240 - a look, no wait
         if os.environ.get("HOLDFAST_TEST_BROWSER") == "required":
             pytest.fail(f"{CHROMIUM} is not there, and HOLDFAST_TEST_BROWSER says it must be")
         pytest.skip(f"{CHROMIUM} is not there: apt install chromium")
@@ -147,9 +144,7 @@ async def seat(browser: Browser, server: Server) -> AsyncIterator[Seat]:
     context.set_default_timeout(PATIENCE)
     page = await context.new_page()
     made = Seat(context, page, server.url)
-    await page.request.post(
-        f"{server.url}/signin", form={"token": server.token, "next": "/runs"}
-    )
+    await page.request.post(f"{server.url}/signin", form={"token": server.token, "next": "/runs"})
     yield made
     troubles = [one for one in made.troubles if not any(want in one for want in made.expected)]
     await context.close()

@@ -92,7 +92,7 @@ async def test_arguments_are_changed_before_they_are_approved(seat: Seat, store:
 
 
 async def test_an_answer_to_another_action_counts_for_nothing(seat: Seat, store: Store):
-    """INVARIANT X132: an answer is bound to the action that its page showed, and to who signed in."""
+    """INVARIANT X132: an answer is bound to the action its page showed, and to who signed in."""
     await store.run("support", "E-1", name="stale", waits=True)
     page = await seat.open("/inbox/stale")
     csrf = await page.locator("meta[name=csrf]").get_attribute("content")
@@ -100,7 +100,9 @@ async def test_an_answer_to_another_action_counts_for_nothing(seat: Seat, store:
     form = {"csrf": csrf, "decision": "approve", "by": "mallory"}
     seat.expected += ["409", "403"]
     for digest in ("", "0" * 64):
-        reply = await page.request.post(f"{seat.url}/inbox/stale/5", form={**form, "digest": digest})
+        reply = await page.request.post(
+            f"{seat.url}/inbox/stale/5", form={**form, "digest": digest}
+        )
         assert reply.status == 409, await reply.text()
     right = await page.locator("input[name=digest]").get_attribute("value")
     assert right

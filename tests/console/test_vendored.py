@@ -51,7 +51,9 @@ def test_our_scripts_make_no_markup_from_text():
     """INVARIANT X136: nothing of ours turns text into markup or code."""
     for path in STATIC.glob("*.js"):
         text = path.read_text()
-        assert not re.search(r"innerHTML|outerHTML|insertAdjacent|document\.write|eval\(", text), path
+        assert not re.search(r"innerHTML|outerHTML|insertAdjacent|document\.write|eval\(", text), (
+            path
+        )
         assert "dangerouslySetInnerHTML" not in text
 
 

@@ -83,9 +83,7 @@ async def make(request: Request) -> Response:
     return seen(request, f"/compare?a={path_part(row.run)}&b={path_part(made)}")
 
 
-async def _fork(
-    site: Site, row: RunRow, cutting: Cutting, form: dict[str, str], by: str
-) -> str:
+async def _fork(site: Site, row: RunRow, cutting: Cutting, form: dict[str, str], by: str) -> str:
     # INVARIANT X134: a fork that the console makes holds what leaves the world, whatever its form
     # says: nothing happens before somebody publishes it
     made = await fork(

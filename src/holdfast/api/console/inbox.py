@@ -103,9 +103,7 @@ async def decide(request: Request) -> Response:
 _PAST = {"approve": "approved", "deny": "denied", "answer": "answered", "edit": "changed"}
 
 
-async def _answer(
-    site: Site, person: Person, place: tuple[str, str], form: dict[str, str]
-) -> None:
+async def _answer(site: Site, person: Person, place: tuple[str, str], form: dict[str, str]) -> None:
     decision, digest = form.get("decision", ""), form.get("digest", "")
     if not digest:
         raise Misuse("this form names no action: load the page again")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response

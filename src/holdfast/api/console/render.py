@@ -52,15 +52,16 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(
-        clock=telling.clock,
-        of_day=telling.time_of_day,
-        took=telling.took,
-        pretty=pretty,
-        one_line=one_line,
-        part=path_part,
-        cut=cut,
-    )
+    filters: dict[str, Any] = {
+        "clock": telling.clock,
+        "of_day": telling.time_of_day,
+        "took": telling.took,
+        "pretty": pretty,
+        "one_line": one_line,
+        "part": path_part,
+        "cut": cut,
+    }
+    made.filters.update(filters)
     return made
 
 
@@ -75,13 +76,17 @@ templates = _environment()
 def page(request: Request, template: str, /, *, status: int = 200, **shown: Any) -> Response:
     """A page made from a template."""
     site, person = site_of(request), need(request, "viewer")
+
+    def age(at: int) -> str:
+        return telling.age(at, site.clock.now_ms())
+
     text = templates.get_template(template).render(
         person=person,
         csrf=csrf_of(request),
         nav=NAV,
         path=request.url.path,
         now=site.clock.now_ms(),
-        age=lambda at: telling.age(at, site.clock.now_ms()),
+        age=age,
         payload=payload,
         **shown,
     )
@@ -121,4 +126,3 @@ async def form_of(request: Request) -> dict[str, str]:
     """The fields of a form, texts only."""
     form = await request.form()
     return {name: value for name, value in form.items() if isinstance(value, str)}
-

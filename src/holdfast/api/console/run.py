@@ -12,7 +12,7 @@ from holdfast.api.console.render import form_of, number_of, page, path_part, see
 from holdfast.api.console.used import used_by, used_text
 from holdfast.api.shown import event_lines
 from holdfast.api.site import site_of
-from holdfast.engine.held import discard, held_by
+from holdfast.engine.held import Held, discard, held_by
 from holdfast.engine.publisher import publish_run
 from holdfast.explain import telling
 from holdfast.explain.text import json_text, one_line
@@ -63,6 +63,10 @@ async def _head(store: Store, row: RunRow) -> dict[str, Any]:
     (first,) = await store.read(row.run, row.fork_pos + 1 if row.fork_of else 0,
                                 row.fork_pos + 2 if row.fork_of else 1)  # fmt: skip
     started: RunStarted = body_of(first)
+
+    def brief(one: Held) -> str:
+        return telling.brief_args(one.args.encode(), store.get, 120)
+
     children = await store.runs(RunQuery(limit=limits.CONSOLE_ROWS, parent=row.run))
     return {
         "started": started,
@@ -71,7 +75,7 @@ async def _head(store: Store, row: RunRow) -> dict[str, Any]:
         "waits": [telling.wait_text(wait, row.run) for wait in row.waits],
         "answers": telling.how_to_answer(row),
         "held": await held_by(store, row.run) if row.holds or row.waits else [],
-        "held_args": lambda one: telling.brief_args(one.args.encode(), store.get, 120),
+        "held_args": brief,
         "children": children,
         "error": one_line(f"{row.error.type}: {row.error.text}") if row.error else "",
     }

@@ -188,6 +188,7 @@ export class Timeline extends Component {
       </div>
       <div class="tl-view" role="grid" tabindex="0" aria-label="Events" aria-readonly="true"
         aria-rowcount=${total} aria-activedescendant=${total ? `tl-${this.posOf(state.at)}` : null}
+        style=${{ height: `min(68vh, ${Math.max(4, total) * ROW + 2}px)` }}
         ref=${(view) => { if (view) this.view = view; }}
         onScroll=${(event) => this.setState({ top: event.target.scrollTop })}>
         <div class="tl-pad" role="rowgroup" style=${{ height: `${total * ROW}px` }}>${rows}</div>
