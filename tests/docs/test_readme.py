@@ -53,7 +53,9 @@ def test_the_commands_run(folder: Path):
         for line in CONSOLE[0].splitlines()
         if line.startswith("$ ")
     ]
-    assert [words[0] for words in commands] == ["run", "ps", "approve", "show", "fork", "replay"]
+    assert [words[0] for words in commands] == [
+        "run", "ps", "approve", "show", "fork", "replay", "what-if",
+    ]  # fmt: skip
     holdfast(folder, *commands[0], ok=(10,))  # nobody is at the terminal: it waits for a person
     (row,) = json.loads(holdfast(folder, "ps", "--json"))
     run = row["run"] if "run" in row else row["id"]

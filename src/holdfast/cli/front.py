@@ -53,6 +53,9 @@ TOPICS: dict[str, dict[str, str]] = {
         "fork": "Branch a run off before a step, with something changed or nothing.",
         "replay": "Check that runs still reproduce under today's code.",
         "diff": "Compare two runs: where they first differ, from what, and what came of it.",
+        "what-if": "Fork a run with one thing changed, and compare what comes of it.",
+        "score": "Say what a run's outcome is worth.",
+        "pairs": "Export (wrong, right) trajectories of forks for training, as JSON lines.",
         "publish": "Perform what a fork held, in order, or drop it.",
     },
     "Audit": {
@@ -78,7 +81,7 @@ TOPICS: dict[str, dict[str, str]] = {
 }
 """Every command under its topic, with the first line of its help."""
 
-_MODULES = {"import": "import_file", "try": "try_"}
+_MODULES = {"import": "import_file", "try": "try_", "what-if": "what_if"}
 
 
 class Front(click.Group):

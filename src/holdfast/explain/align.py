@@ -18,9 +18,6 @@ from holdfast.values import limits
 _DEPTH = 8
 """How often a stretch is searched again for what is unique in it."""
 
-Match = tuple[int | None, int | None]
-"""Places of two steps that stand for each other; None: there is none in that run."""
-
 
 class Mark(NamedTuple):
     """What a step is told by: its task, the action it asks for, and that with its arguments."""
@@ -30,6 +27,15 @@ class Mark(NamedTuple):
     whole: str
 
 
+class Match(NamedTuple):
+    """Places of two steps that stand for each other; None: there is none in that run. ``strayed``:
+    they are not in the order that the tasks have in common."""
+
+    a: int | None
+    b: int | None
+    strayed: bool = False
+
+
 def align(a: Sequence[Mark], b: Sequence[Mark]) -> list[Match]:
     """Every step of both, once: in the order of A, those of B alone where B took them.
 
@@ -37,24 +43,27 @@ def align(a: Sequence[Mark], b: Sequence[Mark]) -> list[Match]:
     INVARIANT X22: steps that ask for the same stand for each other as far as there are as many.
     """
     turned = list(b) < list(a)
-    found = _matched(b, a) if turned else _matched(a, b)
-    return list(_in_order(len(a), len(b), {j: i for i, j in found.items()} if turned else found))
+    found, strayed = _matched(b, a) if turned else _matched(a, b)
+    if turned:
+        strayed = {found[i] for i in strayed}
+        found = {j: i for i, j in found.items()}
+    return list(_in_order(len(a), len(b), found, strayed))
 
 
-def _in_order(a: int, b: int, found: dict[int, int]) -> Iterator[Match]:
+def _in_order(a: int, b: int, found: dict[int, int], strayed: set[int]) -> Iterator[Match]:
     taken = set(found.values())
     next_b = 0
     for i in range(a):
         j = found.get(i)
         if j is not None and j >= next_b:
-            yield from ((None, other) for other in range(next_b, j) if other not in taken)
+            yield from (Match(None, other) for other in range(next_b, j) if other not in taken)
             next_b = j + 1
-        yield i, j
-    yield from ((None, other) for other in range(next_b, b) if other not in taken)
+        yield Match(i, j, i in strayed)
+    yield from (Match(None, other) for other in range(next_b, b) if other not in taken)
 
 
-def _matched(a: Sequence[Mark], b: Sequence[Mark]) -> dict[int, int]:
-    """Places in B by places in A."""
+def _matched(a: Sequence[Mark], b: Sequence[Mark]) -> tuple[dict[int, int], set[int]]:
+    """Places in B by places in A, and those in A that are out of order."""
     found: dict[int, int] = {}
     tasks_a, tasks_b = _by_task(a), _by_task(b)
     gaps: list[tuple[list[int], list[int]]] = []
@@ -63,14 +72,16 @@ def _matched(a: Sequence[Mark], b: Sequence[Mark]) -> dict[int, int]:
         anchors = _sequence([a[i].whole for i in mine], [b[j].whole for j in theirs])
         found.update((mine[x], theirs[y]) for x, y in anchors)
         gaps += _between(mine, theirs, anchors)
+    ordered = set(found)
     _match_anywhere(a, b, found)
+    strayed = set(found) - ordered
     taken = set(found.values())
     for mine, theirs in gaps:
         left = [i for i in mine if i not in found]
         other = [j for j in theirs if j not in taken]
         pairs = _sequence([a[i].action for i in left], [b[j].action for j in other])
         found.update((left[x], other[y]) for x, y in pairs)
-    return found
+    return found, strayed
 
 
 def _by_task(marks: Sequence[Mark]) -> dict[tuple[int, str], list[int]]:
@@ -169,7 +180,7 @@ def _once(items: Sequence[str], start: int, stop: int) -> dict[str, int]:
 
 def _plainly(a: Sequence[str], b: Sequence[str], x: int, y: int) -> list[tuple[int, int]]:
     """A stretch in which nothing is unique: aligned one by one if it is small, else by place."""
-    if len(a) * len(b) > limits.COMPARE_CELLS:
+    if len(a) * len(b) > limits.COMPARE_ALIGNED_ITEMS:
         both = enumerate(zip(a, b, strict=False))
         return [(x + at, y + at) for at, (one, other) in both if one == other]
     blocks = difflib.SequenceMatcher(None, a, b, autojunk=False).get_matching_blocks()

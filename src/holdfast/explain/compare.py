@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from holdfast.explain.align import align
 from holdfast.explain.comparison import Changed, Comparison, Pair, What, Worlds
 from holdfast.explain.divergence import Couple, Sides, ending, first_divergence, lines_of
-from holdfast.explain.outcome import differs, outcome_of, verdict_of
+from holdfast.explain.outcome import Wanted, differs, outcome_in, verdict_of
 from holdfast.explain.past import chain
 from holdfast.explain.taken import Past, Taken, read, side
 from holdfast.explain.telling import Fetch, action, plain, verdict_text
@@ -28,16 +28,19 @@ def compare(a: Sequence[Event], b: Sequence[Event], fetch: Fetch) -> Comparison:
     """Compare two runs by their whole chains. ``fetch``: reads content (a store's get)."""
     one, other = read(a), read(b)
     marks = [[past.mark(taken) for taken in past.steps] for past in (one, other)]
+    aligned = align(*marks)
     couples: list[Couple] = [
         (None if i is None else one.steps[i], None if j is None else other.steps[j])
-        for i, j in align(*marks)
+        for i, j, _ in aligned
     ]
     pairs = _pairs(one, other, couples, fetch)
-    found = first_divergence(Sides(one, other, couples, pairs, fetch))
+    strayed = next((n for n, match in enumerate(aligned) if match.strayed), None)
+    found = first_divergence(Sides(one, other, couples, pairs, strayed, fetch))
+    histories = ((one.history, a), (other.history, b))
     return Comparison(
         a=side(one, a, fetch),
         b=side(other, b, fetch),
-        shared=_shared(a, b),
+        shared=shared_events(a, b),
         pairs=tuple(pairs),
         same=sum(pair.what == "same" for pair in pairs),
         moved=sum(pair.what == "moved" for pair in pairs),
@@ -45,11 +48,11 @@ def compare(a: Sequence[Event], b: Sequence[Event], fetch: Fetch) -> Comparison:
         first=None if found is None else found[0],
         now=_worlds(one.world, other.world, fetch),
         then=None if found is None else _worlds(*_roots(one, other, found[1]), fetch),
-        outcome=differs(outcome_of(a, "", fetch), outcome_of(b, "", fetch)),
+        outcome=differs(*(outcome_in(p, events, Wanted(), fetch) for p, events in histories)),
     )
 
 
-def _shared(a: Sequence[Event], b: Sequence[Event]) -> int:
+def shared_events(a: Sequence[Event], b: Sequence[Event]) -> int:
     """How many events two chains begin with in common: the shorter end is found by halving."""
     low, high = 0, min(len(a), len(b))
     while low < high:
@@ -66,7 +69,7 @@ def _pairs(a: Past, b: Past, couples: Sequence[Couple], fetch: Fetch) -> list[Pa
         lines: tuple[str, ...] = ()
         if one is not None and other is not None and what in ("arguments", "verdict", "outcome"):
             shown += 1
-            if shown <= limits.COMPARE_TEXTS:
+            if shown <= limits.COMPARE_TEXT_ITEMS:
                 lines = _lines(what, one, other, fetch)
         here = one or other
         assert here is not None
@@ -82,7 +85,7 @@ def _what(a: Past, b: Past, one: Taken | None, other: Taken | None) -> What:
         return "only_b"
     if other is None:
         return "only_a"
-    if a.mark(one).whole != b.mark(other).whole:
+    if one.whole != other.whole:
         return "arguments"
     mine, theirs = _said(one), _said(other)
     if mine and theirs and mine != theirs:  # what a fork takes from the record is not judged
@@ -122,5 +125,7 @@ def _worlds(a: str, b: str, fetch: Fetch) -> Worlds:
         changes = diff(Stage(fetch), a, b)
     except HoldfastError as error:
         return Worlds(a, b, missing=str(error))
-    paths = tuple(Changed(change.path, change.kind) for change in changes[: limits.COMPARE_PATHS])
+    paths = tuple(
+        Changed(change.path, change.kind) for change in changes[: limits.COMPARE_PATH_ITEMS]
+    )
     return Worlds(a, b, paths, len(changes))

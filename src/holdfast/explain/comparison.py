@@ -65,7 +65,7 @@ class Place(msgspec.Struct, frozen=True):
 
 class Pair(msgspec.Struct, frozen=True):
     """Two steps that stand for each other, or one that stands alone. ``action``: what it is called;
-    ``lines``: what differs, "-" in A, "+" in B (of the first differences only: COMPARE_TEXTS)."""
+    ``lines``: what differs, "-" in A, "+" in B (of the first COMPARE_TEXT_ITEMS only)."""
 
     what: What
     action: str
@@ -102,8 +102,9 @@ class Facet(msgspec.Struct, frozen=True):
 
 
 class Divergence(msgspec.Struct, frozen=True):
-    """Where two runs first differ. ``pair``: place in `Comparison.pairs`; ``a``, ``b``: the steps
-    that the runs took there (None: the run had no more), which need not stand for each other.
+    """Where two runs first differ, if only in their order. ``pair``: place in `Comparison.pairs`;
+    ``a``, ``b``: the steps that the runs took there (None: the run had no more), which need not
+    stand for each other.
 
     ``kind``: what was decided from: "model" (messages of a request) or "program" (results).
     ``same``: how many items stood in both contexts; ``only_a``, ``only_b``: those of one of them;
@@ -132,7 +133,7 @@ class Changed(msgspec.Struct, frozen=True):
 
 
 class Worlds(msgspec.Struct, frozen=True):
-    """How two worlds differ: their roots, the paths (COMPARE_PATHS at most) and how many there are;
+    """How two worlds differ: their roots, paths (COMPARE_PATH_ITEMS at most), and how many differ;
     ``missing`` says why they could not be read, if they could not."""
 
     a: str

@@ -163,7 +163,8 @@ def _chat_of(message: Any) -> list[dict[str, Any]]:
     content = message.get("content", message.get("parts"))
     if role == "tool":
         return [_answer(message.get("tool_call_id") or message.get("id"), content)]
-    calls = [_own_call(one) for one in message.get("tool_calls") or message.get("calls") or ()]
+    asked_for = message.get("tool_calls") or message.get("calls")
+    calls = [_own_call(one) for one in asked_for] if isinstance(asked_for, list) else []
     answers: list[dict[str, Any]] = []
     texts: list[str] = []
     for part in content if isinstance(content, list) else [content]:

@@ -20,17 +20,17 @@ from holdfast.values import limits
 from holdfast.values.canon import digest, encode
 
 Couple = tuple[Taken | None, Taken | None]
-_ITEM_CHARS = 400
-_LINE_CHARS = 2000
 
 
 class Sides(msgspec.Struct):
-    """Both runs, their steps in pairs, and where content is read."""
+    """Both runs, their steps in pairs, the first that is out of order, and where content is
+    read."""
 
     a: Past
     b: Past
     couples: Sequence[Couple]
     pairs: Sequence[Pair]
+    strayed: int | None
     fetch: Fetch
 
 
@@ -41,7 +41,7 @@ def lines_of(a: Any, b: Any) -> tuple[str, ...]:
         for one in (a, b)
     )
     lines = islice(difflib.unified_diff(before, after, n=0, lineterm=""), 2, None)  # after names
-    found = [cut(line, _LINE_CHARS) for line in lines if not line.startswith("@@")]
+    found = [cut(line, limits.COMPARE_LINE_CHARS) for line in lines if not line.startswith("@@")]
     if len(found) > limits.COMPARE_LINES:
         left = len(found) - limits.COMPARE_LINES
         found = [*found[: limits.COMPARE_LINES], f"… {left} more lines"]
@@ -54,13 +54,13 @@ def first_divergence(sides: Sides) -> tuple[Divergence, Couple] | None:
     The clock and chance differ in all runs: they count only if nothing else differs. What followed
     from them shows them among the results that stood before it.
     """
-    places = [n for n, pair in enumerate(sides.pairs) if pair.differs]
+    places = [n for n, pair in enumerate(sides.pairs) if pair.differs or n == sides.strayed]
     if not places:
         return None
     at = next((n for n in places if not _is_chance(sides.couples[n])), places[0])
     a, b = _there(sides, at)
     kind, same, only_a, only_b, lines = _context(sides, a, b)
-    facets = tuple(_facets(sides, a, b))
+    facets = tuple(_facets(sides, a, b, together=None not in sides.couples[at]))
     return Divergence(
         pair=at,
         a=a.place if a is not None else None,
@@ -71,7 +71,9 @@ def first_divergence(sides: Sides) -> tuple[Divergence, Couple] | None:
         only_b=tuple(only_b[: limits.COMPARE_ITEMS]),
         lines=lines,
         facets=facets,
-        reason=_reason(a, b, facets, (len(only_a), len(only_b)), kind),
+        reason=_reason(a, b, facets, (len(only_a), len(only_b)), kind)
+        if sides.pairs[at].differs
+        else "from here on they took the same steps in another order",
     ), (a, b)
 
 
@@ -131,7 +133,7 @@ def _but(mine: list[Whole], theirs: list[Whole]) -> list[Whole]:
 
 
 def _item(place: str, what: str, content: Any, text: str) -> Whole:
-    shown = cut(one_line(text), _ITEM_CHARS)
+    shown = cut(one_line(text), limits.COMPARE_ITEM_CHARS)
     return Item(place, one_line(what), digest(encode(content)), shown), text
 
 
@@ -160,7 +162,9 @@ def _received(sides: Sides, a: Taken | None, b: Taken | None) -> tuple[list[Whol
                 mine.append((Item(step.key, "", str(number), ""), ""))
                 continue
             value = plain(step.value, sides.fetch)
-            mine.append(_item(step.key, action(step.plan), value, short(value, _ITEM_CHARS)))
+            mine.append(
+                _item(step.key, action(step.plan), value, short(value, limits.COMPARE_ITEM_CHARS))
+            )
     return found
 
 
@@ -172,14 +176,19 @@ def _before(taken: Taken, here: Taken | None) -> bool:
 # What else differs ------------------------------------------------------------------------------
 
 
-def _facets(sides: Sides, a: Taken | None, b: Taken | None) -> list[Facet]:
+def _facets(sides: Sides, a: Taken | None, b: Taken | None, *, together: bool) -> list[Facet]:
+    """``together``: the steps stand for each other; else only what they are is compared."""
     found = [
         _facet("input", plain(sides.a.history.input, sides.fetch),
                plain(sides.b.history.input, sides.fetch)),
         _facet("code", sides.a.started.code[:12], sides.b.started.code[:12]),
     ]  # fmt: skip
     if a is not None and b is not None:
-        found += _of_steps(sides, a, b)
+        found.append(_facet("action", action(a.step.plan), action(b.step.plan)))
+        if together:
+            found += _of_steps(sides, a, b)
+        if _asks_model(a) and _asks_model(b):
+            found += _of_models(sides.fetch, a, b)
     elif here := a or b:
         name, none = action(here.step.plan), "(no more steps)"
         found.append(_facet("action", name if a else none, name if b else none))
@@ -188,29 +197,27 @@ def _facets(sides: Sides, a: Taken | None, b: Taken | None) -> list[Facet]:
 
 def _of_steps(sides: Sides, a: Taken, b: Taken) -> list[Facet | None]:
     fetch, one, other = sides.fetch, verdict_of(a.step), verdict_of(b.step)
-    found = [
-        _facet("action", action(a.step.plan), action(b.step.plan)),
-        _facet("edit", _edited(sides.a, a), _edited(sides.b, b)),
-    ]
+    edits = _edited(sides.a, a), _edited(sides.b, b)
+    found = [Facet("edit", *edits) if any(edits) else None]
     if one is not None and other is not None:  # what a fork takes from the record is not judged
         found += [
             _facet("policy", one.policy, other.policy),
             _facet("verdict", verdict_text(one), verdict_text(other)),
         ]
-    args = plain(a.step.args, fetch), plain(b.step.args, fetch)
-    if _asks_model(a) and _asks_model(b):
-        mine, theirs = conversation.asked(args[0]), conversation.asked(args[1])
-        found += [
-            _facet("model", mine.model, theirs.model),
-            _facet("parameters", mine.parameters, theirs.parameters),
-            _facet("menu", mine.menu, theirs.menu),
-        ]
-    else:
-        found.append(_facet("arguments", *args))
-    mine, theirs = sides.a.ended(a.step), sides.b.ended(b.step)
-    if mine != theirs:
+    if a.whole != b.whole and not _asks_model(a):
+        found.append(_facet("arguments", plain(a.step.args, fetch), plain(b.step.args, fetch)))
+    if sides.a.ended(a.step) != sides.b.ended(b.step):
         found.append(_facet("answer", _answer(a, fetch), _answer(b, fetch)))
     return found
+
+
+def _of_models(fetch: Fetch, a: Taken, b: Taken) -> list[Facet | None]:
+    mine, theirs = (conversation.asked(plain(one.step.args, fetch)) for one in (a, b))
+    return [
+        _facet("model", mine.model, theirs.model),
+        _facet("parameters", mine.parameters, theirs.parameters),
+        _facet("menu", mine.menu, theirs.menu),
+    ]
 
 
 def _answer(taken: Taken, fetch: Fetch) -> Any:

@@ -72,7 +72,11 @@ def outcome_of(
     """What came of the run whose chain ``events`` are. ``fetch``: reads content (a store's get)."""
     if isinstance(wanted, str):
         wanted = wanted_of(wanted)
-    past = _segment(events)
+    return outcome_in(_segment(events), events, wanted, fetch)
+
+
+def outcome_in(past: History, events: Sequence[Event], wanted: Wanted, fetch: Fetch) -> Outcome:
+    """`outcome_of` where the history of the newest segment is at hand."""
     if wanted.condition is not None:
         return _judged(wanted.condition, past, fetch)
     score = score_of(events, fetch)

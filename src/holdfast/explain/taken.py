@@ -21,13 +21,16 @@ from holdfast.values.errors import Corrupt
 
 _NAMING = ("spawn", "merge", "signal", "publish")
 """Kinds of steps that name runs, which are others in every run though they stand for the same."""
+_LATER = ("finding.added", "checkpoint.signed")
+"""Events that say nothing of how long a run took."""
 _WAITS = ("wait", "signal", "ask")
 
 
 class Taken(msgspec.Struct):
     """A step of a run. ``first``, ``settled``: positions of its first event and its outcome (-1:
     none); ``began``: time of the first (ms); ``world``: root before it; ``waited``: it waited for
-    a person, a signal, a timer or a publication."""
+    a person, a signal, a timer or a publication; ``whole``: what tells what it asked for, as its
+    `Mark` has it."""
 
     segment: int
     step: Step
@@ -36,6 +39,7 @@ class Taken(msgspec.Struct):
     world: str
     settled: int = -1
     waited: bool = False
+    whole: str = ""
 
     @property
     def place(self) -> Place:
@@ -60,14 +64,14 @@ class Past(msgspec.Struct):
     newest: int = 0
 
     def mark(self, taken: Taken) -> Mark:
-        """What tells a step, but for the names of this very run."""
+        """What tells a step, but for the names of this very run; noted in it."""
         step = taken.step
         plan = step.plan
         action = "" if plan is None else f"{plan.kind} {plan.name}"
-        if plan is not None and plan.kind == "signal" and plan.name.startswith(CHILD):
+        if plan is not None and (plan.kind == "merge" or plan.name.startswith(CHILD)):
             action = self.names.sub(b"*", action.encode()).decode()
-        whole = digest(b"\0".join((action.encode(), self.content(step, step.args))))
-        return Mark((taken.segment, step.key.rpartition(".")[0]), action, whole)
+        taken.whole = digest(b"\0".join((action.encode(), self.content(step, step.args))))
+        return Mark((taken.segment, step.key.rpartition(".")[0]), action, taken.whole)
 
     def content(self, step: Step, skeleton: bytes | None) -> bytes:
         """Arguments or value, but for the names of this very run."""
@@ -82,8 +86,9 @@ class Past(msgspec.Struct):
             held = step.planned is not None and step.planned.held
             return "held" if held else "open"
         value = self.content(step, step.value)
-        if step.plan is not None and step.plan.kind == "spawn" and step.value is not None:
-            value = _world_of(step.value)  # in a fork the child holds, which is no other outcome
+        plan = step.plan
+        if plan is not None and (plan.kind == "spawn" or plan.name.startswith(CHILD)):
+            return settled.status, settled.error, _of_child(value)
         return settled.status, settled.error, value
 
 
@@ -93,6 +98,7 @@ def read(events: Sequence[Event]) -> Past:
         raise Corrupt("a run without its beginning cannot be compared")
     found: dict[tuple[int, str], Taken] = {}
     past, world = History(), ""
+    span = newest = 0
     for moment in moments(list(events)):
         event, step = moment.event, moment.step
         past = moment.history
@@ -103,12 +109,17 @@ def read(events: Sequence[Event]) -> Past:
                 found[moment.segment, step.key] = taken
             _take(taken, event, moment.body)
         world = event.world
+        if event.kind not in _LATER:
+            begun = event.kind == "run.started" and moment.body.fork_of
+            # INVARIANT X24: the time between what a fork shares and the fork itself is nobody's
+            span += 0 if begun or not newest else max(0, event.at - newest)
+            newest = event.at
     names = sorted({event.run for event in events}, key=len, reverse=True)
     pattern = b"(?<![\\w.-])(?:" + b"|".join(re.escape(name.encode()) for name in names)
     started: RunStarted = past.started or body_of(events[0])
     return Past(
         events[-1].run, list(found.values()), past, started, re.compile(pattern + b")(?![\\w-])"),
-        world, max(0, events[-1].at - events[0].at), events[-1].at,
+        world, span, newest,
     )  # fmt: skip
 
 
@@ -121,9 +132,13 @@ def _take(taken: Taken, event: Event, body: Any) -> None:
         taken.settled = event.pos
 
 
-def _world_of(value: bytes) -> Any:
-    plain = decode(value)
-    return plain.get("world") if isinstance(plain, dict) else value
+def _of_child(value: bytes) -> Any:
+    """What a step says of a child, but for what hangs on who looked: in a fork the child holds, and
+    its news is looked for, with its label."""
+    plain = decode(value) if value else None
+    if not isinstance(plain, dict):
+        return value
+    return {name: one for name, one in plain.items() if name not in ("holds", "label", "narrow")}
 
 
 def side(past: Past, events: Sequence[Event], fetch: Fetch) -> Side:

@@ -548,24 +548,28 @@ CONSOLE_SIMILAR_ROWS = 10
 """Earlier answers about the same tool that are shown beside a question."""
 
 # Comparing runs, and forks that ask why ----------------------------------------------------------
-COMPARE_TEXTS = 50
+COMPARE_TEXT_ITEMS = 50
 """Differing steps of which a comparison shows the difference itself: more, nobody reads."""
 COMPARE_LINES = 200
 """Lines of one difference; the rest is said to be left out."""
+COMPARE_LINE_CHARS = 2000
+"""Of one line of a difference: a text without line breaks may be as long as a payload."""
+COMPARE_ITEM_CHARS = 400
+"""Shown of a message or result at a divergence; the difference itself stands beside it."""
 COMPARE_TEXT_CHARS = 100_000
 """Text of each side that is compared line by line: a line-based difference is quadratic."""
-COMPARE_PATHS = 1000
+COMPARE_PATH_ITEMS = 1000
 """Paths of two worlds that are listed; the rest is counted."""
 COMPARE_ITEMS = 100
 """Messages or results that stood in one context only, listed at a divergence."""
-COMPARE_CELLS = 250_000
+COMPARE_ALIGNED_ITEMS = 250_000
 """Steps of A times steps of B between two anchors that are aligned one by one, about 0.1 s; larger
 stretches without any step that is unique in both are paired by key alone."""
 FORK_LOOK_SECONDS = 0.05
 """Between looks at whether a fork that asks why waits for something that will not come."""
 FORK_PATIENCE_MS = 60_000
 """A fork that asks why is stayed with while it waits for a timer that rings within this."""
-WHATIF_FORKS = 100
+WHATIF_RUNS = 100
 """Forks that one what-if makes at most, unless it is given a budget."""
 PAIRS_RUNS = 1000
 """Runs that are compared for pairs at once; they are held in memory one by one."""
@@ -586,3 +590,5 @@ OIDC_ANSWER_SECONDS = 10.0
 """One answer of a provider."""
 OIDC_ANSWER_BYTES = 1024 * 1024
 """The same; keys and tokens have a few thousand."""
+
+"""Runs that are looked at for pairs at once: their events are in memory together."""
