@@ -3,6 +3,6 @@
 NAMES = (
     "sequential", "once", "together", "onestep", "replay", "fork", "signal", "parked",
     "conversation", "checkpoints", "listing", "imports", "worlds", "openworlds", "databases",
-    "merging", "judging", "flowing", "consulting", "budgets", "backtesting", "auditing",
-    "wire", "mcp",
+    "merging", "judging", "flowing", "consulting", "budgets", "backtesting", "auditing", "wire",
+    "mcp", "bisecting",
 )  # fmt: skip

@@ -61,7 +61,7 @@ def change_of(path: str, rule: Rule, found: Open, question: Question, role: str)
         raise Misuse(
             f"{path}: no rule lifts this: it would still be {now.decision} by {now.rules[0]}"
         )
-    return Change(path, files, new, tuple(_against(path, policy, changed)))
+    return Change(path, files, new, tuple(against(path, policy, changed)))
 
 
 def _verdict(policy: Policy, who: Proposal, question: Question) -> Verdict:
@@ -71,7 +71,7 @@ def _verdict(policy: Policy, who: Proposal, question: Question) -> Verdict:
     return judge(proposal, policy, msgspec.convert(verdict.facts if verdict else {}, Facts))
 
 
-def _against(path: str, old: Policy, new: Policy) -> list[str]:
+def against(path: str, old: Policy, new: Policy) -> list[str]:
     """What `policy check` finds in the new policy that it does not in the old one."""
     said: list[str] = []
     for case in load_cases(Path(path) / "tests") if Path(path).is_dir() else ():
@@ -92,7 +92,7 @@ def write(desk: Desk, change: Change) -> int:
     for (old, name), (new, _) in zip(change.old, change.new, strict=True):
         if old != new:
             if read_text(Path(name)) != old:
-                raise Conflict(f"{name} changed meanwhile: the answer is recorded, the rule is not")
+                raise Conflict(f"{name} changed meanwhile: the rule was not written into it")
             _replace(Path(name), new)
     if not desk.screen.json:
         desk.screen.patch(change.patch())

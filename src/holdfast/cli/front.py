@@ -57,6 +57,8 @@ TOPICS: dict[str, dict[str, str]] = {
         "score": "Say what a run's outcome is worth.",
         "pairs": "Export (wrong, right) trajectories of forks for training, as JSON lines.",
         "publish": "Perform what a fork held, in order, or drop it.",
+        "bisect": "Find the step of a run that, taken otherwise, flips how it ended.",
+        "prevent": "From a step that went wrong to a rule or a case that stops the next one.",
     },
     "Audit": {
         "audit": "Sign what happened, prove it, export it, and read it as sentences.",

@@ -86,7 +86,7 @@ def propose(agent: str, tool: str, args: Mapping[str, Any], verdict: Verdict, wh
     # what was approved and nothing else
     origin = verdict.facts.get("origin")
     names = sorted(origin) if isinstance(origin, Mapping) and origin else sorted(args)
-    values = [f"{place(name)} == {_literal(name, args.get(name))}" for name in names]
+    values = [f"{place(name)} == {literal(name, args.get(name))}" for name in names]
     return rule_of(agent, tool, " && ".join(values), verdict, "allow", why)
 
 
@@ -102,14 +102,15 @@ def _slug(tool: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]", "-", tool)[:40]
 
 
-def place(name: str) -> str:
-    """How a condition names an argument."""
-    return f"args.{name}" if _NAME.fullmatch(name) else f"args[{text_of(name)}]"
+def place(name: str, of: str = "args") -> str:
+    """How a condition names an argument, or what another mapping has for it."""
+    return f"{of}.{name}" if _NAME.fullmatch(name) else f"{of}[{text_of(name)}]"
 
 
-def _literal(name: str, value: Any) -> str:
+def literal(name: str, value: Any) -> str:
+    """How a condition says the value of an argument; `Misuse` for one that has no such form."""
     if isinstance(value, list | tuple):
-        return f"[{', '.join(_literal(name, item) for item in value)}]"
+        return f"[{', '.join(literal(name, item) for item in value)}]"
     if isinstance(value, str) and len(value) <= limits.POLICY_TEXT_CHARS:
         return text_of(value)
     if isinstance(value, bool | int) or (isinstance(value, float) and abs(value) < 1e300):

@@ -63,7 +63,7 @@ async def fork_with(
         store, run, key, name=name or new_id(runtime.host.dice), now_ms=clock.now_ms(),
         edits=edits, reuse=False if changes.fresh else None, live=False, by=runtime.settings.user,
     )  # fmt: skip
-    await _stay(runtime, made)
+    await stay(runtime, made)
     return made
 
 
@@ -126,7 +126,7 @@ def _other_model(args: Any, name: str) -> dict[str, Any]:
     return {"args.model": wanted} | ({"args.request.model": wanted} if within else {})
 
 
-async def _stay(runtime: Runtime, run: str) -> None:
+async def stay(runtime: Runtime, run: str) -> None:
     """Execute a run until it ended or waits for what will not come by itself."""
     handle = await runtime.resume(run)
     ended = asyncio.ensure_future(handle.result())

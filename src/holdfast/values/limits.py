@@ -592,3 +592,9 @@ OIDC_ANSWER_BYTES = 1024 * 1024
 """The same; keys and tokens have a few thousand."""
 
 """Runs that are looked at for pairs at once: their events are in memory together."""
+BISECT_UNTOLD_RUNS = 3
+"""Forks of a bisection of which nothing can be told, if more than a quarter of all, end it."""
+BISECT_RUNS = 40
+"""Forks of a bisection unless a budget is given: 30 steps at unknown rates take about 27."""
+PREVENT_BOUND_UNITS = 1e15
+"""Numbers beyond this are no bounds of proposed rules: conditions compare them with 53 bits."""
