@@ -5,4 +5,7 @@ NAMES = (
     "conversation", "checkpoints", "listing", "imports", "worlds", "openworlds", "databases",
     "merging", "judging", "flowing", "consulting", "budgets", "backtesting", "auditing", "wire",
     "mcp", "bisecting",
+
+    "merging", "judging", "flowing", "consulting", "budgets", "backtesting", "auditing",
+    "wire", "mcp", "explaining",
 )  # fmt: skip

@@ -22,6 +22,7 @@ TOPICS: dict[str, dict[str, str]] = {
         "run": "Start an agent and stay with it until it ends or waits; or launch a command.",
         "ps": "List runs, newest first.",
         "show": "Show what a run did, step by step, or everything about one step.",
+        "why": "Say why a run took a step, or ended as it did.",
         "log": "Print events as they were committed, of one run or of all.",
         "resume": "Go on with runs that were suspended or left.",
         "cancel": "Ask a run to stop.",

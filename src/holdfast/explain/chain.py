@@ -31,6 +31,8 @@ from holdfast.values.errors import Corrupt, HoldfastError
 Fetch = Callable[[str], bytes]
 
 _KEY: Final = re.compile(rb'"key":"([^"\\]*)"')
+_FIRST: Final = b'{"key":"'
+"""How most bodies of steps begin."""
 _STEPS: Final = ("step.planned", "step.settled", "approval.asked", "approval.given")
 
 
@@ -109,8 +111,10 @@ class Chain:
         found: dict[bytes, list[int]] = {}
         for event in self.events:
             if event.kind in _STEPS:
-                key = _KEY.search(event.body)
-                if key is not None:
+                body = event.body
+                if body.startswith(_FIRST):
+                    found.setdefault(body[8 : body.index(b'"', 8)], []).append(event.pos)
+                elif (key := _KEY.search(body)) is not None:
                     found.setdefault(key[1], []).append(event.pos)
         return found
 
@@ -157,7 +161,7 @@ class Chain:
         """Keys of the newest steps, oldest first."""
         found: list[str] = []
         for event in reversed(self.events):
-            if event.kind in ("step.settled", "step.planned"):
+            if event.kind in ("step.settled", "step.planned", "approval.asked"):
                 key = place_of(self.segment_at(event.pos), self.body(event.pos).key)
                 if key not in found:
                     found.append(key)
@@ -210,14 +214,22 @@ class Chain:
         except HoldfastError as error:
             return Lost("erased" if "erased" in str(error) else "deleted")
 
+    @functools.cached_property
+    def _models(self) -> list[int]:
+        """Positions of the events that settled model steps."""
+        mark = b'"kind":"model"'
+        found: set[int] = set()
+        for event in self.events:
+            if mark in event.body and event.kind in _STEPS:
+                every = (event, *self.about(event))
+                found.update(one.pos for one in every if one.kind == "step.settled")
+        return sorted(found)
+
     def models_before(self, pos: int) -> Iterator[Found]:
         """Model steps that settled before ``pos`` in its segment, newest first."""
         first = max((start for start in self.segments if start < pos), default=0)
-        for at in range(pos - 1, first, -1):
-            event = self.events[at]
-            if event.kind != "step.settled":
-                continue
-            if b'"kind":"model"' in event.body or b'"plan"' not in event.body:
+        for at in reversed(self._models):
+            if first < at < pos:
                 step = self.step_at(at)
                 if step.plan is not None and step.plan.kind == "model":
                     yield step

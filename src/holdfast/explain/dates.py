@@ -15,7 +15,8 @@ _NAME: Final = "|".join(sorted(_MONTH_OF, key=len, reverse=True))
 _ISO: Final = re.compile(r"(?<!\d)(\d{4})[-/.](\d\d?)[-/.](\d\d?)(?!\d)")
 _SHORT: Final = re.compile(r"(?<!\d)(\d\d?)([./-])(\d\d?)\2(\d{4}|\d\d)(?!\d)")
 _DAY_FIRST: Final = re.compile(
-    rf"(?<!\d)(\d\d?)(?:st|nd|rd|th|\.|º)? (?:of |de )?({_NAME})[^\W\d_]*\.?,?(?: (?:de )?(\d{{4}}))?"
+    rf"(?<!\d)(\d\d?)(?:st|nd|rd|th|\.|º)? (?:of |de )?({_NAME})[^\W\d_]*\.?,?"
+    r"(?: (?:de )?(\d{4}))?"
 )
 _MONTH_FIRST: Final = re.compile(
     rf"\b({_NAME})[^\W\d_]*\.? (\d\d?)(?:st|nd|rd|th)?(?!\d)(?:,? (\d{{4}}))?"
@@ -44,9 +45,11 @@ class Day(NamedTuple):
 
 def days_in(text: str) -> list[Day]:
     """The dates of a text in small letters; one that may be read in two ways gives both."""
-    return [
-        day for day in _read(text) if 1 <= day.month <= 12 and 1 <= day.day <= 31
-    ] if any(map(str.isdigit, text)) else []
+    return (
+        [day for day in _read(text) if 1 <= day.month <= 12 and 1 <= day.day <= 31]
+        if any(map(str.isdigit, text))
+        else []
+    )
 
 
 def _read(text: str) -> Iterator[Day]:

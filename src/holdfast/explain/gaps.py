@@ -1,4 +1,4 @@
-"""What an answer does not know, one plain sentence each. Silent omission is worse than saying so."""
+"""What an answer does not know, a plain sentence each. Silent omission is worse than saying so."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NAMES: Final = 6
 
 class Gaps(NamedTuple):
     """What was looked at: ``asked`` is what the step was asked with; ``unseen``: what of the world
-    could not be compared."""
+    could not be compared; ``total``: how many values the arguments have."""
 
     chain: Chain
     step: Found
@@ -28,6 +28,7 @@ class Gaps(NamedTuple):
     turn: Turn | None
     near: Sequence[Turn]
     unseen: str
+    total: int
 
 
 def gaps(of: Gaps) -> tuple[str, ...]:
@@ -41,6 +42,8 @@ def _of_arguments(of: Gaps) -> Iterator[str]:
         yield f"The arguments of this step were {of.asked.why}."
     if of.step.plan is not None and of.step.plan.kind == "model":
         yield "A model's answer is not traced word by word: what it was shown stands under saw."
+    if len(of.arguments) < of.total:
+        yield f"Of {of.total:,} values of its arguments {len(of.arguments)} were traced."
     missing = [one.path for one in of.arguments if one.found == "nowhere"]
     if missing:
         written = {one.path: one.edges[0].source.place for one in of.arguments
@@ -72,8 +75,10 @@ def _of_models(of: Gaps) -> Iterator[str]:
         stood = {one.shown for one in of.every if one.shown}
         missed = [at for at in foreign if at in stood]
         if missed:
-            yield (f"{len(missed)} results stood in the model's context of which no door of ours saw"
-                   f" the call ({_list(missed)}).")  # fmt: skip
+            yield (
+                f"{len(missed)} results stood in the model's context of which no door of ours saw "
+                f"the call ({_list(missed)})."
+            )
         late = [one.path for one in of.arguments
                 if one.edges and one.edges[0].in_context is False]  # fmt: skip
         if late:
@@ -84,8 +89,10 @@ def _of_models(of: Gaps) -> Iterator[str]:
     elif of.step.plan is not None and of.step.plan.kind == "tool":
         started = of.chain.started(of.step.begun)
         if started.ref.startswith("door:") and started.ref != "door:model":
-            yield ("The agent's model was not asked through our doors: what it was shown and said is"
-                   " unknown.")  # fmt: skip
+            yield (
+                "The agent's model was not asked through our doors: what it was shown and said is "
+                "unknown."
+            )
 
 
 def _of_sources(of: Gaps) -> Iterator[str]:
@@ -93,6 +100,11 @@ def _of_sources(of: Gaps) -> Iterator[str]:
     if found.looked < found.total:
         yield (f"Of {found.total:,} inputs the {found.looked:,} that hold most of the values were"
                " compared closely.")  # fmt: skip
+    if found.skipped:
+        yield (
+            f"Long content of {found.skipped:,} results between the oldest and the newest was not "
+            "read, since the values were found without it."
+        )
     if found.cut:
         yield f"Too large to be looked at whole: {_list(list(found.cut))}."
     gone = [one.origin.place for one in of.every[-400:]

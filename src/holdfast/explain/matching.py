@@ -117,8 +117,8 @@ class Body:
                 break
             if len(text) > CHARS:
                 self.whole = False
-            text = text[:CHARS]
-            self.fields.append(Field(path, text, plain(text)))
+            kept = text[:CHARS]
+            self.fields.append(Field(path, kept, plain(kept)))
 
     @functools.cached_property
     def text(self) -> str:
@@ -187,7 +187,7 @@ def leaves(root: str, value: Any) -> Iterator[tuple[str, str]]:
                 if text:
                     yield path, text
                 continue
-            one = nested  # noqa: PLW2901
+            one = nested
         if isinstance(one, Mapping):
             items = [(_below(path, str(key)), item, depth + 1) for key, item in one.items()]
             stack.extend(reversed(items))

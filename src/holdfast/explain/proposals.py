@@ -118,8 +118,8 @@ def others(turn: Turn) -> Iterator[Alternative]:
     if taken is not None:
         for of, text in turn.reply.texts:
             if of != taken.sample:
-                text = cut(one_line(text), _CALL)
-                yield Alternative("sample", place, text, "another answer was taken")
+                shown = cut(one_line(text), _CALL)
+                yield Alternative("sample", place, shown, "another answer was taken")
 
 
 def packed(turn: Turn) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import urllib.parse
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
@@ -19,8 +20,8 @@ from holdfast.explain.because import Argument, Edge
 from holdfast.explain.dates import months
 from holdfast.explain.leading import Action, Rarity, Sentence, likeness, stem
 from holdfast.explain.matching import Body, Match, Value, locate
-from holdfast.explain.sources import MOST, Heap, Source
-from holdfast.gate.deciding import is_address, name_words
+from holdfast.explain.sources import MOST, SIFTED, Heap, Source
+from holdfast.gate.deciding import is_address, is_prose, name_words
 from holdfast.gate.folding import plain, squeezed
 
 EDGES: Final = 8
@@ -31,6 +32,8 @@ AROUND: Final = 70
 """Characters of an excerpt on each side."""
 _HITS: Final = 40
 """Sources that hold a word, beyond which the word tells nothing apart."""
+_LEAST: Final = 0.12
+"""A score below which a source is not said to have led to anything."""
 _HOW: Final = {"exact": 1.0, "normalised": 0.97, "encoded": 0.93, "partial": 0.75, "words": 0.45}
 _WHOLE: Final = ("exact", "normalised", "encoded")
 
@@ -46,34 +49,59 @@ class Hit(NamedTuple):
 class Slice(NamedTuple):
     """What was found: ``arguments`` with their sources, ``led``: sources of the action as a whole;
     ``looked``: how many sources were compared closely, of ``total``; ``cut``: sources that were too
-    large to be looked at whole."""
+    large to be looked at whole; ``skipped``: results whose long content was not read."""
 
     arguments: tuple[Argument, ...]
     led: tuple[Edge, ...]
     looked: int
     total: int
     cut: tuple[str, ...]
+    skipped: int
 
 
 def slice_of(name: str, values: Sequence[Value], every: list[Source], context: str | None) -> Slice:
     """Trace ``values`` of an action called ``name`` through sources, oldest first. ``context``:
     what the model was shown, packed; None if a program decided."""
-    near = every if len(every) <= MOST else sift(name, values, every)
+    if len(every) <= MOST:
+        return _compared(name, values, every, every, context)
+    near, skipped = sift(name, values, every, whole=False)
+    found = _compared(name, values, near, every, context)
+    if skipped and any(map(_open, values, found.arguments)):
+        near, skipped = sift(name, values, every, whole=True)
+        found = _compared(name, values, near, every, context)
+    return found._replace(skipped=skipped)
+
+
+def _open(value: Value, argument: Argument) -> bool:
+    """Whether a value that can be found whole was not, or only where it may be repeated."""
+    if argument.found == "trivial" or value.long or value.tiny or is_prose(value.text):
+        return False
+    if all(map(str.isalpha, value.words)):  # words and names are found in many spellings
+        return argument.found == "nowhere"
+    return argument.found not in _WHOLE or "repeats" in argument.edges[0].parts
+
+
+def _compared(
+    name: str, values: Sequence[Value], near: Sequence[Source], every: Sequence[Source],
+    context: str | None,
+) -> Slice:  # fmt: skip
+    # INVARIANT X5: what came after a step, or holds nothing of it, takes none of its sources away
     rarity = Rarity(near)
     action = Action(name, values, rarity)
     speaks = {source.pos: likeness(action, source.body) for source in near}
     hits = {at: list(_hits(value, near, rarity)) for at, value in enumerate(values)}
+    beside = _Beside(values, hits)
     scored = {
-        at: _ranked(values, at, hits, speaks, context) for at in range(len(values))
-    }  # fmt: skip
+        at: _ranked(value, at, hits[at], beside, speaks, context) for at, value in enumerate(values)
+    }
     arguments = tuple(
         Argument(value.path, value.text[:PIECE], value.size, _found(value, scored[at]),
                  tuple(scored[at][:EDGES]))
         for at, value in enumerate(values)
     )  # fmt: skip
-    led = _led(values, scored, near, speaks)
+    led = _led(values, scored, near, speaks, rarity)
     cut = tuple(one.origin.place for one in near if not one.body.whole)
-    return Slice(arguments, led, len(near), len(every), cut)
+    return Slice(arguments, led, len(near), len(every), cut, 0)
 
 
 def _found(value: Value, edges: list[Edge]) -> str:
@@ -89,10 +117,22 @@ def _hits(value: Value, near: Sequence[Source], rarity: Rarity) -> Iterator[Hit]
         if match is not None:
             found.append((source, match))
     whole = any(match.how in _WHOLE for _, match in found)
+    own = _own_rows(value, [source for source, _ in found]) if value.long else {}
     for source, match in found:
         strength = _strength(value, match, rarity)
+        if own and match.how == "partial":
+            strength = 0.5 * strength + 0.5 * _HOW["partial"] * own.get(source.pos, 0.0)
         if strength >= (0.35 if whole else 0.12):
             yield Hit(source, match, strength)
+
+
+def _own_rows(value: Value, found: Sequence[Source]) -> dict[int, float]:
+    """Of the rows of words that sources share with a long text, how many each has, by how few have
+    them: what many say is no sign of any."""
+    rows = {source.pos: value.rows & source.body.rows for source in found}
+    count = Counter(row for common in rows.values() for row in common)
+    total = len(count) or 1
+    return {pos: sum(1 / count[row] for row in common) / total for pos, common in rows.items()}
 
 
 def _strength(value: Value, match: Match, rarity: Rarity) -> float:
@@ -114,23 +154,22 @@ Speaks = dict[int, tuple[float, Sentence | None]]
 
 
 def _ranked(
-    values: Sequence[Value], at: int, hits: dict[int, list[Hit]], speaks: Speaks,
-    context: str | None,
+    value: Value, at: int, found: list[Hit], beside: _Beside, speaks: Speaks, context: str | None
 ) -> list[Edge]:  # fmt: skip
-    mine = sorted(hits[at], key=lambda hit: hit.source.pos)
-    if values[at].tiny and not any(hit.match.how in _WHOLE for hit in mine):
+    mine = sorted(found, key=lambda hit: hit.source.pos)
+    if value.tiny and not any(hit.match.how in _WHOLE for hit in mine):
         return []
     firsts = 0
     scored: list[tuple[float, Hit, dict[str, float]]] = []
     for hit in mine:
         parts = {"match": hit.strength}
-        again = _repeats(values[at], hit.source)
-        parts["early"] = 0.0 if again else 0.15 / (1 + firsts)
+        again = _repeats(value, hit.source)
+        parts["early"] = 0.0 if again else 0.15 * hit.strength / (1 + firsts)
         firsts += not again
         parts["repeats"] = -0.4 if again else 0.0
-        parts["beside"] = 0.3 * _beside(hit, at, values, hits)
+        parts["beside"] = 0.3 * beside.of(at, hit)
         parts["speaks"] = 0.25 * speaks[hit.source.pos][0]
-        parts["field"] = 0.08 * _same_name(values[at], hit.match)
+        parts["field"] = 0.08 * _same_name(value, hit.match)
         if context is not None and not _stood(hit, context):
             parts["unseen"] = -0.35
         scored.append((sum(parts.values()), hit, parts))
@@ -149,18 +188,30 @@ def _repeats(value: Value, source: Source) -> bool:
     return match is not None and match.how in _WHOLE
 
 
-def _beside(hit: Hit, at: int, values: Sequence[Value], hits: dict[int, list[Hit]]) -> float:
-    """How much of the other values, by weight, stands in the same source; what stands in nearly all
+class _Beside:
+    """How much of an action's values, by weight, stands in each source; what stands in nearly all
     sources says little."""
-    total = given = 0.0
-    for other, found in hits.items():
-        if other == at or values[other].trivial or not found:
-            continue
-        weight = _weight(values[other]) / (1 + 0.5 * (len(found) - 1))
-        total += weight
-        here = [one.strength for one in found if one.source is hit.source]
-        given += weight * max(here, default=0.0)
-    return given / total if total else 0.0
+
+    def __init__(self, values: Sequence[Value], hits: dict[int, list[Hit]]) -> None:
+        self._total = 0.0
+        self._given: dict[int, float] = {}
+        self._weights: dict[int, float] = {}
+        for at, found in hits.items():
+            if values[at].trivial or not found:
+                continue
+            weight = _weight(values[at]) / (1 + 0.5 * (len(found) - 1))
+            self._weights[at] = weight
+            self._total += weight
+            for hit in found:
+                pos = hit.source.pos
+                self._given[pos] = self._given.get(pos, 0.0) + weight * hit.strength
+
+    def of(self, at: int, hit: Hit) -> float:
+        """Of all values but number ``at``, the share that stands in the source of ``hit``."""
+        mine = self._weights.get(at, 0.0)
+        total = self._total - mine
+        given = self._given.get(hit.source.pos, 0.0) - mine * hit.strength
+        return max(0.0, min(1.0, given / total)) if total > 1e-9 else 0.0
 
 
 def _weight(value: Value) -> float:
@@ -168,12 +219,16 @@ def _weight(value: Value) -> float:
     if value.trivial:
         return 0.0
     if value.tiny:
-        return 0.1
+        return 0.05
     if value.numbers:
         return min(1.0, 0.15 * len(value.packed))
     if is_address(value.folded) or any(map(str.isdigit, value.packed)):
         return 1.0
-    return 0.9 if value.long else 0.7
+    if value.long:
+        return 0.9
+    if value.count > 1:
+        return 0.7
+    return 0.35 if value.text != value.folded else 0.08  # a name, or a choice of some list
 
 
 def _same_name(value: Value, match: Match) -> float:
@@ -222,7 +277,11 @@ def excerpt_of(text: str, start: int, end: int) -> str:
 
 
 def _led(
-    values: Sequence[Value], scored: dict[int, list[Edge]], near: Sequence[Source], speaks: Speaks
+    values: Sequence[Value],
+    scored: dict[int, list[Edge]],
+    near: Sequence[Source],
+    speaks: Speaks,
+    rarity: Rarity,
 ) -> tuple[Edge, ...]:
     """Which sources led to the action: those that gave its values, most of all those that were
     found nowhere else, and those that speak of doing it."""
@@ -233,7 +292,7 @@ def _led(
         edges = scored[at]
         if not edges or value.trivial:
             continue
-        weight = _weight(value) / (1 + 0.35 * (len(edges) - 1))
+        weight = _weight(value) / (1 + 0.35 * (len(edges) - 1)) * _rare(value, rarity)
         total += weight
         for place, edge in enumerate(edges):
             pos = edge.source.pos
@@ -247,15 +306,23 @@ def _led(
     order = {source.pos: source for source in near}
     for pos, source in order.items():
         like, sentence = speaks[pos]
-        values_part = given.get(pos, 0.0) / total if total else 0.0
-        score = values_part + 0.5 * like
-        if score < 0.12:
+        # what is not worth much does not come to more for being all there is
+        values_part = given.get(pos, 0.0) / max(total, 0.7)
+        score = values_part + 0.45 * like
+        if score < _LEAST:
             continue
-        parts = {"values": round(values_part, 4), "speaks": round(0.5 * like, 4)}
+        parts = {"values": round(values_part, 4), "speaks": round(0.45 * like, 4)}
         found.append(_led_edge(source, best.get(pos), sentence, score, parts))
     found.sort(key=lambda edge: (-edge.score, edge.source.pos))
     top = found[0].score if found else 1.0
     return tuple(_rescored(edge, edge.score / top) for edge in found[:EDGES])
+
+
+def _rare(value: Value, rarity: Rarity) -> float:
+    """How rare the words of a value are: one of names and numbers counts whole."""
+    if not value.words or value.long or not all(map(str.isalpha, value.words)):
+        return 1.0
+    return sum(rarity.of(stem(word)) for word in value.words) / len(value.words)
 
 
 def _led_edge(
@@ -291,10 +358,13 @@ def _rescored(edge: Edge, score: float) -> Edge:
 # ---- of many sources, those to compare -------------------------------------------------------
 
 
-def sift(name: str, values: Sequence[Value], every: list[Source]) -> list[Source]:
-    """Of many sources, those that hold most of what is looked for, oldest first; and all that are a
-    person's."""
-    heap = Heap(every)
+def sift(
+    name: str, values: Sequence[Value], every: list[Source], *, whole: bool
+) -> tuple[list[Source], int]:
+    """Of many sources, those that hold most of what is looked for, oldest first, those of persons
+    before others; and how many had long content that was not read, as it is without ``whole``."""
+    # INVARIANT X6: a value that stands whole in few sources is compared with all of these
+    heap = Heap(every[0].chain, every, whole=whole)
     scores: dict[int, float] = {}
     for needle, weight in _needles(name, values):
         held = heap.holding(needle, _HITS)
@@ -303,8 +373,8 @@ def sift(name: str, values: Sequence[Value], every: list[Source]) -> list[Source
     for number, source in enumerate(every):
         if source.kind != "result":
             scores[number] = scores.get(number, 0.0) + 1.0
-    chosen = sorted(scores, key=lambda number: (-scores[number], number))[:MOST]
-    return [every[number] for number in sorted(chosen)]
+    chosen = sorted(scores, key=lambda number: (-scores[number], number))[:SIFTED]
+    return [every[number] for number in sorted(chosen)], heap.skipped
 
 
 def _needles(name: str, values: Sequence[Value]) -> Iterable[tuple[str, float]]:

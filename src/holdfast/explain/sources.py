@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from bisect import bisect_right
 from typing import Any, Final
 
@@ -13,34 +14,44 @@ from holdfast.explain.matching import Body
 from holdfast.gate.folding import plain, squeezed
 from holdfast.journal.events import Event
 from holdfast.journal.views import CHILD, place_of
+from holdfast.values import limits
+from holdfast.values.errors import HoldfastError
 
-MOST: Final = 300
-"""Sources that are compared closely; of more, those that hold most of what is looked for."""
+MOST: Final = 200
+"""Sources that are all compared closely."""
+SIFTED: Final = 96
+"""Of more, so many that hold most of what is looked for."""
+OLDEST: Final = 100
+NEWEST: Final = 400
+"""Of more sources, results of which long content is read at first: the oldest and the newest. The
+rest is read only if values are not found in these: each is content of its own to fetch."""
 TITLE: Final = 80
 """Characters of a title."""
+_LINE: Final = re.compile(r"\n")
+_NAMES: Final = re.compile(rb'{"\$(?:blob|raw)":"([0-9a-f]{64})"}')
 _SILENT: Final = ("refused", "held", "expired")
-_NO_SOURCE: Final = frozenset(
-    ("spawn", "fork", "transaction", "publish", "wait", "merge")
-)
+_NO_SOURCE: Final = frozenset(("spawn", "fork", "transaction", "publish", "wait", "merge"))
 """Kinds of steps whose outcome is Holdfast's own."""
 
 
 class Source:
     """One thing that came in: ``origin``, what it says, and what it had been asked with."""
 
-    def __init__(self, chain: Chain, event: Event, kind: str, root: str) -> None:
-        self.chain, self.event, self.kind, self.root = chain, event, kind, root
-        self.pos = event.pos
-        self.shown = ""
-        """Where in a request it stood, of what only stood there."""
-        self._step: Found | None = None
+    shown = ""
+    """Where in a request it stood, of what only stood there."""
+
+    def __init__(self, chain: Chain, event: Event, kind: str) -> None:
+        self.chain, self.event, self.kind = chain, event, kind
 
     @property
+    def pos(self) -> int:
+        """Position of the event that brought it."""
+        return self.event.pos
+
+    @functools.cached_property
     def step(self) -> Found | None:
         """The step that it is the outcome of."""
-        if self._step is None and self.event.kind == "step.settled":
-            self._step = self.chain.step_at(self.pos)
-        return self._step
+        return self.chain.step_at(self.pos) if self.event.kind == "step.settled" else None
 
     @functools.cached_property
     def value(self) -> Any:
@@ -56,7 +67,8 @@ class Source:
     @functools.cached_property
     def body(self) -> Body:
         """Its texts."""
-        return Body(self.root, None if isinstance(self.value, Lost) else self.value)
+        root = self.shown or ("input" if self.event.kind == "run.started" else "result")
+        return Body(root, None if isinstance(self.value, Lost) else self.value)
 
     @functools.cached_property
     def asked(self) -> Body:
@@ -103,7 +115,7 @@ class Stood(Source):
     """A piece of what a model was shown, of which no step of the run brought anything in."""
 
     def __init__(self, chain: Chain, model: Found, text: str, role: str, at: str) -> None:
-        super().__init__(chain, model.last, "context", at)
+        super().__init__(chain, model.last, "context")
         self.text, self.role, self.model = text, role, model
         self.shown = at
 
@@ -157,7 +169,7 @@ def sources(chain: Chain, before: int) -> list[Source]:
         elif event.kind == "run.started" and event.args is not None:
             body = chain.body(event.pos)
             kind = "edit" if body.fork_of else "input"
-            found.append(Source(chain, event, kind, "input"))
+            found.append(Source(chain, event, kind))
     return found
 
 
@@ -165,7 +177,7 @@ def _outcome(chain: Chain, event: Event) -> Source | None:
     if event.value is None and b'"error"' not in event.body:
         return None
     if _is_plain(chain, event):
-        return Source(chain, event, "result", "result")
+        return Source(chain, event, "result")
     if b'"kind":"model"' in event.body and b'"plan"' in event.body:
         body = chain.body(event.pos)
         if body.plan is not None and body.plan.kind == "model":
@@ -175,7 +187,7 @@ def _outcome(chain: Chain, event: Event) -> Source | None:
         return None
     if step.plan.kind == "model" or step.plan.kind in _NO_SOURCE:
         return None
-    return Source(chain, event, _kind(step), "result")
+    return Source(chain, event, _kind(step))
 
 
 def _is_plain(chain: Chain, event: Event) -> bool:
@@ -190,7 +202,8 @@ def _is_plain(chain: Chain, event: Event) -> bool:
 
 
 def _kind(step: Found) -> str:
-    assert step.plan is not None and step.settled is not None
+    assert step.plan is not None
+    assert step.settled is not None
     if step.settled.origin == "edit":
         return "edit"
     if step.plan.kind == "ask":
@@ -210,18 +223,19 @@ class Heap:
     not found in it is none, but for other spellings (numbers in words, dates, encodings).
     """
 
-    def __init__(self, every: list[Source]) -> None:
-        self.every = every
-        ends: list[int] = []
-        parts: list[str] = []
-        size = 0
-        for source in every:
-            text = _rough(source)
-            size += len(text) + 1
-            ends.append(size)
-            parts.append(text)
-        self._ends = ends
-        self._text = "\n".join(parts) + "\n"
+    def __init__(self, chain: Chain, every: list[Source], *, whole: bool) -> None:
+        newest = len(every) - NEWEST
+        self.skipped = 0
+        raw: list[bytes] = []
+        for at, source in enumerate(every):
+            found, more = _raw(chain, source, whole or at < OLDEST or at >= newest)
+            raw.append(found)
+            self.skipped += more
+        # white space in texts is escaped, so a line is a source
+        text = b"\n".join(raw).replace(b"\\n", b" ").decode("utf-8", "replace")
+        self._text = squeezed(plain(text)) + "\n"
+        self._ends = [found.end() for found in _LINE.finditer(self._text)]
+        assert len(self._ends) == len(every)
 
     def holding(self, needle: str, most: int) -> list[int]:
         """Numbers of the first ``most`` sources that hold it."""
@@ -235,12 +249,24 @@ class Heap:
         return found
 
 
-def _rough(source: Source) -> str:
-    """All text of a source, packed, in one line."""
+def _raw(chain: Chain, source: Source, whole: bool) -> tuple[bytes, bool]:
+    """The recorded bytes of a source on one line, with content that they refer to if ``whole``; and
+    whether such content was skipped."""
+    if isinstance(source, Stood):
+        return source.text.replace("\n", " ").encode("utf-8", "replace"), False
     event = source.event
-    raw = event.args if event.kind == "run.started" else event.value
-    if raw is None or isinstance(source, Stood) or b'{"$' in raw:
-        text = "\n".join(field.text for field in source.body.fields)
-    else:
-        text = raw.decode("utf-8", "replace").replace("\\n", " ")
-    return squeezed(plain(text).replace("\n", ""))
+    found = (event.args if event.kind == "run.started" else event.value) or event.body
+    if b'{"$' not in found:
+        return found, False
+    if not whole and source.kind == "result":
+        return found, True
+    pieces, names = [found], _NAMES.findall(found)
+    while names and len(pieces) < limits.FLOW_VALUE_ENTRIES:
+        try:
+            content = chain.fetch(names.pop().decode())
+        except HoldfastError:
+            continue  # what is gone is told by whoever looks closely
+        pieces.append(content.replace(b"\n", b" "))
+        if b'{"$' in content:
+            names += _NAMES.findall(content)
+    return b" ".join(pieces), False

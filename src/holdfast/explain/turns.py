@@ -71,10 +71,11 @@ def shown(request: Any) -> tuple[list[Shown], int]:
     number."""
     if not isinstance(request, dict):
         return [], 0
-    found: list[Shown] = []
-    for key in _SYSTEM:
-        if text := "\n".join(_texts(request.get(key))):
-            found.append(Shown("system", key, text))
+    found = [
+        Shown("system", key, text)
+        for key in _SYSTEM
+        if (text := "\n".join(_texts(request.get(key))))
+    ]
     lost = 0
     for key in _LISTS:
         items = request.get(key)
@@ -195,7 +196,7 @@ def _call(one: dict[str, Any], sample: int) -> Wanted | None:
             args = one[key]
             if isinstance(args, str):
                 args = _json(args)
-            return Wanted(name, args, sample) if isinstance(args, dict) else Wanted(name, {}, sample)
+            return Wanted(name, args if isinstance(args, dict) else {}, sample)
     return None
 
 

@@ -27,6 +27,7 @@ from holdfast.explain.because import (
     Why,
     World,
 )
+from holdfast.explain.begun import TEXT, initiators
 from holdfast.explain.chain import Chain, Fetch, Found, Lost
 from holdfast.explain.gaps import Gaps, gaps
 from holdfast.explain.matching import Value, leaves
@@ -36,7 +37,7 @@ from holdfast.explain.slice import Slice, excerpt_of, slice_of
 from holdfast.explain.sources import Source, Stood, sources
 from holdfast.explain.text import cut
 from holdfast.gate.folding import plain, squeezed
-from holdfast.journal.events import Event, RunEnded, RunStarted
+from holdfast.journal.events import Event, RunEnded, RunStarted, body_of
 from holdfast.journal.store import Store
 from holdfast.journal.views import CHILD, place_of
 from holdfast.values.errors import Misuse, NotFound
@@ -52,8 +53,6 @@ GLIMPSES: Final = 40
 """Things of a context that are shown, newest."""
 DEEP: Final = 20
 """Runs above a run that are followed."""
-TEXT: Final = 400
-"""Characters of one text of arguments or results that are shown, and of one person's words."""
 _NAMED: Final = 12
 """Steps that are named where one is not found."""
 _ITEMS: Final = 100
@@ -73,8 +72,6 @@ async def why(store: Store, run: str, key: str = "", arg: str = "") -> Why:
 
 async def _above(store: Store, run: str, events: Sequence[Event]) -> list[tuple[Event, Any]]:
     """The first event of each run that spawned one of the chain, nearest first, with its input."""
-    from holdfast.journal.events import body_of
-
     found: list[tuple[Event, Any]] = []
     known = {run}
     first = events[0]
@@ -111,7 +108,7 @@ def read_why(
         near: list[Turn] = []
     else:
         turn, near = proposals.turn_of(chain, name, asked, step.begun)
-    values = [] if kind == "model" else _values(args, arg)
+    values, total = ([], 0) if kind == "model" else _values(args, arg)
     every = _sources(chain, step.begun, turn)
     found = slice_of(name, values, every, None if turn is None or kind == "model"
                      else proposals.packed(turn))  # fmt: skip
@@ -131,7 +128,7 @@ def read_why(
     positions = _positions(step, found, model)
     return Why(
         _action(chain, step, asked, args if edit is not None else None),
-        _initiators(chain, step.begun, above),
+        initiators(chain, step.begun, above),
         arguments,
         found.led,
         _context(chain, every, turn, step),
@@ -142,7 +139,7 @@ def read_why(
         world,
         decided.cost_of(step, model, ruling.answers),
         tuple(proposals.said(turn)) if turn is not None else (),
-        gaps(Gaps(chain, step, asked, arguments, found, every, turn, near, unseen)),
+        gaps(Gaps(chain, step, asked, arguments, found, every, turn, near, unseen, total)),
         _asks(chain, step, found.led, arguments, model),
     )
 
@@ -164,10 +161,10 @@ def _step(chain: Chain, key: str, arg: str) -> tuple[Found, str]:
     raise NotFound(f"run {run} has no step {key!r}{named}: `holdfast show {run}` lists them")
 
 
-def _values(args: Any, arg: str) -> list[Value]:
-    """The values to trace."""
+def _values(args: Any, arg: str) -> tuple[list[Value], int]:
+    """The values to trace, and how many there are in all."""
     if args is None or isinstance(args, Lost):
-        return []
+        return [], 0
     paired = list(leaves("", args))
     if arg:
         chosen = [one for one in paired if _below(one[0], arg)]
@@ -176,7 +173,20 @@ def _values(args: Any, arg: str) -> list[Value]:
             raise NotFound(f"there is no argument {arg!r}; there are {cut(names, 300)}")
         paired = chosen
     typed = dict(_typed("", args))
-    return [Value(path, typed.get(path, text)) for path, text in paired[:ARGUMENTS]]
+    return [Value(path, typed.get(path, text)) for path, text in _fairly(paired)], len(paired)
+
+
+def _fairly(paired: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The first values of each argument, where there are too many to trace all."""
+    if len(paired) <= ARGUMENTS:
+        return paired
+    count: dict[str, int] = {}
+    kept: list[tuple[int, int]] = []
+    for at, (path, _) in enumerate(paired):
+        name = path.partition(".")[0].partition("[")[0]
+        count[name] = count.get(name, 0) + 1
+        kept.append((count[name], at))
+    return [paired[at] for at in sorted(at for _, at in sorted(kept)[:ARGUMENTS])]
 
 
 def _below(path: str, arg: str) -> bool:
@@ -210,9 +220,9 @@ def _of_ending(chain: Chain, arg: str, above: Sequence[tuple[Event, Any]]) -> Wh
     said: Any = {"error": body.error.text if body.error else ""} if error else {"result": value}
     if isinstance(value, Lost) and not error:
         said = value
-    values = _values(said, arg)
+    values, total = _values(said, arg)
     every = sources(chain, event.pos)
-    found = slice_of(f"end.{agent}", values, every, None)
+    found = slice_of("", values, every, None)
     step = Found("", chain.segment_at(event.pos), [event], [body], None, None)
     near = [proposals.own_turn(chain, one) for one in _first(chain.models_before(event.pos))]
     arguments = tuple(_passed(found.arguments, near, None))
@@ -228,13 +238,13 @@ def _of_ending(chain: Chain, arg: str, above: Sequence[tuple[Event, Any]]) -> Wh
         chain.events[0].at, event.at, positions=(event.pos,), events=(event.id,),
     )  # fmt: skip
     return Why(
-        action, _initiators(chain, event.pos, above), arguments, found.led,
+        action, initiators(chain, event.pos, above), arguments, found.led,
         _context(chain, every, None, step),
         tuple(decided.caused_of(chain, {event.pos, *(e.source.pos for e in found.led)})),
         Ruling(), tuple(decided.refused(chain, step, 0)), (), world,
         Cost(spent, money=spent.get("money", 0.0)),
         tuple(one for turn in near for one in proposals.said(turn)),
-        gaps(Gaps(chain, step, said, arguments, found, every, None, near, unseen)),
+        gaps(Gaps(chain, step, said, arguments, found, every, None, near, unseen, total)),
         _asks(chain, step, found.led, arguments, None),
     )  # fmt: skip
 
@@ -286,8 +296,14 @@ def _context(chain: Chain, every: Sequence[Source], turn: Turn | None, step: Fou
     found: list[Glimpse] = []
     for piece in turn.shown[-GLIMPSES:]:
         parts = [text for _, text in leaves("", piece.text)] or [piece.text]
-        source = next((hit for text in parts[:20]
-                       if (hit := by_text.get(squeezed(plain(text))[:200])) is not None), None)
+        source = next(
+            (
+                hit
+                for text in parts[:20]
+                if (hit := by_text.get(squeezed(plain(text))[:200])) is not None
+            ),
+            None,
+        )
         kind = "model" if piece.role == "assistant" else "context"
         event = turn.step.last
         origin = source.origin if source is not None and kind != "model" else Origin(
@@ -307,7 +323,9 @@ def _first_text(source: Source) -> str:
 # ---- arguments -------------------------------------------------------------------------------
 
 
-def _passed(arguments: Iterable[Argument], near: list[Turn], turn: Turn | None) -> Iterator[Argument]:
+def _passed(
+    arguments: Iterable[Argument], near: list[Turn], turn: Turn | None
+) -> Iterator[Argument]:
     """Arguments with the model steps that their values passed; what only a model wrote has it for a
     source, and counts as found nowhere."""
     for one in arguments:
@@ -379,7 +397,8 @@ def _action(chain: Chain, step: Found, asked: Any, changed: Any) -> Action:
         step.place, step.last.run, place_of(step.segment, step.key),
         plan.kind if plan else "", plan.name if plan else "", plan.effect if plan else "",
         settled.status if settled else "open",
-        _bounded(asked if changed is None else changed), None if changed is None else _bounded(asked),
+        _bounded(asked if changed is None else changed),
+        None if changed is None else _bounded(asked),
         _bounded(result), error, step.events[0].at, step.last.at if settled else 0,
         settled.took if settled else 0, settled.attempt if settled else 0,
         settled.origin if settled else "", settled.of if settled else "",
@@ -412,57 +431,6 @@ def _bounded(value: Any, depth: int = 0) -> Any:
     return value
 
 
-def _initiators(
-    chain: Chain, before: int, above: Sequence[tuple[Event, Any]]
-) -> tuple[Initiator, ...]:
-    found: list[Initiator] = []
-    own = [pos for pos in chain.starts if pos < before or pos == 0]
-    runs: dict[str, list[int]] = {}
-    for pos in own:
-        runs.setdefault(chain.events[pos].run, []).append(pos)
-    for run in reversed(runs):
-        first = runs[run][0]
-        body: RunStarted = chain.body(first)
-        words = [*_input_words(chain.plain(chain.events[first].args), body)]
-        words += [cut(str(value), TEXT) for value in _said_by_persons(chain, run, before)]
-        found.append(_initiator(chain.events[first], body, tuple(words)))
-    for event, given in above:
-        body = Chain([event], chain.fetch).body(0) if event.pos == 0 else chain.body(event.pos)
-        found.append(_initiator(event, body, tuple(_input_words(given, body))))
-    return tuple(found)
-
-
-def _initiator(event: Event, body: RunStarted, words: tuple[str, ...]) -> Initiator:
-    how = "forked" if body.fork_of else "spawned" if body.parent else "started"
-    return Initiator(
-        event.run, body.agent, body.role, how, body.by, event.at,
-        f"{body.parent}@{body.parent_key}" if body.parent else "",
-        f"{body.fork_of}#{body.fork_pos}" if body.fork_of else "",
-        tuple(f"{one.key}.{one.path}" for one in body.edits), body.label, words,
-    )  # fmt: skip
-
-
-def _input_words(value: Any, body: RunStarted) -> Iterator[str]:
-    if body.parent or not body.by or value is None or isinstance(value, Lost):
-        return
-    for _, text in list(leaves("", value))[:8]:
-        yield cut(text, TEXT)
-
-
-def _said_by_persons(chain: Chain, run: str, before: int) -> Iterator[Any]:
-    count = 0
-    for event in chain.events[:before]:
-        if event.run == run and event.kind == "step.settled" and b'"ask"' in event.body:
-            body = chain.body(event.pos)
-            if body.plan is not None and body.plan.kind == "ask":
-                value = chain.plain(event.value)
-                if isinstance(value, str):
-                    yield value
-                    count += 1
-                if count >= 8:
-                    return
-
-
 def _before_edit(step: Found, asked: Any, edit: Event | None, by: str) -> Iterator[Alternative]:
     if edit is not None and not isinstance(asked, Lost):
         name = step.plan.name if step.plan is not None else ""
@@ -490,6 +458,9 @@ def _asks(
             found[child] = None
     for one in arguments:
         for edge in one.edges[:1]:
+            if edge.source.kind == "child":
+                waited = chain.step_at(edge.source.pos).plan
+                found[waited.name.removeprefix(CHILD) if waited else ""] = None
             if edge.source.kind in ("result", "child", "model", "answer"):
                 found[edge.source.place] = None
     for edge in led[:2]:
@@ -501,4 +472,5 @@ def _asks(
     if body.parent:
         found[f"{body.parent}@{body.parent_key}"] = None
     found.pop(step.place, None)
+    found.pop("", None)
     return tuple(found)[:8]
