@@ -8,4 +8,6 @@ NAMES = (
 
     "merging", "judging", "flowing", "consulting", "budgets", "backtesting", "auditing",
     "wire", "mcp", "explaining",
+
+    "wire", "mcp", "anomalies",
 )  # fmt: skip

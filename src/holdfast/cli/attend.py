@@ -10,7 +10,6 @@ from typing import Any
 import msgspec
 
 from holdfast.cli.asking import Answer, Keyboard, ask
-from holdfast.cli.follow import follow
 from holdfast.cli.screen import Screen
 from holdfast.cli.stopping import Stop
 from holdfast.engine.answers import answer
@@ -21,6 +20,7 @@ from holdfast.explain.text import cut, one_line
 from holdfast.journal.events import Event, body_of
 from holdfast.journal.store import RunQuery, Store
 from holdfast.journal.views import RunRow, Wait
+from holdfast.runtime.following import follow
 from holdfast.values.errors import HoldfastError, RunFailed
 
 TICK = 0.2

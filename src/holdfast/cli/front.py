@@ -65,6 +65,7 @@ TOPICS: dict[str, dict[str, str]] = {
         "audit": "Sign what happened, prove it, export it, and read it as sentences.",
         "report": "Print the evidence for controls of frameworks, its gaps and owners.",
         "agents": "List the agents that ran, and what the policy says of them.",
+        "anomalies": "List what agents did that is unlike what they did before.",
         "kill": "Stop an agent, a tool or a rule everywhere, at once.",
         "erase": "Erase what a run or a step carried, and keep the proof that it happened.",
     },

@@ -19,6 +19,7 @@ from holdfast.journal.events import (
     Draft,
     Edit,
     Event,
+    FindingAdded,
     Plan,
     RunEnded,
     RunStarted,
@@ -27,12 +28,13 @@ from holdfast.journal.events import (
     StepSettled,
     Verdict,
     body_of,
+    is_erased,
     payload_hash,
 )
 from holdfast.journal.like import is_short, restore
 from holdfast.journal.meters import BUDGET
 from holdfast.journal.quorum import met
-from holdfast.journal.views import hear
+from holdfast.journal.views import ANOMALY, ANOMALY_JUDGED, hear
 from holdfast.values.canon import decode, unpack
 from holdfast.values.errors import Corrupt, Diverged, Misuse
 
@@ -91,7 +93,8 @@ class History:
     that settled, in order; ``landings``: what others merged into its world, each after so many of
     these; ``judged``: steps that were judged, in order of first verdicts;
     ``of_tool``: how many of these by tool; ``used``: sums of what outcomes used, by unit;
-    ``own_at``: the time of the newest event that the run itself recorded.
+    ``own_at``: the time of the newest event that the run itself recorded; ``alarms``: scores of
+    anomalies that no person called normal, by position.
     """
 
     def __init__(self) -> None:
@@ -123,6 +126,7 @@ class History:
         self.of_tool: dict[str, int] = {}
         self.used: dict[str, float] = {}
         self.own_at = 0
+        self.alarms: dict[int, float] = {}
 
     def extend(self, events: Iterable[Event]) -> None:
         """Add events, oldest first."""
@@ -316,6 +320,17 @@ class History:
             step.args = restore(args, self.skeleton) if is_short(args) else args
 
 
+def _take_found(history: History, event: Event, body: FindingAdded) -> None:
+    """Take in a FindingAdded: an anomaly, or what a person said of one."""
+    if body.type == ANOMALY:
+        # INVARIANT X65: an alarm whose content is erased or odd counts as the worst there is
+        score: Any = _plain(event.value).get("score")
+        known = isinstance(score, int | float) and 0 <= score <= 1
+        history.alarms[body.about] = float(score) if known else 1.0
+    elif body.type == ANOMALY_JUDGED and _plain(event.value).get("verdict") == "normal":
+        history.alarms.pop(body.about, None)
+
+
 _TAKERS: dict[str, Callable[[History, Event, Any], None]] = {
     "run.started": History.take_started,
     "step.planned": History.take_planned,
@@ -324,8 +339,15 @@ _TAKERS: dict[str, Callable[[History, Event, Any], None]] = {
     "approval.given": History.take_given,
     "signal.received": History.take_signal,
     "branch.merged": History.take_merged,
+    "finding.added": _take_found,
     "run.ended": History.take_ended,
 }
+
+
+def _plain(value: bytes | None) -> dict[str, Any]:
+    """A finding's value without what is stored apart."""
+    found = decode(value) if value is not None and not is_erased(value) else None
+    return found if isinstance(found, dict) else {}
 
 
 def _keep_edit(step: Step) -> None:

@@ -96,6 +96,8 @@ def of_run(history: History, key: str, name: str) -> dict[str, Any]:
         "denials": _denials(history),
         "spent": float(history.used.get("money", 0.0)),
         "tokens": int(history.used.get("tokens", 0)),
+        "alarms": len(history.alarms),
+        "alarm_score": max(history.alarms.values(), default=0.0),
     }
 
 

@@ -24,7 +24,8 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
     Of the run: ``calls`` (actions judged before this one), ``calls_of_tool`` (of the same tool),
     ``calls_last_minute``, ``denials`` (refused in a row just before), ``spent`` (money so far),
-    ``tokens`` (so far), ``depth`` (runs above this one).
+    ``tokens`` (so far), ``depth`` (runs above this one), ``alarms`` (anomalies found in it that no
+    person called normal), ``alarm_score`` (how unusual the worst of these is, 0 to 1).
 
     Of the past of the agent with this tool, over all runs: ``uses`` (calls that ended well),
     ``target_uses`` (of them, with this target), ``new_target`` (its target was never used before),
@@ -57,6 +58,8 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     spent: float = 0.0
     tokens: int = 0
     depth: int = 0
+    alarms: int = 0
+    alarm_score: float = 0.0
     uses: int = 0
     target_uses: int = 0
     new_target: bool = False
@@ -90,7 +93,10 @@ class Facts(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 NO_FACTS: Final = Facts()
 
 GROUPS: Final[dict[str, tuple[str, ...]]] = {
-    "run": ("calls", "calls_of_tool", "calls_last_minute", "denials", "spent", "tokens", "depth"),
+    "run": (
+        "calls", "calls_of_tool", "calls_last_minute", "denials", "spent", "tokens", "depth",
+        "alarms", "alarm_score",
+    ),
     "past": (
         "uses", "target_uses", "new_target", "amount", "amount_z", "approved", "approved_like",
         "refused_like", "schema_changed", "harm",

@@ -15,9 +15,28 @@ from holdfast.gate.budgets import Budget, read_budget
 from holdfast.gate.cel import RULE, Condition, compile_condition
 from holdfast.gate.checks import Check, read_check
 from holdfast.gate.pattern import names_of, read_globs, words
-from holdfast.gate.policy import DECISIONS, NO_REVIEW, Engine, Policy, Reviewing, Rule
+from holdfast.gate.policy import (
+    ALARMING,
+    DECISIONS,
+    NO_REVIEW,
+    Alarming,
+    Engine,
+    Policy,
+    Reviewing,
+    Rule,
+)
 from holdfast.gate.proposal import EFFECTS, KINDS
-from holdfast.gate.reading import Item, Reader, clip, entry, fields, number, read, suggest
+from holdfast.gate.reading import (
+    Item,
+    Reader,
+    clip,
+    entry,
+    fields,
+    number,
+    read,
+    suggest,
+    whole,
+)
 from holdfast.gate.risk import read_risk
 from holdfast.gate.routes import Route, check_routes, read_route
 from holdfast.gate.tools import ToolFacts, read_tool
@@ -33,7 +52,7 @@ _MEANT: Final = {
     **dict.fromkeys(("check", "test", "preview"), "verify"),
 }
 _LISTS: Final = ("rules", "tools", "agents", "routes", "budgets", "checks")
-_ONCE: Final = ("name", "otherwise", "facts", "risk", "engine", "review")
+_ONCE: Final = ("name", "otherwise", "facts", "risk", "engine", "review", "anomalies")
 _RULE: Final = ("id", "when", "if", "then", "reason", "way", "approvers", "checks")
 _WHEN: Final[dict[str, Reader]] = {
     "tool": read_globs,
@@ -83,6 +102,7 @@ def parse_files(files: Sequence[tuple[str, str]], source: str) -> Policy:
     risk = read_risk(once["risk"]) if "risk" in once else None
     engine = _engine(once["engine"]) if "engine" in once else None
     review = _review(once["review"]) if "review" in once else NO_REVIEW
+    anomalies = _anomalies(once["anomalies"]) if "anomalies" in once else ALARMING
     rules = _rules(found["rules"], routes, checks)
     for rule, place in zip(rules, found["rules"], strict=True):
         _fits(rule, place, tools, risk is not None)
@@ -94,11 +114,11 @@ def parse_files(files: Sequence[tuple[str, str]], source: str) -> Policy:
         "rules": [form_of(rule) for rule in rules],
         **_sections(tools=tools, agents=agents, routes=tuple(routes.values()), risk=risk,
                     budgets=tuple(budgets.values()), checks=tuple(checks.values()), engine=engine,
-                    review=review),
+                    review=review, anomalies=anomalies),
     }  # fmt: skip
     return Policy(
         name, canon.digest(canon.encode(form)), rules, otherwise, source, tools, agents, routes,
-        risk, tuple(budgets.values()), checks, engine, keeps, review,
+        risk, tuple(budgets.values()), checks, engine, keeps, review, anomalies,
     )  # fmt: skip
 
 
@@ -186,6 +206,12 @@ def _review(item: Item) -> Reviewing:
         "again": number(0, 1),
     }
     return Reviewing(**entry(item, readers, "'review'"))
+
+
+def _anomalies(item: Item) -> Alarming:
+    most = limits.ANOMALY_ALARMS_ITEMS
+    readers: dict[str, Reader] = {"alarms_a_day": whole(0, most), "of_agent": whole(0, most)}
+    return Alarming(**entry(item, readers, "'anomalies'"))
 
 
 # Rules -----------------------------------------------------------------------------------------

@@ -76,6 +76,21 @@ NO_REVIEW: Final = Reviewing()
 """Nobody is measured."""
 
 
+class Alarming(msgspec.Struct, frozen=True):
+    """The section ``anomalies``: how many alarms there may be, ``alarms_a_day`` in a store and
+    ``of_agent`` of each agent."""
+
+    alarms_a_day: int = limits.ANOMALY_A_DAY_ITEMS
+    of_agent: int = limits.ANOMALY_OF_AGENT_ITEMS
+
+    def __bool__(self) -> bool:
+        return self != ALARMING
+
+
+ALARMING: Final = Alarming()
+"""Alarms as often as is usual."""
+
+
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What there is to judge about one agent, role, kind, tool and effect, facts and arguments
@@ -140,6 +155,7 @@ class Policy:
     engine: Engine | None = None
     keeps: bool = False
     review: Reviewing = NO_REVIEW
+    anomalies: Alarming = ALARMING
     plans: dict[tuple[str, ...], Plan] = field(default_factory=_no_plans, repr=False)
     """What `plan` has worked out already; bounded, and never changes a verdict."""
     _tools: dict[str, ToolFacts] = field(default_factory=_no_found, repr=False)

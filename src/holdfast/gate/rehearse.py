@@ -244,6 +244,7 @@ def compare(old: Policy, new: Policy) -> dict[str, list[str]]:
 
 _SECTIONS: Final = (
     "otherwise", "tools", "agents", "routes", "risk", "budgets", "checks", "engine", "review",
+    "anomalies",
 )  # fmt: skip
 
 

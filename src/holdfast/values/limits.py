@@ -598,3 +598,58 @@ BISECT_RUNS = 40
 """Forks of a bisection unless a budget is given: 30 steps at unknown rates take about 27."""
 PREVENT_BOUND_UNITS = 1e15
 """Numbers beyond this are no bounds of proposed rules: conditions compare them with 53 bits."""
+
+# Anomalies -------------------------------------------------------------------------------------
+ANOMALY_SYMBOLS_ITEMS = 512
+"""Different steps (kind, name, status) told apart for one agent; the rest share one symbol."""
+ANOMALY_CONTEXTS_ITEMS = 4_096
+"""Pairs of steps after which an agent's next one is counted, some 2 MB at most; then all fade."""
+ANOMALY_HISTORY_ITEMS = 4_096
+"""Values counted with full weight for a rank; then all are halved, so that an agent may change."""
+ANOMALY_SCALE_ITEMS = 64
+"""Newest values of one measure of one tool whose median is what is usual."""
+ANOMALY_SCALE_STEP_ITEMS = 8
+"""Values after which that median is worked out again, and before which there is none."""
+ANOMALY_SCALES_ITEMS = 1_024
+"""Measures (a tool's cost, tokens, latency) kept for one agent, some 600 bytes each."""
+ANOMALY_THINGS_ITEMS = 4_096
+"""Targets, sources or tools remembered for one agent; those met longest ago are new again."""
+ANOMALY_CYCLE_STEPS = 6
+"""Calls that may repeat together to count as a loop."""
+ANOMALY_LOOP_STEPS = 5
+"""The same calls with the same results so many times in a row are a loop, also of a new agent."""
+ANOMALY_BURST_STEPS = 300
+"""Steps in one minute that are too many for an agent of which nothing else is known."""
+ANOMALY_COLD_STEPS = 50
+"""Steps of an agent before it is compared with itself: with fewer, most would be news."""
+ANOMALY_COLD_RUNS = 5
+"""Runs of an agent before it is compared with itself: one run is often all of one kind."""
+ANOMALY_NORMAL_ITEMS = 16
+"""How many times what a person called normal counts."""
+ANOMALY_DOUBTED_STEPS = 5
+"""What was new in an alarm that nobody judged is known after it was met so many times more."""
+ANOMALY_PARTS_ITEMS = 6
+"""Parts that an alarm shows: it stands in the body of a finding."""
+ANOMALY_AGAIN_MS = 3_600_000
+"""An agent's errors, rate or drift raise no second alarm within an hour: it is the same one."""
+ANOMALY_ALARMS_ITEMS = 1_000
+"""Newest alarms that are kept to be listed and judged."""
+ANOMALY_AGENTS_ITEMS = 2_000
+"""Agents whose past is kept; the one that started longest ago is forgotten first."""
+ANOMALY_OPEN_RUNS = 10_000
+"""Runs followed at once; one that began before so many others and still goes on is followed anew.
+"""
+ANOMALY_OPEN_STEPS = 1_000
+"""Steps of one run that were asked for and have no outcome yet."""
+ANOMALY_SAVE_EVENTS = 20_000
+"""Events after which the cache of what was learned is written: reading so many takes a second."""
+ANOMALY_PAGE_EVENTS = 500
+"""Events looked at in one go: some ten milliseconds, since others share the event loop."""
+ANOMALY_TOLD_MS = 7 * 86_400_000
+"""An alarm older than a week is listed, but no finding is written of it any more: whoever looks at
+an old journal for the first time does not fill it."""
+ANOMALY_A_DAY_ITEMS = 20
+"""Alarms in a store on one day unless the policy says otherwise: what one person looks at in half
+an hour."""
+ANOMALY_OF_AGENT_ITEMS = 5
+"""The same of one agent: one that has changed must not take all of them."""

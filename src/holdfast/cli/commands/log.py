@@ -7,11 +7,11 @@ import asyncio
 import click
 
 from holdfast.cli.desk import Desk, shared
-from holdfast.cli.follow import follow
 from holdfast.explain import lines
 from holdfast.explain.past import Recall, chain, event_document
 from holdfast.journal.events import Event
 from holdfast.journal.store import Store
+from holdfast.runtime.following import follow
 from holdfast.runtime.refs import find_run
 from holdfast.values import limits
 
