@@ -3,11 +3,6 @@
 NAMES = (
     "sequential", "once", "together", "onestep", "replay", "fork", "signal", "parked",
     "conversation", "checkpoints", "listing", "imports", "worlds", "openworlds", "databases",
-    "merging", "judging", "flowing", "consulting", "budgets", "backtesting", "auditing", "wire",
-    "mcp", "bisecting",
-
     "merging", "judging", "flowing", "consulting", "budgets", "backtesting", "auditing",
-    "wire", "mcp", "explaining",
-
-    "wire", "mcp", "anomalies",
+    "wire", "mcp", "bisecting", "explaining", "anomalies",
 )  # fmt: skip

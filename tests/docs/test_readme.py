@@ -54,17 +54,8 @@ def test_the_commands_run(folder: Path):
         if line.startswith("$ ")
     ]
     assert [words[0] for words in commands] == [
-        "run", "ps", "approve", "show", "fork", "replay", "what-if",
+        "run", "ps", "approve", "show", "why", "fork", "replay", "what-if",
     ]  # fmt: skip
-
-        "run",
-        "ps",
-        "approve",
-        "show",
-        "why",
-        "fork",
-        "replay",
-    ]
     holdfast(folder, *commands[0], ok=(10,))  # nobody is at the terminal: it waits for a person
     (row,) = json.loads(holdfast(folder, "ps", "--json"))
     run = row["run"] if "run" in row else row["id"]
