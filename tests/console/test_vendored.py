@@ -58,7 +58,7 @@ def test_our_scripts_make_no_markup_from_text():
 
 
 def test_templates_have_no_inline_script_or_style():
-    """INVARIANT X137: the policy of content forbids both, so a template that had one would break."""
+    """INVARIANT X137: the policy of content forbids both: a template that had one would break."""
     for path in (STATIC.parent / "templates").glob("*.html"):
         text = path.read_text()
         assert not re.search(r"\son\w+=|\sstyle=|<style|javascript:", text), path

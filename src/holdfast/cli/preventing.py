@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from holdfast.cli.amending import Change, against
-from holdfast.cli.judged import told_events
+from holdfast.explain.judged import told_events
 from holdfast.engine.history import Step
 from holdfast.explain.bisected import steps_of
 from holdfast.explain.past import chain, find_step

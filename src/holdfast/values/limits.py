@@ -573,7 +573,7 @@ WHATIF_RUNS = 100
 """Forks that one what-if makes at most, unless it is given a budget."""
 PAIRS_RUNS = 1000
 """Runs that are compared for pairs at once; they are held in memory one by one."""
-CONSOLE_FORK_MESSAGES = 30
+CONSOLE_MESSAGES_ITEMS = 30
 """Newest messages of a request that a form offers to change."""
 
 METRICS_BUDGET_ROWS = 500
@@ -653,3 +653,5 @@ ANOMALY_A_DAY_ITEMS = 20
 an hour."""
 ANOMALY_OF_AGENT_ITEMS = 5
 """The same of one agent: one that has changed must not take all of them."""
+CONSOLE_BISECT_RUNS = 200
+"""Forks that one search from a page may make: each runs the rest of a run again."""

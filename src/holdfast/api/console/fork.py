@@ -155,7 +155,7 @@ def _messages(args: Any) -> list[Message]:
     for place, one in enumerate(talk.messages):
         path = f"args.request.{talk.place}{'' if isinstance(one, str) else f'.{place}'}"
         found.append(Message(path, speaker(one), words(one), one))
-    return found[-limits.CONSOLE_FORK_MESSAGES :]
+    return found[-limits.CONSOLE_MESSAGES_ITEMS :]
 
 
 def rest_of(events: list[Event]) -> Rest:

@@ -10,6 +10,7 @@ from holdfast.api.access import need
 from holdfast.api.console import (
     agents,
     anomalies,
+    bisect,
     compare,
     event,
     fork,
@@ -35,6 +36,8 @@ def routes() -> list[Route]:
         Route("/runs/{run}/fork", fork.show, methods=["GET"]),
         Route("/runs/{run}/fork", fork.make, methods=["POST"]),
         Route("/runs/{run}/publish", run.publish, methods=["POST"]),
+        Route("/runs/{run}/bisect", bisect.show, methods=["GET"]),
+        Route("/runs/{run}/bisect", bisect.begin, methods=["POST"]),
         Route("/compare", compare.compare),
         Route("/inbox", inbox.inbox),
         Route("/inbox/{run}", inbox.inbox),

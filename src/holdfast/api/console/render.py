@@ -97,7 +97,8 @@ class Payload:
     """A value as text, in full and as much of it as is shown at first."""
 
     def __init__(self, value: Any) -> None:
-        self.text = value if isinstance(value, str) else pretty(value)
+        text = value if isinstance(value, str) else pretty(value)
+        self.text = cut(text, limits.CONSOLE_PAYLOAD_MAX_CHARS)
         self.head = cut(self.text, limits.CONSOLE_PAYLOAD_CHARS)
         self.more = len(self.text) - len(self.head)
 
