@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 
-from holdfast.explain.judged import past_decisions
-
 from bench.ground import Ground, rounds
 from bench.report import Figure, median
+from holdfast.explain.judged import past_decisions
 from holdfast.gate import Policy, judge, parse_policy
 from holdfast.gate.backtest import backtest
 from holdfast.gate.facts import GROUPS, Facts

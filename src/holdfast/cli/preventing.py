@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 
 from holdfast.cli.amending import Change, against
-from holdfast.explain.judged import told_events
 from holdfast.engine.history import Step
 from holdfast.explain.bisected import steps_of
+from holdfast.explain.judged import told_events
 from holdfast.explain.past import chain, find_step
 from holdfast.explain.telling import plain
 from holdfast.gate import Policy, judge

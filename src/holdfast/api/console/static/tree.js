@@ -47,9 +47,9 @@ class Tree extends Component {
           <rect x=${x - 10} y=${y - 14} width=${width - x} height="28" rx="5"
             class=${one.run === here ? "here" : ""} />
           <circle cx=${x} cy=${y} r="5" class=${one.status} />
-          <text x=${x + 13} y=${y + 4}><tspan class="id">${one.run}</tspan>
-            <tspan dx="10">${one.agent}</tspan> <tspan dx="10" class="sub">${one.status}</tspan>
-            <tspan dx="10" class="sub">${how}</tspan></text>
+          <text x=${x + 13} y=${y + 4}><tspan class="id">${one.run}</tspan>${" "}
+            <tspan dx="8">${one.agent}</tspan>${" "}<tspan dx="8" class="sub">${one.status}</tspan>
+            ${" "}<tspan dx="8" class="sub">${how}</tspan></text>
         </a>`;
       })}
     </svg>`;
