@@ -58,10 +58,10 @@ async def test_runs_events_and_steps_are_paged_and_whole(tmp_path: Path):
         step = await get(site, "/runs/read/steps/2")
         assert (step["action"], step["args"], step["value"]["n"]) == ("tool look", {"n": 1}, 1)
         same = await get(site, "/runs/read/diff?other=read")
-        assert (same["same"], same["count"]) == (3, 0)
+        assert (same["same"], same["differ"], same["pairs"]) == (3, 0, [])
         differs = await get(site, "/runs/read/diff?other=bad")
-        assert differs["first"] == "1"
-        assert differs["count"] == len(differs["differences"])
+        assert differs["first"]["a"]["key"] == "1"
+        assert differs["differ"] == len(differs["pairs"])
 
 
 async def test_worlds_are_shown_as_patches_and_files_as_text_to_keep(tmp_path: Path):
