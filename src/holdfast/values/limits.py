@@ -628,3 +628,25 @@ OIDC_ANSWER_SECONDS = 10.0
 """One answer of a provider."""
 OIDC_ANSWER_BYTES = 1024 * 1024
 """The same; keys and tokens have a few thousand."""
+CONSOLE_ROWS = 50
+"""Runs on one page unless the address says otherwise."""
+CONSOLE_ROWS_MAX = 200
+"""Rows that the server renders on one page: browsers draw 2,000 in 0.7 s, 10,000 in 3 s."""
+CONSOLE_SEARCHED_ROWS = 20_000
+"""Runs that a search looks through for one page; the next page goes on behind them."""
+CONSOLE_PAYLOAD_CHARS = 4_000
+"""Characters of a payload that are shown until somebody asks for all: some sixty lines."""
+CONSOLE_PAYLOAD_MAX_CHARS = 2_000_000
+"""Characters of a payload that a page shows at most; more is read with `holdfast show`."""
+CONSOLE_PATCH_CHARS = 400_000
+"""Characters of a patch that a page shows: some 8,000 lines."""
+CONSOLE_USED_RUNS = 5_000
+"""Runs of which a server remembers what they used: 1 MB."""
+CONSOLE_TREE_RUNS = 500
+"""Runs that a tree of forks and children draws."""
+CONSOLE_SIMILAR_ROWS = 10
+"""Earlier answers about the same tool that are shown beside a question."""
+CONSOLE_MESSAGES_ITEMS = 30
+"""Newest messages of a request that a form offers to change."""
+CONSOLE_BISECT_RUNS = 200
+"""Forks that one search from a page may make: each runs the rest of a run again."""
