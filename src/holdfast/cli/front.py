@@ -52,6 +52,11 @@ TOPICS: dict[str, dict[str, str]] = {
         "diff": "Compare two runs, step by step.",
         "publish": "Perform what a fork held, in order, or drop it.",
     },
+    "Costs": {
+        "spend": "Show what was spent, by agent, run, model, step, team, branch or day.",
+        "economics": "Show what an outcome costs, where time goes, and what was wasted.",
+        "economize": "Find decisions of models and people that plain code could make.",
+    },
     "Audit": {
         "audit": "Sign what happened, prove it, export it, and read it as sentences.",
         "report": "Print the evidence for controls of frameworks, its gaps and owners.",

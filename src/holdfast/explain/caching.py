@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
+from holdfast.explain.ledger import Ledger
+from holdfast.values import limits
+
 
 class Cache(msgspec.Struct, frozen=True):
     """How much of what models read came from providers' caches. ``read``: tokens from there;
@@ -20,3 +23,28 @@ class Cache(msgspec.Struct, frozen=True):
     lost: int = 0
     cost: float = 0.0
     unpriced: int = 0
+
+
+def caching(ledger: Ledger) -> Cache:
+    """How providers' caches were used. A break is told before the call that it makes dearer."""
+    read = fresh = breaks = lost = unpriced = 0
+    cost = 0.0
+    for life in ledger.lives.values():
+        left = list(life.breaks)
+        breaks += len(left)
+        for used in life.steps:
+            told = used.told
+            read += told.cache_read
+            anew = told.input + told.cache_write
+            fresh += anew
+            while used.kind == "model" and told.total and left and left[0][0] < used.pos:
+                tokens = min(left.pop(0)[1] // limits.TOKEN_MIN_BYTES, anew)
+                anew -= tokens
+                lost += tokens
+                if used.input_rate:
+                    cost += tokens * max(0.0, used.input_rate - used.cache_rate) / 1_000_000
+                else:
+                    unpriced += 1
+        unpriced += len(left)
+    share = read / (read + fresh) if read + fresh else None
+    return Cache(read, fresh, share, breaks, lost, cost, unpriced)

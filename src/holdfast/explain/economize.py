@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from holdfast.explain.timing import Rate
+from holdfast.explain.rates import Rate
 
 
 class Miss(msgspec.Struct, frozen=True):
@@ -18,8 +18,8 @@ class Miss(msgspec.Struct, frozen=True):
 
 
 class Proposal(msgspec.Struct, frozen=True):
-    """A rule that could make some decisions of a step. ``agent``, ``step``: which; ``site``: hash of
-    what stays the same in its requests. ``form``: "look-up" or "decision list"; ``rule``: it as
+    """A rule that could make some decisions of a step. ``agent``, ``step``: which; ``site``: hash
+    of what stays the same in its requests. ``form``: "look-up" or "decision list"; ``rule``: it as
     data; ``code``: it as Python, to read (nothing here runs it). ``learned``: runs, the last of
     which began at ``until`` (ms); ``tried``: runs that began later. ``covered``: later decisions on
     which it says anything; ``agreement``: on how many of these what was decided; ``misses``: where
