@@ -43,9 +43,7 @@ def test_what_was_spent(spent: None):
     assert (len(told["lines"]), told["of"]) == (1, 2)
 
 
-def test_joules_of_a_model_whose_meter_is_configured(
-    spent: None, monkeypatch: pytest.MonkeyPatch
-):
+def test_joules_of_a_model_whose_meter_is_configured(spent: None, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HOLDFAST_JOULES", "local.*=1; openai.gpt-*=0.5")
     assert invoke("spend").stdout.splitlines()[1].split()[-1] == "1,020.0"
     assert "0.5000 joules" in invoke("economics").stdout

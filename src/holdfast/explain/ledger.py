@@ -182,7 +182,7 @@ def _note(found: Ledger, life: Life, event: Event, body: Any, since: int, *, hea
         plan = body.plan or life.plans.pop(body.key, None) or Plan("")
         life.spans.settled(event, body, plan)
         if event.at >= since:
-            life.steps.append(_used(life, event, body, plan))
+            life.steps.append(used_by(life.segment, event, body, plan))
         if plan.kind == "fork":
             life.opened[body.key] = ""
         elif body.origin == "publish" and body.status == "value":
@@ -239,7 +239,8 @@ def person(by: str) -> bool:
     return bool(by) and ":" not in by
 
 
-def _used(life: Life, event: Event, body: StepSettled, plan: Plan) -> Used:
+def used_by(segment: int, event: Event, body: StepSettled, plan: Plan) -> Used:
+    """What a step used, from the event that settled it."""
     said = NO_TOKENS
     last = input_rate = cache_rate = 0.0
     usage, charges = body.usage, body.charges
@@ -254,7 +255,7 @@ def _used(life: Life, event: Event, body: StepSettled, plan: Plan) -> Used:
     performed = body.origin not in REUSED and body.status in ("value", "error", "unknown")
     calls = body.attempt if performed and plan.kind in KINDS else 0
     return Used(
-        place_of(life.segment, body.key), event.pos, event.at, plan.kind, plan.name, plan.effect,
+        place_of(segment, body.key), event.pos, event.at, plan.kind, plan.name, plan.effect,
         body.status, body.origin, body.branch, calls, body.attempt,
         _amount("money", usage, charges), _amount("tokens", usage, charges), said,
         units("money", last), body.unverified, usage.get("joules"), body.took, input_rate,
