@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from holdfast.explain.ledger import KINDS, Ledger, Life, Used
+from holdfast.explain.ledger import KINDS, NO_TOKENS, Ledger, Life, Used
 from holdfast.gate.agents import AgentCard
 from holdfast.gate.counting import SCALE
 from holdfast.gate.pattern import names_of
@@ -71,12 +71,13 @@ class Sum(msgspec.Struct):
         told = used.told
         self.money += used.money
         self.tokens += used.tokens
-        self.input += told.input
-        self.output += told.output
-        self.cache_read += told.cache_read
-        self.cache_write += told.cache_write
-        self.reasoning += told.reasoning
         self.calls += used.calls
+        if told is not NO_TOKENS:
+            self.input += told.input
+            self.output += told.output
+            self.cache_read += told.cache_read
+            self.cache_write += told.cache_write
+            self.reasoning += told.reasoning
         if used.unverified:
             self.unverified += 1
             self.guessed += used.money
@@ -85,6 +86,17 @@ class Sum(msgspec.Struct):
         if self.newest != run:
             self.newest = run
             self.runs += 1
+
+    def take(self, one: Sum) -> None:
+        """Count all that another run used."""
+        for name in _SUMMED:
+            setattr(self, name, getattr(self, name) + getattr(one, name))
+        if one.joules is not None:
+            self.joules = (self.joules or 0.0) + one.joules
+        self.newest = one.newest
+
+
+_SUMMED: Final = tuple(name for name in Sum.__struct_fields__ if name not in ("joules", "newest"))
 
 
 def lines(
@@ -116,13 +128,12 @@ def lines(
             if scope not in _OF_STEPS
         ]
         moving = [scope for scope in chosen if scope in _OF_STEPS]
+        whole = Sum()
         for used in life.steps:
             if used.kind not in KINDS and not (used.money or used.tokens):
                 continue
             told = energy.of(used)
-            total.add(life.run, used, told)
-            for each in fixed:
-                each.add(life.run, used, told)
+            whole.add(life.run, used, told)
             for scope in moving:
                 if scope == "model" and used.kind != "model":
                     continue
@@ -131,6 +142,9 @@ def lines(
                 if each is None:
                     each = sums[key] = Sum()
                 each.add(life.run, used, told)
+        if whole.newest:
+            for each in (total, *fixed):
+                each.take(whole)
     made = [_line(scope, name, one, total) for (scope, name), one in sums.items() if one.newest]
     made.sort(key=lambda one: (chosen.index(one.scope), -one.money, -one.tokens, one.name))
     return _line(TOTAL, "", total, total), made
