@@ -186,8 +186,8 @@ calls = st.tuples(
 def made_up(taken: list[Any]) -> Journal:
     journal = Journal()
     for run in range(6):
-        more = {"fork_of": f"r{run - 1}", "fork_pos": 0} if run % 3 == 2 else {}
-        journal.add(f"r{run}", RunStarted(f"a{run % 2}", **more))
+        fork_of = f"r{run - 1}" if run % 3 == 2 else ""
+        journal.add(f"r{run}", RunStarted(f"a{run % 2}", fork_of=fork_of))
     for number, (run, name, money, tokens, unverified, status, attempt) in enumerate(taken):
         kind = "model" if "." in name else "tool"
         charges = {f"used/money/b/agent/-/a{run % 2}": math.ceil(money * 1e6)} if unverified else {}

@@ -43,7 +43,9 @@ def function_lines(module: Module) -> Iterator[Finding]:
 
 
 def module_lines(module: Module) -> Iterator[Finding]:
-    """A module has at most 500 lines."""
+    """A module has at most 500 lines; the table of limits may have more."""
+    if module.path.endswith("values/limits.py"):
+        return
     if (lines := len(module.text.splitlines())) > MODULE_LINES:
         yield module.path, lines
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -14,8 +14,7 @@ from holdfast.gate.counting import SCALE
 from holdfast.journal.events import Event
 from holdfast.values import limits
 
-_MONTH_MS = 30 * 86_400_000
-_DAY_MS = 86_400_000
+_MONTH: Final = 30 * 86_400_000  # ms
 
 
 class Miss(msgspec.Struct, frozen=True):
@@ -177,8 +176,8 @@ def _tried(
     covered, agreement, misses = _shadow(rule, later)
     if not agreement.of or agreement.low < _needed(leaves=leaves):
         return None
-    span = max(_DAY_MS, taken[-1].at - taken[0].at)  # of less than a day no rate is known
-    share = (covered.share or 0.0) * _MONTH_MS / span
+    span = max(limits.ECONOMIZE_SPAN_MS, taken[-1].at - taken[0].at)
+    share = (covered.share or 0.0) * _MONTH / span
     what = f"{first.agent}: {first.step}, site {first.site}"
     return Proposal(
         first.agent, first.step, first.site, rule.form, rule.told(), code(rule, what),

@@ -527,3 +527,6 @@ ECONOMIZE_LEAVES_PERCENT = 99
 """The same where an effect that cannot be repeated follows: some 380 of 380."""
 ECONOMIZE_MISSES_ITEMS = 20
 """Disagreements that are shown with their places; all are counted."""
+ECONOMIZE_SPAN_MS = 86_400_000
+"""The shortest span from which a rate for a month is taken: decisions of an hour say nothing of it.
+"""
