@@ -142,6 +142,35 @@ async def test_x88_no_rule_before_an_effect_that_cannot_be_repeated():
     assert "99% is needed" in found.left[0].why
 
 
+async def test_x88_an_effect_in_another_run_that_a_decision_led_to_counts():
+    """INVARIANT X88: the one who decides may be a child of who acts, or the other way round."""
+    ask = model(lambda text: "money")
+
+    @holdfast.agent
+    async def judging(letter: str) -> str:
+        return (await ask(letter, system=SYSTEM)).text
+
+    @holdfast.agent
+    async def paying(letter: str) -> str:
+        return await refund(letter)
+
+    @holdfast.agent
+    async def asks_a_child(letter: str) -> str:
+        await (await holdfast.spawn(judging, letter)).result()
+        return await refund(letter)
+
+    @holdfast.agent
+    async def has_a_child_act(letter: str) -> str:
+        await ask(letter, system=SYSTEM)
+        return await (await holdfast.spawn(paying, letter)).result()
+
+    async with Runtime(store="memory", policy=ALLOW) as runtime:
+        for program in (judging, asks_a_child, has_a_child_act):
+            await (await runtime.start(program, "a")).result()
+        taken = decisions(await runtime.store.tail(0, 1000), runtime.store.get)
+    assert [one.leaves for one in taken] == [False, True, True]
+
+
 async def test_answers_of_people_are_decisions_too():
     @holdfast.agent
     async def asking(n: int) -> str:
@@ -226,6 +255,13 @@ def test_answers_are_normalised():
     call = {"type": "tool_use", "id": "1", "name": "pay", "input": {"n": 1}}
     function = {"id": "2", "function": {"name": "pay", "arguments": '{ "n": 1}'}}
     assert answer({"content": [call]}) == answer({"message": {"tool_calls": [function]}})
+
+
+def test_numbers_without_end_are_no_numbers():
+    examples = [(fields(f"n: {'9' * 400}{n}"), "ab"[n % 2]) for n in range(20)]
+    examples += [(fields(f'{{"n": {n}e307}}'), "ab"[n % 2]) for n in range(10, 18)]
+    for rule in learn(examples):
+        assert "inf" not in code(rule, "")
 
 
 def test_a_rule_is_data():

@@ -28,7 +28,7 @@ Fields = dict[str, str | float]
 _TALKS = ("messages", "input", "contents")  # where requests have their conversation, by dialect
 _ASIDE = frozenset({"stream", "stream_options", "metadata", "user", "prompt_cache_key"})
 _LINE = re.compile(r"\s*([A-Za-z][A-Za-z0-9_ -]{0,40})\s*[:=]\s*(\S.*?)\s*$")
-_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
+_NUMBER = re.compile(r"-?\d{1,15}(?:\.\d{1,15})?")  # longer ones are names, such as of accounts
 
 
 class Decision(msgspec.Struct, gc=False):
@@ -53,10 +53,13 @@ class Decision(msgspec.Struct, gc=False):
 
 class _Run(msgspec.Struct):
     """A run while it is read: whole arguments of its steps by key, and since when people are asked;
-    its decisions that no effect has followed."""
+    ``before``: its decisions, and those of runs that it spawned, that no effect has followed;
+    ``above``: the run that spawned it, or that it forks from, whose decisions lead here too."""
 
     agent: str
     began: int
+    above: str = ""
+    fork: bool = False
     segment: int = 1
     args: dict[str, bytes] = msgspec.field(default_factory=dict)
     plans: dict[str, Plan] = msgspec.field(default_factory=dict)
@@ -74,24 +77,50 @@ def decisions(events: Iterable[Event], fetch: Fetch) -> list[Decision]:
             continue
         body = body_of(event)
         if isinstance(body, RunStarted):
-            if body.fork_of:
-                continue
-            old = runs.get(event.run)
-            runs[event.run] = _Run(body.agent, old.began if old else event.seq, body.segment)
-            if old:
-                runs[event.run].before = old.before
-            continue
-        run = runs.get(event.run)
-        if run is None:
-            continue
-        if event.kind == "run.ended":
-            del runs[event.run]
-        elif event.kind in ("step.planned", "step.settled", "approval.asked"):
-            made = _took(run, event, body, fetch)
+            runs[event.run] = _begun(runs.get(event.run), event, body)
+        elif event.run in runs:
+            made = _next(runs, runs[event.run], event, body, fetch)
             if made is not None:
                 found.append(made)
-                run.before.append(made)
+                runs[event.run].before.append(made)
     return found
+
+
+def _begun(old: _Run | None, event: Event, body: RunStarted) -> _Run:
+    """A run, or its next segment, which has step keys of its own."""
+    run = _Run(body.agent, event.seq, body.fork_of or body.parent, bool(body.fork_of), body.segment)
+    if old is not None:
+        run.began, run.above, run.fork, run.before = old.began, old.above, old.fork, old.before
+    return run
+
+
+def _next(
+    runs: dict[str, _Run], run: _Run, event: Event, body: Any, fetch: Fetch
+) -> Decision | None:
+    """Take in an event of a run; the decision that it settles, if it does."""
+    if event.kind == "run.ended":
+        run.args, run.plans = {}, {}
+        if run.above in runs and not run.fork:
+            runs[run.above].before += run.before
+            run.before = []
+        return None
+    if event.kind not in ("step.planned", "step.settled", "approval.asked"):
+        return None
+    made = _took(run, event, body, fetch)
+    plan = run.plans.get(body.key)
+    acts = event.kind == "step.planned" or (
+        event.kind == "step.settled" and body.status not in ("refused", "expired")
+    )
+    if plan is not None and plan.effect == "once" and acts:
+        above: _Run | None = run
+        for _ in range(limits.DEPTH_MAX):
+            if above is None:
+                break
+            for one in above.before:
+                one.leaves = True
+            above.before.clear()
+            above = runs.get(above.above)
+    return None if run.fork else made
 
 
 def _took(run: _Run, event: Event, body: Any, fetch: Fetch) -> Decision | None:
@@ -110,10 +139,6 @@ def _took(run: _Run, event: Event, body: Any, fetch: Fetch) -> Decision | None:
     plan = run.plans.get(key)
     if event.kind != "step.settled" or plan is None:
         return None
-    if plan.effect == "once" and body.status in ("value", "error", "unknown", "held"):
-        for one in run.before:
-            one.leaves = True
-        run.before.clear()
     if plan.kind not in ("model", "ask") or body.status != "value" or event.value is None:
         return None
     if body.origin in REUSED:

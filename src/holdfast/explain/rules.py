@@ -163,14 +163,22 @@ def _decision_list(examples: Sequence[Example]) -> Rule | None:
                 best = condition, now
         if best is None or best[1].bit_count() < limits.ECONOMIZE_SUPPORT_ITEMS:
             break
-        cases.append((best[0], _first(examples, best[1])))
-        left &= ~best[1]
+        # it may hold for more than the examples that it was made of
+        exact = left & _held(best[0], examples)
+        tried = [one for one in tried if one[0] != best[0]]
+        if exact and not exact & ~by_answer[_first(examples, exact)]:
+            cases.append((best[0], _first(examples, exact)))
+            left &= ~exact
     return Rule("decision list", cases=tuple(cases)) if cases else None
 
 
 def _first(examples: Sequence[Example], fits: int) -> str:
     """What was decided of the first of some examples."""
     return examples[(fits & -fits).bit_length() - 1][1]
+
+
+def _held(condition: Condition, examples: Sequence[Example]) -> int:
+    return sum(1 << at for at, (given, _) in enumerate(examples) if condition.holds(given))
 
 
 def _conditions(examples: Sequence[Example]) -> list[tuple[Condition, int]]:
@@ -185,8 +193,7 @@ def _conditions(examples: Sequence[Example]) -> list[tuple[Condition, int]]:
     often.sort(key=lambda one: -one[1].bit_count())
     often = often[: limits.ECONOMIZE_CONDITIONS_ITEMS]
     for condition in _thresholds(examples):
-        held = sum(1 << at for at, (given, _) in enumerate(examples) if condition.holds(given))
-        often.append((condition, held))
+        often.append((condition, _held(condition, examples)))
     return sorted(often, key=lambda one: (_ORDER.index(one[0].does), str(one[0].value)))
 
 
@@ -203,7 +210,7 @@ def _of(given: Fields) -> Iterator[Condition]:
             yield Condition(name, "contains", word)
         for count in (1, 2, 3):
             start = " ".join(value.split(" ")[:count])
-            if start and start != value:
+            if start:
                 yield Condition(name, "starts", start)
 
 
@@ -229,7 +236,7 @@ def _thresholds(examples: Sequence[Example]) -> Iterator[Condition]:
                 known.append((value, then))
         known.sort()
         cuts = [
-            (one[0] + other[0]) / 2
+            one[0] / 2 + other[0] / 2
             for one, other in itertools.pairwise(known)
             if one[1] != other[1] and one[0] < other[0]
         ]
