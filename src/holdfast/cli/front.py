@@ -61,6 +61,11 @@ TOPICS: dict[str, dict[str, str]] = {
         "bisect": "Find the step of a run that, taken otherwise, flips how it ended.",
         "prevent": "From a step that went wrong to a rule or a case that stops the next one.",
     },
+    "Costs": {
+        "spend": "Show what was spent, by agent, run, model, step, team, branch or day.",
+        "economics": "Show what an outcome costs, where time goes, and what was wasted.",
+        "economize": "Find decisions of models and people that plain code could make.",
+    },
     "Audit": {
         "audit": "Sign what happened, prove it, export it, and read it as sentences.",
         "report": "Print the evidence for controls of frameworks, its gaps and owners.",

@@ -22,7 +22,8 @@ class Settings(msgspec.Struct, frozen=True):
     the walls of commands, namespaces, landlock or none; "" for namespaces
     (``HOLDFAST_SANDBOX``). ``key``: file of the private key that signs roots, "" for none
     (``HOLDFAST_KEY``). ``witness``: second places that keep them, in the environment with ";"
-    between (``HOLDFAST_WITNESS``).
+    between (``HOLDFAST_WITNESS``). ``joules``: energy for a token, by name or glob of
+    ``PROVIDER.MODEL``, for models whose energy you know (``HOLDFAST_JOULES``, with ";" between).
     """
 
     store: str = ".holdfast"
@@ -33,6 +34,7 @@ class Settings(msgspec.Struct, frozen=True):
     sandbox: str = ""
     key: str = ""
     witness: tuple[str, ...] = ()
+    joules: dict[str, float] = {}
 
     @property
     def directory(self) -> Path:
@@ -58,5 +60,20 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
         witness=tuple(
             place.strip() for place in env.get("HOLDFAST_WITNESS", "").split(";") if place.strip()
         ),
+        joules=_joules(env.get("HOLDFAST_JOULES", "")),
         user=env.get("HOLDFAST_USER") or env.get("USER") or env.get("LOGNAME") or "somebody",
     )
+
+
+def _joules(text: str) -> dict[str, float]:
+    """Joules for a token by model, from ``MODEL=JOULES;MODEL=JOULES``."""
+    found: dict[str, float] = {}
+    for part in filter(None, map(str.strip, text.split(";"))):
+        name, _, amount = part.partition("=")
+        try:
+            found[name.strip()] = float(amount)
+        except ValueError:
+            found[name.strip()] = -1.0
+        if not (name.strip() and 0 <= found[name.strip()] < float("inf")):
+            raise Misuse(f"HOLDFAST_JOULES: {part!r}: say PROVIDER.MODEL=JOULES for a token")
+    return found

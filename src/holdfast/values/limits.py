@@ -650,3 +650,35 @@ CONSOLE_MESSAGES_ITEMS = 30
 """Newest messages of a request that a form offers to change."""
 CONSOLE_BISECT_RUNS = 200
 """Forks that one search from a page may make: each runs the rest of a run again."""
+ECONOMIZE_LEARN_PERCENT = 70
+"""Of the runs, oldest first, what rules are learned from; the others try them."""
+ECONOMIZE_MIN_ITEMS = 10
+"""Decisions to learn from: of fewer, a rule is a guess."""
+ECONOMIZE_EXAMPLES_ITEMS = 5_000
+"""The newest decisions of one kind that are learned from: more only makes it slower."""
+ECONOMIZE_SUPPORT_ITEMS = 3
+"""Decisions that must fit a condition before it becomes a rule: two of a kind are chance."""
+ECONOMIZE_RULES_ITEMS = 12
+"""Rules in one decision list: more than that nobody checks by reading."""
+ECONOMIZE_ANSWERS_ITEMS = 50
+"""Different answers to one kind of question: with more it is no choice among few."""
+ECONOMIZE_ENTRIES = 1_000
+"""Entries of one look-up table."""
+ECONOMIZE_FIELDS_ITEMS = 40
+"""Fields of one input that conditions may look at."""
+ECONOMIZE_FIELD_CHARS = 4_000
+"""Of one field, what conditions look at: questions to classify are shorter."""
+ECONOMIZE_CONDITIONS_ITEMS = 2_000
+"""Conditions that are tried for one rule, those that fit most decisions first."""
+ECONOMIZE_ANSWER_CHARS = 2_000
+"""An answer that is longer is a text, not a decision."""
+ECONOMIZE_AGREE_PERCENT = 80
+"""What the lower bound of a rule's agreement on later decisions must reach to be proposed: 16 of 16
+do, 30 of 32 do not yet."""
+ECONOMIZE_LEAVES_PERCENT = 99
+"""The same where an effect that cannot be repeated follows: some 380 of 380."""
+ECONOMIZE_MISSES_ITEMS = 20
+"""Disagreements that are shown with their places; all are counted."""
+ECONOMIZE_SPAN_MS = 86_400_000
+"""The shortest span from which a rate for a month is taken: decisions of an hour say nothing of it.
+"""
