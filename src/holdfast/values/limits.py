@@ -496,3 +496,15 @@ SKILL_DEPTH_MAX = 16
 """Folders inside folders of a skill."""
 SKILLS_MAX_ITEMS = 1000
 """Skills that are offered together; their descriptions alone are some 250,000 tokens then."""
+
+# Exports ---------------------------------------------------------------------------------------
+EXPORT_SPANS_ITEMS = 500
+"""Spans of one request: some 1 MB, a quarter of what collectors take by default."""
+SQL_SECONDS = 10.0
+"""A query: longer ones want another query."""
+SQL_MAX_ROWS = 1000
+"""Rows of an answer if nothing else is said."""
+SQL_MAX_BYTES = 64 * 1024 * 1024
+"""One text that a query makes."""
+PICTURE_EVENTS = 2000
+"""Events of a run's page: browsers open it at once, and it can be mailed."""
