@@ -109,3 +109,13 @@ def test_sql_in_three_forms(place: Path):
 def test_what_makes_no_sense_is_told(place: Path, words: list[str]):
     invoke("run", "agents.py:add", "1", "-q")
     invoke("export", *words, code=2)
+
+
+def test_a_page_of_a_run(place: Path):
+    invoke("run", "agents.py:family", "-q")
+    first = json.loads(invoke("sql", "SELECT run FROM runs", "--json").stdout)[0]["run"]
+    invoke("show", first, "--html", "page.html")
+    page = (place / "page.html").read_text("utf-8")
+    assert page.count("<circle") == 3
+    assert "<script" not in page
+    invoke("show", f"{first}@1", "--html", "page.html", code=2)

@@ -507,4 +507,8 @@ SQL_MAX_ROWS = 1000
 SQL_MAX_BYTES = 64 * 1024 * 1024
 """One text that a query makes."""
 PICTURE_EVENTS = 2000
-"""Events of a run's page: browsers open it at once, and it can be mailed."""
+"""Rows of a run's page: browsers open it at once, and it can be mailed."""
+PICTURE_VALUE_CHARS = 6000
+"""Of one value on such a page; the rest is in the journal."""
+PICTURE_MAX_CHARS = 3_000_000
+"""Of all values on such a page together."""
