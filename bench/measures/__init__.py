@@ -2,7 +2,7 @@
 
 NAMES = (
     "sequential", "once", "together", "onestep", "replay", "fork", "signal", "parked",
-    "conversation", "checkpoints", "listing", "imports", "worlds", "openworlds", "databases",
-    "merging", "judging", "flowing", "consulting", "budgets", "backtesting", "auditing",
-    "wire", "mcp",
+    "conversation", "checkpoints", "listing", "tables", "imports", "worlds", "openworlds",
+    "databases", "merging", "judging", "flowing", "consulting", "budgets", "backtesting",
+    "auditing", "wire", "mcp",
 )  # fmt: skip

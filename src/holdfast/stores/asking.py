@@ -36,8 +36,8 @@ def ask(
     rows: Mapping[str, Sequence[Any]],
     statement: str,
     clock: Clock,
-    most: int = limits.SQL_MAX_ROWS,
-    seconds: float = limits.SQL_SECONDS,
+    most: int = limits.QUERY_MAX_ROWS,
+    seconds: float = limits.QUERY_SECONDS,
 ) -> Answered:
     """The answer of one SELECT to tables (types by column) that hold these rows; at most ``most``
     rows (0: all). `Misuse` for what is no SELECT over them, `TooLarge` if it takes too long."""
@@ -45,7 +45,7 @@ def ask(
     try:
         fill(conn, tables, rows)
         conn.execute("SELECT 1 FROM json_each('[]'), json_tree('[]')")  # made on first use
-        conn.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, limits.SQL_MAX_BYTES)
+        conn.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, limits.QUERY_MAX_BYTES)
         conn.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
         conn.set_authorizer(_may)
         until = clock.ticks_ns() + int(seconds * 1e9)

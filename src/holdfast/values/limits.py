@@ -500,11 +500,11 @@ SKILLS_MAX_ITEMS = 1000
 # Exports ---------------------------------------------------------------------------------------
 EXPORT_SPANS_ITEMS = 500
 """Spans of one request: some 1 MB, a quarter of what collectors take by default."""
-SQL_SECONDS = 10.0
+QUERY_SECONDS = 10.0
 """A query: longer ones want another query."""
-SQL_MAX_ROWS = 1000
+QUERY_MAX_ROWS = 1000
 """Rows of an answer if nothing else is said."""
-SQL_MAX_BYTES = 64 * 1024 * 1024
+QUERY_MAX_BYTES = 64 * 1024 * 1024
 """One text that a query makes."""
 PICTURE_EVENTS = 2000
 """Rows of a run's page: browsers open it at once, and it can be mailed."""

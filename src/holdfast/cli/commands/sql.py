@@ -16,7 +16,7 @@ from holdfast.values import limits
 @click.argument("statement", required=False, default="", metavar="SELECT")
 @click.option("--schema", is_flag=True, help="Print tables and columns instead.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
-@click.option("--limit", type=click.IntRange(0), default=limits.SQL_MAX_ROWS, metavar="N",
+@click.option("--limit", type=click.IntRange(0), default=limits.QUERY_MAX_ROWS, metavar="N",
               help="How many rows; 0: all.", show_default=True)  # fmt: skip
 @shared
 def command(*, statement: str, schema: bool, as_csv: bool, limit: int, desk: Desk) -> None:
