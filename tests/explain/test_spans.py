@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from inline_snapshot import snapshot
 
 from holdfast.explain.past import chain
-from holdfast.explain.spans import Around, Edge, Look, Place, Span, Trail
+from holdfast.explain.spans import Around, Edge, Look, Trail
 from holdfast.explain.traces import Traces
 from holdfast.journal.store import RunQuery
 from holdfast.stores.memory import MemoryStore
+from holdfast.values.spans import Place, Span
 from tests.explain.recorded import SAID, recorded
 from tests.stores.scenes import rich
 

@@ -22,31 +22,31 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, SpanContext, SpanKind, TraceFlags
 from opentelemetry.trace.status import Status, StatusCode
 
-from holdfast.explain.conventions import SCHEMA
-from holdfast.explain.spans import Place, Span
 from holdfast.values import limits
 from holdfast.values.errors import Misuse, Outside
 from holdfast.values.masking import masked
-
-_SCOPE = InstrumentationScope("holdfast", "", SCHEMA)
+from holdfast.values.spans import Place, Span
 
 
 class Exporter:
     """Sends spans, in order, in requests of bounded size.
 
     ``endpoint``: the whole URL (``http://host:4318/v1/traces``), "" for what the environment says;
-    ``headers``: by name, in addition to the environment's; ``service``: name of the resource.
+    ``headers``: by name, in addition to the environment's; ``service``: name of the resource;
+    ``schema``: where the names of attributes are published.
     INVARIANT X163: no header ever gets into an error or a log, and no redirect carries one away.
     """
 
     def __init__(
-        self, endpoint: str = "", headers: dict[str, str] | None = None, service: str = "holdfast"
-    ) -> None:
+        self, endpoint: str = "", headers: dict[str, str] | None = None, *,
+        service: str = "holdfast", schema: str = "",
+    ) -> None:  # fmt: skip
         if endpoint and urlsplit(endpoint).scheme not in ("http", "https"):
             raise Misuse("--endpoint: say a whole URL, as http://127.0.0.1:4318/v1/traces")
         self.rejected = 0
         self._why = ""
-        self._resource = Resource({"service.name": service}, SCHEMA)
+        self._resource = Resource({"service.name": service}, schema)
+        self._scope = InstrumentationScope("holdfast", "", schema)
         self._said = _Said()
         web = requests.Session()
         web.max_redirects = 0
@@ -65,7 +65,9 @@ class Exporter:
         for start in range(0, len(spans), limits.EXPORT_SPANS_ITEMS):
             part = spans[start : start + limits.EXPORT_SPANS_ITEMS]
             self._said.text = ""
-            done = self._exporter.export([readable(one, self._resource) for one in part])
+            done = self._exporter.export(
+                [readable(one, self._resource, self._scope) for one in part]
+            )
             if done is not SpanExportResult.SUCCESS:
                 why = masked(self._said.text)[: limits.CHECKED_TEXT_CHARS] or "no answer"
                 raise Outside(f"the OTLP endpoint did not take spans: {why}", retryable=True)
@@ -106,7 +108,7 @@ class _Said(logging.Handler):
         self.text = record.getMessage()
 
 
-def readable(span: Span, resource: Resource) -> ReadableSpan:
+def readable(span: Span, resource: Resource, scope: InstrumentationScope) -> ReadableSpan:
     """A span as the OpenTelemetry library has it, with the ids it was given."""
     failed = Status(StatusCode.ERROR, span.note or None) if span.error else Status()
     return ReadableSpan(
@@ -121,7 +123,7 @@ def readable(span: Span, resource: Resource) -> ReadableSpan:
         status=failed,
         start_time=span.start,
         end_time=span.end,
-        instrumentation_scope=_SCOPE,
+        instrumentation_scope=scope,
     )
 
 

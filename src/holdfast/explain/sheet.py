@@ -26,7 +26,8 @@ th,td{text-align:right;padding:.2rem .9rem .2rem 0;border-bottom:1px solid var(-
 th:first-child,td:first-child{text-align:left}th{font-size:.78rem;color:var(--soft);font-weight:600}
 .scroll{overflow-x:auto}svg text{font:13px system-ui,sans-serif;fill:var(--ink)}
 svg .soft{fill:var(--soft)}.edge{fill:none;stroke:var(--soft);stroke-width:1.2}
-.dot{fill:var(--soft)}.dot.good{fill:var(--good)}.dot.bad{fill:var(--bad)}.dot.warn{fill:var(--warn)}
+.dot{fill:var(--soft)}.dot.good{fill:var(--good)}.dot.bad{fill:var(--bad)}
+.dot.warn{fill:var(--warn)}
 details{border-top:1px solid var(--line)}details:last-child{border-bottom:1px solid var(--line)}
 summary{display:grid;grid-template-columns:6.6rem minmax(2.4rem,auto) 1fr auto;gap:0 .7rem;
 align-items:baseline;padding:.4rem .25rem .35rem;cursor:pointer;list-style:none}

@@ -25,48 +25,9 @@ from holdfast.explain.telling import Fetch, plain
 from holdfast.explain.text import json_text
 from holdfast.journal.events import Event, StepSettled, Verdict, body_of
 from holdfast.journal.views import SCORE
+from holdfast.values.spans import Link, Mark, Place, Span
 
 _MS = 1_000_000
-
-
-class Place(msgspec.Struct, frozen=True):
-    """Where a span is: ids of its trace (32 hex digits) and its own (16)."""
-
-    trace: str
-    span: str
-
-
-class Mark(msgspec.Struct, frozen=True):
-    """An event on a span; ``at``: ns since 1970."""
-
-    name: str
-    at: int
-    attributes: dict[str, Any]
-
-
-class Link(msgspec.Struct, frozen=True):
-    """A link to another span."""
-
-    to: Place
-    attributes: dict[str, Any]
-
-
-class Span(msgspec.Struct, frozen=True):
-    """One span, whole. ``parent``: id of the span around it in the same trace, "" for a root;
-    ``start``, ``end``: ns since 1970; ``client``: it asked somebody else; ``error``: the type of
-    what failed, "" if nothing did; ``note``: its text, if content may leave."""
-
-    place: Place
-    parent: str
-    name: str
-    start: int
-    end: int
-    client: bool = False
-    error: str = ""
-    note: str = ""
-    attributes: dict[str, Any] = {}
-    marks: tuple[Mark, ...] = ()
-    links: tuple[Link, ...] = ()
 
 
 class Edge(msgspec.Struct, frozen=True):

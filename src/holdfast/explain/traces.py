@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from holdfast.explain.past import chain
-from holdfast.explain.spans import Around, Look, Place, Span, Trail
+from holdfast.explain.spans import Around, Look, Trail
 from holdfast.journal.events import Event
 from holdfast.journal.store import Store
 from holdfast.values.errors import NotFound
+from holdfast.values.spans import Place, Span
 
 _KEPT = 1000
 

@@ -219,6 +219,7 @@ async def _otlp(
     desk: Desk, names: list[str], since: str, endpoint: str, *, everything: bool, live: bool,
     content: bool, openinference: bool,
 ) -> None:  # fmt: skip
+    from holdfast.explain.conventions import SCHEMA
     from holdfast.explain.spans import Look
     from holdfast.explain.traces import Traces
     from holdfast.journal.store import RunQuery
@@ -228,7 +229,7 @@ async def _otlp(
         from holdfast.adapters.otlp import Exporter
     except ImportError:
         raise Misuse("--as otlp wants: pip install 'holdfast[otlp]'") from None
-    exporter, count = Exporter(endpoint), 0
+    exporter, count = Exporter(endpoint, schema=SCHEMA), 0
     try:
         async with desk.store() as store:
             traces = Traces(store, Look(store.get, content, openinference))
