@@ -4,5 +4,5 @@ NAMES = (
     "sequential", "once", "together", "onestep", "replay", "fork", "signal", "parked",
     "conversation", "checkpoints", "listing", "imports", "worlds", "openworlds", "databases",
     "merging", "judging", "flowing", "consulting", "budgets", "backtesting", "auditing", "wire",
-    "mcp", "bisecting", "explaining", "anomalies", "economics",
+    "mcp", "bisecting", "explaining", "anomalies", "economics", "tables",
 )  # fmt: skip

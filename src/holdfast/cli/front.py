@@ -24,6 +24,7 @@ TOPICS: dict[str, dict[str, str]] = {
         "show": "Show what a run did, step by step, or everything about one step.",
         "why": "Say why a run took a step, or ended as it did.",
         "log": "Print events as they were committed, of one run or of all.",
+        "top": "Watch what runs, what it spends and what it asks; answer it.",
         "resume": "Go on with runs that were suspended or left.",
         "cancel": "Ask a run to stop.",
         "signal": "Send a signal that a run may wait for.",
@@ -79,6 +80,7 @@ TOPICS: dict[str, dict[str, str]] = {
         "budget": "Show what is reserved, used and left of budgets.",
         "gc": "Delete old ended runs, and content that nothing refers to.",
         "export": "Write runs into one file.",
+        "sql": "Ask the journal in SQL, reading only.",
         "import": "Read runs from a file that export wrote.",
     },
     "Other": {

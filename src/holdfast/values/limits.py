@@ -682,3 +682,17 @@ ECONOMIZE_MISSES_ITEMS = 20
 ECONOMIZE_SPAN_MS = 86_400_000
 """The shortest span from which a rate for a month is taken: decisions of an hour say nothing of it.
 """
+EXPORT_SPANS_ITEMS = 500
+"""Spans of one request: some 1 MB, a quarter of what collectors take by default."""
+QUERY_SECONDS = 10.0
+"""A query: longer ones want another query."""
+QUERY_MAX_ROWS = 1000
+"""Rows of an answer if nothing else is said."""
+QUERY_MAX_BYTES = 64 * 1024 * 1024
+"""One text that a query makes."""
+PICTURE_EVENTS = 2000
+"""Rows of a run's page: browsers open it at once, and it can be mailed."""
+PICTURE_VALUE_CHARS = 6000
+"""Of one value on such a page; the rest is in the journal."""
+PICTURE_MAX_CHARS = 3_000_000
+"""Of all values on such a page together."""

@@ -27,8 +27,10 @@ NEWEST = 200
               help=f"The newest N events; 0: all. Without it {NEWEST}, with --json all.",
               show_default=False)  # fmt: skip
 @click.option("--tree", is_flag=True, help="Also the runs that it spawned or that fork from it.")
+@click.option("--html", "page", default="", metavar="FILE",
+              help="Write a page that loads nothing: timeline, tree, verdicts, diffs.")  # fmt: skip
 @shared
-def command(run: str, *, limit: int | None, tree: bool, desk: Desk) -> None:
+def command(run: str, *, limit: int | None, tree: bool, page: str, desk: Desk) -> None:
     """Show what a run did, step by step, or everything about one step.
 
     ● marks events that changed the world. With --json: one document, payloads whole.
@@ -37,8 +39,9 @@ def command(run: str, *, limit: int | None, tree: bool, desk: Desk) -> None:
     Examples:
       holdfast show 7k3
       holdfast show 7k3@4.1
+      holdfast show 7k3 --html 7k3.html
     """
-    asyncio.run(_show(desk, run, limit, tree))
+    asyncio.run(_page(desk, run, page) if page else _show(desk, run, limit, tree))
 
 
 async def _show(desk: Desk, place: str, limit: int | None, tree: bool) -> None:
@@ -59,6 +62,40 @@ async def _show(desk: Desk, place: str, limit: int | None, tree: bool) -> None:
             await _timeline(desk, store, row, NEWEST if limit is None else limit)
             if tree:
                 _tree(desk, row, kin)
+
+
+def _write(file: str, text: str) -> None:
+    from pathlib import Path
+
+    from holdfast.values.errors import Outside
+
+    try:
+        Path(file).write_text(text, encoding="utf-8", errors="backslashreplace")
+    except OSError as error:
+        raise Outside(f"{file}: cannot be written: {error.strerror}") from None
+
+
+async def _page(desk: Desk, place: str, file: str) -> None:
+    from holdfast.explain.picture import picture
+    from holdfast.values.errors import Misuse, NotFound
+
+    async with desk.store() as store:
+        row, key = await find(store, place)
+        if key:
+            raise Misuse("a page shows a whole run: say --html without @STEP")
+        kin = [row, *await _kin(store, row.run)]
+        while origin := kin[0].fork_of or kin[0].parent:
+            try:
+                kin.insert(0, await store.run(origin))
+            except NotFound:
+                break  # it was deleted
+        found = list(moments(await chain(store, row.run)))
+        text = picture(row, found, kin, store.get, desk.now_ms())
+    _write(file, text)
+    if desk.screen.json:
+        desk.screen.document({"file": file, "run": row.run, "bytes": len(text.encode())})
+    else:
+        desk.screen.say(f"wrote {file}")
 
 
 # A run --------------------------------------------------------------------------------------------
