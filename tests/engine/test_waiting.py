@@ -110,7 +110,9 @@ def test_a_waiting_run_leaves_memory(undisturbed: None):
     assert drive(Site(linger=0.5), work, listens) == [5]
 
 
-def test_e145_an_answer_that_comes_while_a_run_leaves_memory_cuts_nothing_off():
+def test_an_answer_that_comes_while_a_run_leaves_memory_cuts_nothing_off():
+    """E145."""
+
     paid: list[int] = []
 
     @holdfast.tool(effect="once")

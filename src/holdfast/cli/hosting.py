@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import sys
 from typing import Any
@@ -37,12 +38,15 @@ async def serve_console(desk: Desk, chosen: Chosen) -> int:
         from holdfast.api.app import create_app
         from holdfast.api.site import Site
         from holdfast.runtime.serving import served
+        from holdfast.runtime.watching import Watching
     except ModuleNotFoundError as error:
         raise Misuse(f"serve needs {error.name}: pip install 'holdfast[api]'") from None
     access, person, token = _access(desk, chosen)
     runtime = runtime_of(desk, policy=chosen.policy, serve=not chosen.no_run)
     with stoppable(desk.screen) as stop:
-        async with runtime:
+        async with runtime, contextlib.AsyncExitStack() as also:
+            if not chosen.no_run:
+                await also.enter_async_context(Watching(runtime.settings))
             site = Site(runtime, access, goes_on=not chosen.no_run)
             await site.tally.catch_up(runtime.store)
             async with served(create_app(site), chosen.host, chosen.port, leave=2.0) as url:

@@ -261,7 +261,7 @@ async def _otlp(
 async def _live(desk: Desk, store: Any, traces: Any, exporter: Any, after: int) -> None:
     """Send what events end as they are committed; what an endpoint does not take is tried again
     with what comes next."""
-    from holdfast.cli.follow import follow
+    from holdfast.runtime.following import follow
     from holdfast.values.errors import Outside
 
     count, left = 0, []
