@@ -146,6 +146,38 @@ def test_an_answer_that_comes_while_a_run_leaves_memory_cuts_nothing_off():
     assert [one.about for one in bodies(site, "approval.asked")] == ["action"]
 
 
+def test_a_step_that_comes_to_wait_while_its_run_leaves_memory_holds_up_nobody():
+    """E145."""
+    tries: list[int] = []
+
+    @holdfast.tool(effect="read", retries=3, backoff=5.0)
+    async def flaky() -> str:
+        tries.append(1)
+        await asyncio.sleep(0.2)
+        if len(tries) < 2:
+            raise ConnectionError("not now")
+        return "seen"
+
+    @holdfast.tool(effect="once")
+    def pay() -> str:
+        return "paid"
+
+    @holdfast.agent
+    async def payer() -> list[str]:
+        looking = asyncio.ensure_future(flaky())
+        await asyncio.sleep(0)
+        return [pay(), await looking]
+
+    async def work(life: Life) -> Any:
+        handle = await life.start(payer, name="a")
+        await until(lambda: life.host.resident_count() == 0)
+        await said(life, "approve")
+        life.host.ring()
+        return await handle.result()
+
+    assert drive(Site(linger=0.5, policy=DEFAULT_POLICY), work, payer) == ["paid", "seen"]
+
+
 def test_programs_that_swallow_everything_are_parked_all_the_same():
     """Control flow of ours can be caught by `except BaseException`; it must not hang anybody."""
     rounds: list[int] = []

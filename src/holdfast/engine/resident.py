@@ -221,6 +221,8 @@ class Resident:
             return False
         future: asyncio.Future[None] = self._loop.create_future()
         self.awaits[pending.key] = (command, future, pending)
+        if self.closing is not None:
+            raise asyncio.CancelledError  # it is left waiting: who loads the run again waits on
         timer = rest = None
         if command.due:
             delay = max(0.0, (command.due - self.home.clock.now_ms()) / 1000)
@@ -233,9 +235,9 @@ class Resident:
         try:
             await future
             if self.closing is not None:
-                # INVARIANT E145: a run that is leaving memory begins nothing, so no effect is cut
-                # off by our own doing; whoever loads it again finds what has come
-                await self._loop.create_future()
+                # INVARIANT E145: what waited when a run began to leave memory begins nothing, so no
+                # effect is cut off by our own doing; whoever loads it again finds what has come
+                raise asyncio.CancelledError
         except asyncio.CancelledError:
             if not pending.dropped:
                 raise
@@ -243,7 +245,8 @@ class Resident:
         finally:
             pending.waiting = False
             self.busy += 1
-            self.awaits.pop(pending.key, None)
+            if self.closing is None:
+                self.awaits.pop(pending.key, None)
             for one in (timer, rest):
                 if one is not None:
                     one.cancel()
