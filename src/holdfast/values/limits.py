@@ -687,6 +687,8 @@ ECONOMIZE_SPAN_MS = 86_400_000
 """
 EXPORT_SPANS_ITEMS = 500
 """Spans of one request: some 1 MB, a quarter of what collectors take by default."""
+EXPORT_WHY_EVENTS = 5_000
+"""Position in a chain up to which spans link to sources of their steps: some 50 ms a step there."""
 QUERY_SECONDS = 10.0
 """A query: longer ones want another query."""
 QUERY_MAX_ROWS = 1000
