@@ -685,6 +685,16 @@ ECONOMIZE_MISSES_ITEMS = 20
 ECONOMIZE_SPAN_MS = 86_400_000
 """The shortest span from which a rate for a month is taken: decisions of an hour say nothing of it.
 """
+WHY_ARGUMENTS_ITEMS = 60
+"""Values of one action that are traced, the first of each argument: nobody reads more."""
+WHY_GLIMPSES_ITEMS = 40
+"""Things of a context that are shown, the newest."""
+WHY_ABOVE_RUNS = 20
+"""Runs above a run that are followed for who began it all: deeper trees are loops or mistakes."""
+WHY_NAMED_ITEMS = 12
+"""Steps that are named where one is not found: one line of an error."""
+WHY_SHOWN_ITEMS = 100
+"""Entries of one list or object of arguments or results that are shown: one page."""
 EXPORT_SPANS_ITEMS = 500
 """Spans of one request: some 1 MB, a quarter of what collectors take by default."""
 EXPORT_WHY_EVENTS = 5_000
