@@ -642,9 +642,9 @@ CONSOLE_PATCH_CHARS = 400_000
 """Characters of a patch that a page shows: some 8,000 lines."""
 CONSOLE_USED_RUNS = 5_000
 """Runs of which a server remembers what they used: 1 MB."""
-ECONOMICS_STEPS_ITEMS = 200_000
-"""Steps whose use a server remembers, to sum it: some 100 MB. Beyond, the runs that began first are
-left out."""
+ECONOMICS_STEPS_ITEMS = 100_000
+"""Steps whose use a server remembers, to sum it: some 55 MB, and a second to sum them. Beyond, the
+runs that began first are left out."""
 CONSOLE_TREE_RUNS = 500
 """Runs that a tree of forks and children draws."""
 CONSOLE_SIMILAR_ROWS = 10
