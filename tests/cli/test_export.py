@@ -59,6 +59,52 @@ def test_spans_leave_as_runs_go_on(place: Path):
         assert late | live == {span.span_id for span in collector.spans}
 
 
+CARRIES = """
+import holdfast
+
+
+@holdfast.tool(effect="read")
+async def find(n: int) -> dict:
+    return {"account": "DE12345678901234"}
+
+
+@holdfast.tool(effect="once")
+async def pay(to: str) -> str:
+    return "paid"
+
+
+@holdfast.agent
+async def carries() -> str:
+    return await pay((await find(1))["account"])
+"""
+
+
+def _why_links(*more: str) -> list[tuple[dict[str, str], str]]:
+    """What links to sources say, with the name of the span that each leads to."""
+    with collecting() as collector:
+        invoke("export", "--all", "--as", "otlp", "--endpoint", collector.url, *more)
+        names = {span.span_id: span.name for span in collector.spans}
+        return [
+            ({one.key: one.value.string_value for one in link.attributes}, names[link.span_id])
+            for span in collector.spans
+            if span.name == "execute_tool pay"
+            for link in span.links
+        ]
+
+
+def test_effects_link_to_what_was_carried_into_their_arguments(place: Path):
+    """X201."""
+    (place / "carrying.py").write_text(CARRIES, encoding="utf-8")
+    invoke("run", "carrying.py:carries", "--name", "c1", "-q", code=10)
+    invoke("approve", "c1")
+    invoke("resume", "--all", "-q")
+    assert _why_links() == []
+    told = _why_links("--why")
+    assert ({"why.edge": "carried", "why.path": "to"}, "execute_tool find") in told
+    assert {attributes["why.edge"] for attributes, _ in told} == {"carried"}
+    invoke("export", "--all", "--why", "some.holdfast", code=2)
+
+
 def test_lines(place: Path):
     invoke("run", "agents.py:add", "1", "-q")
     told = invoke("export", "--all", "--as", "jsonl", "-").stdout.splitlines()

@@ -162,9 +162,9 @@ async def test_sources_of_a_step_are_links():
     store = MemoryStore()
     await recorded(store)
 
-    def edges(event):
+    def edges(events):
         found = [Edge(1, "carried", "to"), Edge(99, "saw")]
-        return found if b'"key":"3"' in event.body else []
+        return found if b'"key":"3"' in events[-1].body else []
 
     spans = await Traces(store, Look(store.get, edges=edges)).run("boss")
     by_name = {one.name: one for one in spans}

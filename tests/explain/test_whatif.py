@@ -17,7 +17,7 @@ from holdfast.explain.compare import compare_runs
 from holdfast.explain.outcome import Outcome, differs, outcome_of, wanted_of
 from holdfast.explain.pairs import Pair, known, pair
 from holdfast.explain.past import chain
-from holdfast.explain.whatif import wilson
+from holdfast.explain.rates import wilson
 from holdfast.gate import parse_policy
 from holdfast.journal.events import body_of, erased
 from holdfast.journal.store import RunQuery

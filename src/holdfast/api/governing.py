@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
+from holdfast.api.books import asked_of
 from holdfast.api.runs import Limit
 from holdfast.api.steering import Body
 from holdfast.api.ways import Ask, Way
 from holdfast.engine.switching import hear_switches
+from holdfast.explain.economics import Economics
 from holdfast.explain.judged import backtest_document, past_decisions, rule_document
 from holdfast.explain.registry import Registered, registry
 from holdfast.gate import Policy
@@ -139,6 +141,15 @@ class Spend(msgspec.Struct, frozen=True):
     next: int | None
 
 
+class EconomicsQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What to look at. ``by``: what spending is summed by; ``agent``: only this one's runs, "" for
+    all; ``within``: time in which runs are to end (ms), 0 for none."""
+
+    by: Literal["organisation", "team", "agent", "run", "branch", "step", "model", "day"] = "agent"
+    agent: Annotated[str, Meta(max_length=200)] = ""
+    within: Annotated[int, Meta(ge=0, le=2**53)] = 0
+
+
 class Agents(msgspec.Struct, frozen=True):
     """A page of agents, the latest first. ``next``: what to give as ``after``."""
 
@@ -190,6 +201,20 @@ async def _spend(ask: Ask) -> Any:
                   for one in page], stop if stop < len(found) else None)  # fmt: skip
 
 
+async def _economics(ask: Ask) -> Any:
+    site, query = ask.site, ask.query
+    asked = asked_of(site.runtime, scopes=(query.by,), agent=query.agent, within=query.within)
+    found = await site.books.economics(site.store, asked)
+    notes = list(found.notes)
+    for what, rows in (("lines of spending", found.spend), ("chains", found.chains)):
+        if len(rows) > limits.API_ROWS:
+            notes.append(f"{len(rows) - limits.API_ROWS:,} more {what}: `holdfast economics`")
+    return msgspec.structs.replace(
+        found, spend=found.spend[: limits.API_ROWS], chains=found.chains[: limits.API_ROWS],
+        notes=tuple(notes),
+    )  # fmt: skip
+
+
 async def _agents(ask: Ask) -> Any:
     store, query = ask.site.store, ask.query
     rows: list[RunRow] = []
@@ -210,5 +235,7 @@ WAYS = [
     Way("POST", "/policy/backtest", "admin", _backtest,
         "Judge decisions of the past with another policy.", Backtested, body=Tried),
     Way("GET", "/spend", "viewer", _spend, "Budgets: reserved, used, left.", Spend, SpendQuery),
+    Way("GET", "/economics", "viewer", _economics, "What an outcome costs, and what was wasted.",
+        Economics, EconomicsQuery),
     Way("GET", "/agents", "viewer", _agents, "The agents that ran.", Agents, SpendQuery),
 ]  # fmt: skip

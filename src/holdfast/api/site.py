@@ -7,6 +7,7 @@ from typing import Any
 from starlette.requests import HTTPConnection
 
 from holdfast.api.access import Access
+from holdfast.api.books import Books
 from holdfast.api.feed import Feed
 from holdfast.api.tally import Tally
 from holdfast.journal.store import Store
@@ -36,6 +37,7 @@ class Site:
         self.dice: Dice = dice or SystemDice()
         self.feed = Feed(runtime)
         self.tally = Tally()
+        self.books = Books()
 
     @property
     def store(self) -> Store:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from starlette.responses import Response
 
-from holdfast.api import governing, live, openapi, runs, steering, worlds
+from holdfast.api import alarms, governing, live, openapi, runs, steering, worlds
 from holdfast.api.ways import Ask, Way
 
 
@@ -17,7 +17,7 @@ async def _describe(ask: Ask) -> Any:
 
 
 WAYS: list[Way] = [
-    *runs.WAYS, *steering.WAYS, *governing.WAYS, *worlds.WAYS, *live.WAYS,
+    *runs.WAYS, *steering.WAYS, *governing.WAYS, *alarms.WAYS, *worlds.WAYS, *live.WAYS,
     Way("GET", "/openapi.json", "viewer", _describe, "This description.", dict[str, Any]),
 ]  # fmt: skip
 """Every route of the JSON interface."""

@@ -24,6 +24,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from holdfast.explain.rates import wilson
 from holdfast.values.errors import Misuse
 
 Kind = Literal["from", "only"]
@@ -188,12 +189,7 @@ def shares(search: Search, place: int) -> tuple[Share, Share]:
 
 
 def _share(good: int, of: int) -> Share:
-    if not of:
-        return Share(0, 0, 0.0, 1.0)
-    z, p = 1.959964, good / of
-    middle, spread = p + z * z / (2 * of), z * math.sqrt(p * (1 - p) / of + z * z / (4 * of * of))
-    wide = 1 + z * z / of
-    return Share(good, of, max(0.0, (middle - spread) / wide), min(1.0, (middle + spread) / wide))
+    return Share(good, of, *wilson(good, of))
 
 
 def _joint(search: Search) -> list[list[float]]:

@@ -67,24 +67,17 @@ class Asked(msgspec.Struct, frozen=True):
     last_used: Mapping[str, int] | None = None
 
 
-def kept(events: Iterable[Event], asked: Asked) -> Ledger:
-    """The ledger of what is asked about."""
-    found = keep(events, asked.since)
-    if asked.agent:
-        found.lives = {
-            name: life for name, life in found.lives.items() if life.agent == asked.agent
-        }
-    return found
-
-
 def economics(events: Iterable[Event], asked: Asked | None = None) -> Economics:
     """The economics of all events, which come in the order of their commits."""
     asked = asked or Asked()
-    return reading(kept(events, asked), asked)
+    return reading(keep(events, asked.since), asked)
 
 
 def reading(ledger: Ledger, asked: Asked) -> Economics:
-    """The economics of a ledger."""
+    """The economics of a ledger, which stays as it is; ``asked.since`` counted when it was kept."""
+    if asked.agent:
+        lives_of = {name: life for name, life in ledger.lives.items() if life.agent == asked.agent}
+        ledger = msgspec.structs.replace(ledger, lives=lives_of)
     lives = [life for life in ledger.lives.values() if not life.idle]
     found = fates(ledger)
     total, spend = lines(ledger, asked.scopes, card=asked.card, joules=asked.joules)
@@ -127,6 +120,8 @@ def _joules_per_token(ledger: Ledger, asked: Asked, joules: float) -> float | No
 
 
 def _notes(ledger: Ledger, asked: Asked, total: Line) -> Iterable[str]:
+    if ledger.forgotten:
+        yield f"the {ledger.forgotten:,} runs that began first are left out: `holdfast economics`"
     if asked.last_used is None:
         yield 'steps after the last that an outcome used are not counted as waste: no "why" given'
     steps = [used for life in ledger.lives.values() for used in life.steps]

@@ -106,11 +106,15 @@ class Life(msgspec.Struct):
 
 class Ledger(msgspec.Struct):
     """All runs by id, in the order in which they began; ``first``, ``last``: times of the oldest
-    and newest event that counted."""
+    and newest event that counted. For going on: ``waiting``: questions that are open; ``newest``:
+    number of the last event; ``forgotten``: runs that were left out to bound it."""
 
     lives: dict[str, Life]
     first: int = 0
     last: int = 0
+    waiting: Open = msgspec.field(default_factory=dict)
+    newest: int = 0
+    forgotten: int = 0
 
 
 class _Priced(msgspec.Struct):
@@ -131,17 +135,20 @@ _said = msgspec.json.Decoder(_Said)
 _scored = msgspec.json.Decoder(dict[str, Any])
 
 
-def keep(events: Iterable[Event], since: int = 0) -> Ledger:
+def keep(events: Iterable[Event], since: int = 0, into: Ledger | None = None) -> Ledger:
     """Fold events, in the order of their commits and each once, into a ledger. ``since``: steps
-    that settled before (ms) are left out, and so are runs that ended before.
+    that settled before (ms) are left out, and so are runs that ended before. ``into``: the ledger
+    of all events before these, to go on with.
 
     INVARIANT X80: what a fork shares with the run it forked from is counted once, for that run.
     """
-    found, waiting, newest = Ledger({}), Open(), 0
+    found = Ledger({}) if into is None else into
     for event in events:
-        if event.run in OWN or (event.seq and event.seq <= newest):
+        if event.seq and event.seq <= found.newest:
             continue  # a chain read through a fork shows events of its source again
-        newest = event.seq
+        found.newest = event.seq
+        if event.run in OWN:
+            continue
         if event.at >= since:
             found.first = min(found.first or event.at, event.at)
             found.last = max(found.last, event.at)
@@ -150,15 +157,28 @@ def keep(events: Iterable[Event], since: int = 0) -> Ledger:
         except msgspec.DecodeError as error:
             raise Corrupt(f"event {event.run}#{event.pos} cannot be read: {error}") from None
         life = found.lives.get(event.run)
+        heard = follow(found.waiting, event, body)
         if event.kind == "run.started" or life is None:
+            if found.forgotten and event.kind != "run.started":
+                continue  # of a run that was forgotten
             life = _begun(found, event, body)
-        _note(found, life, event, body, since, heard=follow(waiting, event, body))
+        _note(found, life, event, body, since, heard=heard)
     if since:
         found.lives = {
             name: one for name, one in found.lives.items()
             if one.steps or not one.ended or one.ended >= since
         }  # fmt: skip
     return found
+
+
+def forget(ledger: Ledger, steps: int) -> None:
+    """Leave out the runs that began first until no more than ``steps`` are known, or one run."""
+    known = sum(len(life.steps) for life in ledger.lives.values())
+    for name in list(ledger.lives)[:-1]:
+        if known <= steps:
+            return
+        known -= len(ledger.lives.pop(name).steps)
+        ledger.forgotten += 1
 
 
 def _begun(found: Ledger, event: Event, body: Any) -> Life:

@@ -20,14 +20,19 @@ class Rate(msgspec.Struct, frozen=True):
     high: float
 
 
-def rate(good: int, of: int) -> Rate:
-    """A share with its interval (Wilson, 1927), which holds for few and for all or none, too."""
+def wilson(good: int, of: int) -> tuple[float, float]:
+    """The interval that holds a share with 95 %, after ``good`` of ``of`` (Wilson, 1927): right for
+    few and for all or none, too, never empty, within 0 and 1; (0, 1) of nothing."""
     if not of:
-        return Rate(0, 0, None, 0.0, 1.0)
+        return 0.0, 1.0
     share, square = good / of, _Z * _Z
     middle = share + square / (2 * of)
     spread = _Z * math.sqrt(share * (1 - share) / of + square / (4 * of * of))
     low, high = (middle - spread) / (1 + square / of), (middle + spread) / (1 + square / of)
-    return Rate(
-        good, of, share, 0.0 if not good else max(0.0, low), 1.0 if good == of else min(1.0, high)
-    )
+    return 0.0 if not good else max(0.0, low), 1.0 if good == of else min(1.0, high)
+
+
+def rate(good: int, of: int) -> Rate:
+    """A share with its interval."""
+    low, high = wilson(good, of)
+    return Rate(good, of, good / of, low, high) if of else Rate(0, 0, None, low, high)

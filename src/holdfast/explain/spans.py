@@ -14,11 +14,12 @@ INVARIANT X161: what was said, asked with and answered leaves only with ``conten
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import msgspec
 
+from holdfast.engine.held import LEAVES
 from holdfast.engine.history import History, Step
 from holdfast.explain import conventions as names
 from holdfast.explain.telling import Fetch, plain
@@ -39,13 +40,14 @@ class Edge(msgspec.Struct, frozen=True):
     path: str = ""
 
 
-Edges = Callable[[Event], Iterable[Edge]]
-"""Gives the sources of the step that an event settles."""
+Edges = Callable[[Sequence[Event]], Iterable[Edge]]
+"""Gives the sources of the step that the last event of a chain settles."""
 
 
 class Look(msgspec.Struct, frozen=True):
     """How spans are made. ``fetch`` reads blobs; ``content``: what was said and asked with leaves
-    too; ``openinference``: its keys beside; ``edges``: sources of steps, as links."""
+    too; ``openinference``: its keys beside; ``edges``: sources of steps that leave the world, as
+    links."""
 
     fetch: Fetch
     content: bool = False
@@ -88,9 +90,20 @@ class Trail:
         self._name = ""
         self._ended = False
         self._last = 0
+        self._edges: Iterable[Edge] = ()
 
-    def take(self, event: Event) -> list[Span]:
-        """The spans that this event ends."""
+    def leaves(self, event: Event) -> bool:
+        """Whether this event, the next one, settles a tool's step that leaves the world."""
+        if event.run != self.run or event.kind != "step.settled":
+            return False
+        body = body_of(event)
+        known = self._history.steps.get(body.key)
+        plan = body.plan or (known.plan if known is not None else None)
+        return plan is not None and plan.kind == "tool" and plan.effect in LEAVES
+
+    def take(self, event: Event, sources: Iterable[Edge] = ()) -> list[Span]:
+        """The spans that this event ends. ``sources``: of the step that it settles."""
+        self._edges = sources
         body = body_of(event)
         left: list[Span] = []
         if event.kind == "run.started" and not body.fork_of:
@@ -261,7 +274,7 @@ class Trail:
             self._called(step, found)
         if op:
             found["gen_ai.operation.name"] = op
-        opened.links += self._sources(event)
+        opened.links += self._sources()
         failed = "" if body.status in ("value", "held") else body.status
         note = body.error.text if body.error else ""
         error = body.error.type if body.error and failed else failed
@@ -327,13 +340,11 @@ class Trail:
             found |= {f"{which}.value": text, f"{which}.mime_type": "application/json"}
         return found
 
-    def _sources(self, event: Event) -> list[Link]:
-        if self._look.edges is None:
-            return []
+    def _sources(self) -> list[Link]:
         return [
             Link(self.places[edge.pos], {"why.edge": edge.grade}
                  | ({"why.path": edge.path} if edge.path else {}))
-            for edge in self._look.edges(event)
+            for edge in self._edges
             if edge.pos in self.places
         ]  # fmt: skip
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from holdfast.explain.past import chain
-from holdfast.explain.spans import Around, Look, Trail
+from holdfast.explain.spans import Around, Edge, Edges, Look, Trail
 from holdfast.journal.events import Event
 from holdfast.journal.store import Store
 from holdfast.values.errors import NotFound
@@ -25,7 +26,7 @@ class Traces:
 
     async def run(self, run: str) -> list[Span]:
         """All spans of a run, with that of the run itself as far as it came."""
-        trail, spans = await self._follow(run, None)
+        trail, spans = await self._follow(run, None, self._look.edges)
         self._remember(run, trail)
         return spans + trail.rest()
 
@@ -36,20 +37,30 @@ class Traces:
             trail, _ = await self._follow(event.run, event.pos)
         elif event.pos <= seen:
             return []
-        spans = trail.take(event)
+        sources: Iterable[Edge] = ()
+        if self._look.edges is not None and trail.leaves(event):
+            events = await chain(self._store, event.run)
+            sources = self._look.edges([one for one in events if one.pos <= event.pos])
+        spans = trail.take(event, sources)
         if event.kind != "run.ended":  # later news reads the run again
             self._live[event.run] = (trail, event.pos)
         while len(self._live) > _KEPT:
             del self._live[next(iter(self._live))]
         return spans
 
-    async def _follow(self, run: str, stop: int | None) -> tuple[Trail, list[Span]]:
+    async def _follow(
+        self, run: str, stop: int | None, edges: Edges | None = None
+    ) -> tuple[Trail, list[Span]]:
         trail = Trail(run, await self._around(run), self._look)
         spans: list[Span] = []
-        for event in await chain(self._store, run):
+        events = await chain(self._store, run)
+        for at, event in enumerate(events):
             if stop is not None and event.pos >= stop:
                 break
-            spans += trail.take(event)
+            sources: Iterable[Edge] = ()
+            if edges is not None and trail.leaves(event):
+                sources = edges(events[: at + 1])
+            spans += trail.take(event, sources)
         return trail, spans
 
     async def _around(self, run: str) -> Around:

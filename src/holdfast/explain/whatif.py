@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import msgspec
 
 from holdfast.explain.comparison import Comparison
 from holdfast.explain.outcome import Outcome
+from holdfast.explain.rates import wilson
 from holdfast.values.canon import encode
-
-_Z = 1.959964
-"""Of a normal distribution, 95 % lies within so many standard deviations of its middle."""
 
 
 class Tried(msgspec.Struct, frozen=True):
@@ -54,18 +51,6 @@ class WhatIf(msgspec.Struct, frozen=True):
     outcomes: tuple[Frequency, ...]
     stopped: str = ""
     comparison: Comparison | None = None
-
-
-def wilson(hits: int, of: int) -> tuple[float, float]:
-    """The interval that holds a share with 95 %, after ``hits`` of ``of`` (Wilson's, which is never
-    empty and stays within 0 and 1); (0, 1) after none."""
-    if not of:
-        return 0.0, 1.0
-    share, square = hits / of, _Z * _Z
-    middle = share + square / (2 * of)
-    half = _Z * math.sqrt(share * (1 - share) / of + square / (4 * of * of))
-    low, high = ((middle + side * half) / (1 + square / of) for side in (-1, 1))
-    return (0.0 if hits == 0 else low), (1.0 if hits == of else high)
 
 
 def frequencies(tried: Sequence[Tried]) -> tuple[Frequency, ...]:

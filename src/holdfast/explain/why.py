@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
@@ -40,23 +40,13 @@ from holdfast.gate.folding import plain, squeezed
 from holdfast.journal.events import Event, RunEnded, RunStarted, body_of
 from holdfast.journal.store import Store
 from holdfast.journal.views import CHILD, place_of
+from holdfast.values import limits
 from holdfast.values.errors import Misuse, NotFound
 
 __all__ = [
     "Action", "Alternative", "Answer", "Argument", "Caused", "Changed", "Check", "Context", "Cost",
     "Edge", "Glimpse", "Initiator", "Origin", "Ruling", "Said", "Why", "World", "read_why", "why",
 ]  # fmt: skip
-
-ARGUMENTS: Final = 60
-"""Values of one action that are traced."""
-GLIMPSES: Final = 40
-"""Things of a context that are shown, newest."""
-DEEP: Final = 20
-"""Runs above a run that are followed."""
-_NAMED: Final = 12
-"""Steps that are named where one is not found."""
-_ITEMS: Final = 100
-"""Entries of one list or object of arguments or results that are shown."""
 
 
 async def why(store: Store, run: str, key: str = "", arg: str = "") -> Why:
@@ -75,7 +65,7 @@ async def _above(store: Store, run: str, events: Sequence[Event]) -> list[tuple[
     found: list[tuple[Event, Any]] = []
     known = {run}
     first = events[0]
-    while len(found) < DEEP:
+    while len(found) < limits.WHY_ABOVE_RUNS:
         body: RunStarted = body_of(first)
         if not body.parent or body.parent in known:
             break
@@ -156,7 +146,7 @@ def _step(chain: Chain, key: str, arg: str) -> tuple[Found, str]:
             rest = ".".join(parts[size:])
             return step, ".".join(filter(None, (rest, arg)))
     run = chain.events[-1].run
-    newest = chain.keys(_NAMED)
+    newest = chain.keys(limits.WHY_NAMED_ITEMS)
     named = f"; its newest are {', '.join(newest)}" if newest else ""
     raise NotFound(f"run {run} has no step {key!r}{named}: `holdfast show {run}` lists them")
 
@@ -178,7 +168,7 @@ def _values(args: Any, arg: str) -> tuple[list[Value], int]:
 
 def _fairly(paired: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """The first values of each argument, where there are too many to trace all."""
-    if len(paired) <= ARGUMENTS:
+    if len(paired) <= limits.WHY_ARGUMENTS_ITEMS:
         return paired
     count: dict[str, int] = {}
     kept: list[tuple[int, int]] = []
@@ -186,7 +176,7 @@ def _fairly(paired: list[tuple[str, str]]) -> list[tuple[str, str]]:
         name = path.partition(".")[0].partition("[")[0]
         count[name] = count.get(name, 0) + 1
         kept.append((count[name], at))
-    return [paired[at] for at in sorted(at for _, at in sorted(kept)[:ARGUMENTS])]
+    return [paired[at] for at in sorted(at for _, at in sorted(kept)[: limits.WHY_ARGUMENTS_ITEMS])]
 
 
 def _below(path: str, arg: str) -> bool:
@@ -202,7 +192,7 @@ def _typed(path: str, value: Any) -> Iterator[tuple[str, Any]]:
             if str(name).isidentifier():
                 yield from _typed(f"{path}.{name}" if path else str(name), item)
     elif isinstance(value, list):
-        for at, item in enumerate(value[:_ITEMS]):
+        for at, item in enumerate(value[: limits.WHY_SHOWN_ITEMS]):
             yield from _typed(f"{path}[{at}]", item)
 
 
@@ -264,7 +254,7 @@ def _sources(chain: Chain, before: int, turn: Turn | None) -> list[Source]:
     if turn is None or not turn.shown:
         return every
     journal = squeezed(plain(" ".join(
-        field.text for one in every[-_ITEMS * 4 :] for field in one.body.fields
+        field.text for one in every[-limits.WHY_SHOWN_ITEMS * 4 :] for field in one.body.fields
     ).replace("\n", " ")))  # fmt: skip
     for piece in turn.shown:
         if piece.role != "assistant" and not _known(piece.text, journal):
@@ -282,7 +272,7 @@ def _known(text: str, journal: str) -> bool:
 
 def _context(chain: Chain, every: Sequence[Source], turn: Turn | None, step: Found) -> Context:
     if turn is None:
-        newest = every[-GLIMPSES:]
+        newest = every[-limits.WHY_GLIMPSES_ITEMS :]
         glimpses = tuple(
             Glimpse(one.origin, excerpt_of(_first_text(one), 0, 0),
                     sum(len(field.text) for field in one.body.fields))
@@ -294,7 +284,7 @@ def _context(chain: Chain, every: Sequence[Source], turn: Turn | None, step: Fou
         for field in one.body.fields[:20]:
             by_text.setdefault(squeezed(field.folded)[:200], one)
     found: list[Glimpse] = []
-    for piece in turn.shown[-GLIMPSES:]:
+    for piece in turn.shown[-limits.WHY_GLIMPSES_ITEMS :]:
         parts = [text for _, text in leaves("", piece.text)] or [piece.text]
         source = next(
             (
@@ -424,10 +414,10 @@ def _bounded(value: Any, depth: int = 0) -> Any:
     if depth > 20:
         return "…"
     if isinstance(value, dict):
-        items = list(value.items())[:_ITEMS]
+        items = list(value.items())[: limits.WHY_SHOWN_ITEMS]
         return {cut(str(name), TEXT): _bounded(item, depth + 1) for name, item in items}
     if isinstance(value, list):
-        return [_bounded(item, depth + 1) for item in value[:_ITEMS]]
+        return [_bounded(item, depth + 1) for item in value[: limits.WHY_SHOWN_ITEMS]]
     return value
 
 

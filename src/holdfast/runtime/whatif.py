@@ -10,8 +10,9 @@ from holdfast.engine.fork import START
 from holdfast.explain.compare import compare
 from holdfast.explain.outcome import Outcome, Wanted, differs, outcome_of, short
 from holdfast.explain.past import chain
+from holdfast.explain.rates import wilson
 from holdfast.explain.text import cut, one_line
-from holdfast.explain.whatif import Tried, WhatIf, frequencies, wilson
+from holdfast.explain.whatif import Tried, WhatIf, frequencies
 from holdfast.journal.events import Draft, Event, FindingAdded, body_of
 from holdfast.journal.store import Batch
 from holdfast.journal.views import CAUSED

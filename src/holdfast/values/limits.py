@@ -642,6 +642,9 @@ CONSOLE_PATCH_CHARS = 400_000
 """Characters of a patch that a page shows: some 8,000 lines."""
 CONSOLE_USED_RUNS = 5_000
 """Runs of which a server remembers what they used: 1 MB."""
+ECONOMICS_STEPS_ITEMS = 100_000
+"""Steps whose use a server remembers, to sum it: some 55 MB, and a second to sum them. Beyond, the
+runs that began first are left out."""
 CONSOLE_TREE_RUNS = 500
 """Runs that a tree of forks and children draws."""
 CONSOLE_SIMILAR_ROWS = 10
@@ -682,8 +685,20 @@ ECONOMIZE_MISSES_ITEMS = 20
 ECONOMIZE_SPAN_MS = 86_400_000
 """The shortest span from which a rate for a month is taken: decisions of an hour say nothing of it.
 """
+WHY_ARGUMENTS_ITEMS = 60
+"""Values of one action that are traced, the first of each argument: nobody reads more."""
+WHY_GLIMPSES_ITEMS = 40
+"""Things of a context that are shown, the newest."""
+WHY_ABOVE_RUNS = 20
+"""Runs above a run that are followed for who began it all: deeper trees are loops or mistakes."""
+WHY_NAMED_ITEMS = 12
+"""Steps that are named where one is not found: one line of an error."""
+WHY_SHOWN_ITEMS = 100
+"""Entries of one list or object of arguments or results that are shown: one page."""
 EXPORT_SPANS_ITEMS = 500
 """Spans of one request: some 1 MB, a quarter of what collectors take by default."""
+EXPORT_WHY_EVENTS = 5_000
+"""Position in a chain up to which spans link to sources of their steps: some 50 ms a step there."""
 QUERY_SECONDS = 10.0
 """A query: longer ones want another query."""
 QUERY_MAX_ROWS = 1000

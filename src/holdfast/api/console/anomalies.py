@@ -5,10 +5,10 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
+from holdfast.api import alarms
 from holdfast.api.access import need
 from holdfast.api.console.render import form_of, page, seen
-from holdfast.api.site import Site, site_of
-from holdfast.explain import anomaly
+from holdfast.api.site import site_of
 from holdfast.runtime import watching
 from holdfast.values import limits
 
@@ -17,7 +17,7 @@ async def anomalies(request: Request) -> Response:
     """The newest alarms, those nobody judged first."""
     need(request, "viewer")
     site = site_of(request)
-    found = watching.alarms_of(await _state(site))
+    found = watching.alarms_of(await alarms.state_of(site))
     return page(
         request, "anomalies.html", found=found[: limits.CONSOLE_ROWS_MAX], count=len(found),
         seq=await site.store.last_seq(),
@@ -27,14 +27,8 @@ async def anomalies(request: Request) -> Response:
 async def judge(request: Request) -> Response:
     """Say that an alarm is normal, or bad; it is recorded as a finding."""
     person, site, form = need(request, "approver"), site_of(request), await form_of(request)
-    alarm = watching.find_alarm(await _state(site), form.get("place", ""))
-    await watching.judge(
-        site.store, alarm, form.get("verdict", ""), by=person.name, now_ms=site.clock.now_ms(),
+    await alarms.judge(
+        site, form.get("place", ""), form.get("verdict", ""), by=person.name,
         note=form.get("note", ""),
     )  # fmt: skip
     return seen(request, "/anomalies")
-
-
-async def _state(site: Site) -> anomaly.State:
-    budget = watching.budget_of(site.runtime.policy)
-    return await watching.known(site.store, site.settings.directory, budget)

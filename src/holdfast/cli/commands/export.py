@@ -32,12 +32,15 @@ FORMS = ("archive", "jsonl", "parquet", "otlp")
 @click.option("--endpoint", default="", metavar="URL",
               help="otlp: where to (or OTEL_EXPORTER_OTLP_ENDPOINT).")  # fmt: skip
 @click.option("--openinference", is_flag=True, help="otlp: the keys of OpenInference too.")
+@click.option("--why", is_flag=True,
+              help="otlp: link effects to what their arguments carry (slower).")  # fmt: skip
 @click.option("--follow", "-f", "live", is_flag=True,
               help="otlp: go on as events are committed; alone, only new ones.")  # fmt: skip
 @shared
 def command(
     names: tuple[str, ...], *, form: str, everything: bool, since: str, content: bool | None,
-    value_chars: int, endpoint: str, openinference: bool, live: bool, desk: Desk,
+    value_chars: int, endpoint: str, openinference: bool, why: bool, live: bool,
+    desk: Desk,
 ) -> int:  # fmt: skip
     """Write runs into one file.
 
@@ -59,7 +62,7 @@ def command(
     from holdfast.values.errors import Misuse
 
     only = {
-        "jsonl": value_chars, "otlp": endpoint or openinference or live,
+        "jsonl": value_chars, "otlp": endpoint or openinference or why or live,
         "jsonl or otlp": content is not None,
     }  # fmt: skip
     for wanted, said in only.items():
@@ -72,8 +75,8 @@ def command(
         raise Misuse(f"say RUN...{place}, or --all{place}")
     try:
         if form == "otlp":
-            asyncio.run(_otlp(desk, runs, since, endpoint, everything=everything, live=live,
-                              content=bool(content), openinference=openinference))  # fmt: skip
+            look = {"content": bool(content), "openinference": openinference, "why": why}
+            asyncio.run(_otlp(desk, runs, since, endpoint, look, everything=everything, live=live))
         else:
             writer = {"archive": _archive, "jsonl": _jsonl, "parquet": _parquet}[form]
             options = {"content": content is not False, "chars": value_chars}
@@ -216,9 +219,10 @@ async def _parquet(
 
 
 async def _otlp(
-    desk: Desk, names: list[str], since: str, endpoint: str, *, everything: bool, live: bool,
-    content: bool, openinference: bool,
+    desk: Desk, names: list[str], since: str, endpoint: str, look: dict[str, bool], *,
+    everything: bool, live: bool,
 ) -> None:  # fmt: skip
+    from holdfast.explain.carried import carried
     from holdfast.explain.conventions import SCHEMA
     from holdfast.explain.spans import Look
     from holdfast.explain.traces import Traces
@@ -232,7 +236,8 @@ async def _otlp(
     exporter, count = Exporter(endpoint, schema=SCHEMA), 0
     try:
         async with desk.store() as store:
-            traces = Traces(store, Look(store.get, content, openinference))
+            edges = carried(store.get) if look["why"] else None
+            traces = Traces(store, Look(store.get, look["content"], look["openinference"], edges))
             last = await store.last_seq()
             runs = await _runs(desk, store, names, since) if since or names else []
             if everything and not since:
