@@ -29,6 +29,8 @@ TITLE: Final = 80
 """Characters of a title."""
 _LINE: Final = re.compile(r"\n")
 _NAMES: Final = re.compile(rb'{"\$(?:blob|raw)":"([0-9a-f]{64})"}')
+_MODEL: Final = re.compile(rb'{"key":"[^"\\]*","plan":{"name":"[^"\\]*","kind":"model"[,}]')
+"""How the body of an outcome begins that is surely a model's."""
 _SILENT: Final = ("refused", "held", "expired")
 _NO_SOURCE: Final = frozenset(("spawn", "fork", "transaction", "publish", "wait", "merge"))
 """Kinds of steps whose outcome is Holdfast's own."""
@@ -39,6 +41,8 @@ class Source:
 
     shown = ""
     """Where in a request it stood, of what only stood there."""
+    intact = False
+    """Whether all content that it refers to was read already: nothing of it is erased or deleted."""
 
     def __init__(self, chain: Chain, event: Event, kind: str) -> None:
         self.chain, self.event, self.kind = chain, event, kind
@@ -174,14 +178,13 @@ def sources(chain: Chain, before: int) -> list[Source]:
 
 
 def _outcome(chain: Chain, event: Event) -> Source | None:
-    if event.value is None and b'"error"' not in event.body:
+    body = event.body
+    if event.value is None and b'"error"' not in body:
         return None
     if _is_plain(chain, event):
         return Source(chain, event, "result")
-    if b'"kind":"model"' in event.body and b'"plan"' in event.body:
-        body = chain.body(event.pos)
-        if body.plan is not None and body.plan.kind == "model":
-            return None
+    if _MODEL.match(body):
+        return None
     step = chain.step_at(event.pos)
     if step.settled is None or step.settled.status in _SILENT or step.plan is None:
         return None
@@ -198,7 +201,7 @@ def _is_plain(chain: Chain, event: Event) -> bool:
         return False
     if b'"plan":' in body:
         return b'"kind":' not in body
-    return not any(b'"kind":' in one.body for one in chain.about(event))
+    return chain.keys_at[event.pos] not in chain.kinded
 
 
 def _kind(step: Found) -> str:
@@ -261,12 +264,17 @@ def _raw(chain: Chain, source: Source, whole: bool) -> tuple[bytes, bool]:
     if not whole and source.kind == "result":
         return found, True
     pieces, names = [found], _NAMES.findall(found)
+    marks, read = found.count(b'"$'), 0
     while names and len(pieces) < limits.FLOW_VALUE_ENTRIES:
         try:
             content = chain.fetch(names.pop().decode())
         except HoldfastError:
             continue  # what is gone is told by whoever looks closely
+        read += 1
         pieces.append(content.replace(b"\n", b" "))
-        if b'{"$' in content:
+        if b'"$' in content:
+            marks += content.count(b'"$')
             names += _NAMES.findall(content)
+    # INVARIANT X221: only if each sign of a reference was one, and was read, nothing is gone
+    source.intact = read == marks
     return b" ".join(pieces), False
