@@ -63,7 +63,6 @@ class Plain(Chain):
 def plainly(patch: pytest.MonkeyPatch) -> None:
     """From here on nothing is told without decoding it."""
     patch.setattr(reading, "Chain", Plain)
-    patch.setattr(sources, "_is_plain", lambda chain, event: False)
     patch.setattr(sources, "_MODEL", NEVER)
     patch.setattr(Source, "intact", property(lambda self: False, lambda self, value: None))
 
@@ -172,3 +171,14 @@ def test_a_source_that_was_not_read_is_said_to_be_unread(seed: int):
     wanted = {(one.path, edge.source.place) for one in every.arguments for edge in one.edges}
     if not wanted <= known:
         assert any("was not read" in text or "compared closely" in text for text in some.untraced)
+
+
+def test_names_of_content_hide_no_source():
+    """INVARIANT X223."""
+    tape = Tape()
+    tape.start("Do it.")
+    for at in range(450):
+        tape.call("look", {"id": at}, {"body": LONG + f"mail {at}"} if at != 400 else "use a7 then")
+    key = tape.call("act", {"code": "a7"}, None, "once")
+    (code,) = asked(tape, key).arguments
+    assert [edge.source.step for edge in code.edges] == ["401"]

@@ -31,7 +31,7 @@ Fetch = Callable[[str], bytes]
 
 _FIRST: Final = b'{"key":"'
 """How most bodies of steps begin."""
-_STEPS: Final = ("step.planned", "step.settled", "approval.asked", "approval.given")
+_STEPS: Final = frozenset(("step.planned", "step.settled", "approval.asked", "approval.given"))
 
 
 class Lost(msgspec.Struct, frozen=True):
@@ -107,7 +107,17 @@ class Chain:
     @functools.cached_property
     def keys_at(self) -> list[bytes | None]:
         """By position, the key of the step that an event is about; None for other events."""
-        return [_key_in(event.body) if event.kind in _STEPS else None for event in self.events]
+        found: list[bytes | None] = []
+        for event in self.events:
+            if event.kind not in _STEPS:
+                found.append(None)
+                continue
+            body, key = event.body, b"\\"
+            if body.startswith(_FIRST):
+                key = body[8 : body.index(b'"', 8)]
+            # INVARIANT X220: a key that is written otherwise is that of the decoded body
+            found.append(_key_in(body) if b"\\" in key else key)
+        return found
 
     @functools.cached_property
     def _first(self) -> dict[bytes | None, int]:
@@ -254,11 +264,6 @@ class Chain:
 
 
 def _key_in(body: bytes) -> bytes | None:
-    if body.startswith(_FIRST):
-        key = body[8 : body.index(b'"', 8)]
-        if b"\\" not in key:
-            return key
-    # INVARIANT X220: a key that is written otherwise is that of the decoded body
     try:
         return _keyed.decode(body).key.encode()
     except msgspec.DecodeError:
