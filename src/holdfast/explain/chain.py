@@ -115,25 +115,21 @@ class Chain:
             body, key = event.body, b"\\"
             if body.startswith(_FIRST):
                 key = body[8 : body.index(b'"', 8)]
-            # INVARIANT X220: a key that is written otherwise is that of the decoded body
+            # INVARIANT X224: a key that is written otherwise is that of the decoded body
             found.append(_key_in(body) if b"\\" in key else key)
         return found
 
     @functools.cached_property
-    def _first(self) -> dict[bytes | None, int]:
-        """Position of the first event of each key."""
+    def _by_key(self) -> tuple[dict[bytes | None, int], dict[bytes | None, list[int]]]:
+        """Position of the first event of each key; and, of those that have several (most keys of
+        long runs have one), the positions of all."""
         keys = self.keys_at
-        return dict(zip(reversed(keys), range(len(keys) - 1, -1, -1), strict=True))
-
-    @functools.cached_property
-    def _again(self) -> dict[bytes | None, list[int]]:
-        """Positions of the events of each key that has several: most keys of long runs have one."""
-        found: dict[bytes | None, list[int]] = {}
-        first = self._first
-        for pos, key in enumerate(self.keys_at):
+        first = dict(zip(reversed(keys), range(len(keys) - 1, -1, -1), strict=True))
+        every: dict[bytes | None, list[int]] = {}
+        for pos, key in enumerate(keys):
             if first[key] != pos:
-                found.setdefault(key, [first[key]]).append(pos)
-        return found
+                every.setdefault(key, [first[key]]).append(pos)
+        return first, every
 
     @functools.cached_property
     def _joined(self) -> bytes:
@@ -143,17 +139,12 @@ class Chain:
         """The events whose bodies hold these bytes; little is done if there are none."""
         return [one for one in self.events if mark in one.body] if mark in self._joined else []
 
-    @functools.cached_property
-    def kinded(self) -> frozenset[bytes | None]:
-        """Keys of the steps of which an event says a kind: all but tools that were called."""
-        return frozenset(self.keys_at[event.pos] for event in self.holding(b'"kind":'))
-
     def positions(self, key: str) -> list[int]:
         """Positions of the events of all steps with that key, over all segments."""
-        name = key.encode()
-        if name not in self._first:
+        name, (first, every) = key.encode(), self._by_key
+        if name not in first:
             return []
-        return self._again.get(name) or [self._first[name]]
+        return every.get(name) or [first[name]]
 
     def step(self, key: str) -> Found | None:
         """The newest step with that key; ``2:1.3`` names one of a segment."""

@@ -169,7 +169,8 @@ def sources(chain: Chain, before: int) -> list[Source]:
     # neither its body nor the plan of its step holds a word that says otherwise (defaults are left
     # out of bodies)
     odd = {event.pos for word in _ODD for event in chain.holding(word)}
-    keys, kinded = chain.keys_at, chain.kinded
+    keys = chain.keys_at
+    kinded = {keys[event.pos] for event in chain.holding(_ODD[0])}
     found: list[Source] = []
     for event in chain.events[:before]:
         if event.kind == "step.settled":
