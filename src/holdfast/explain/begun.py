@@ -57,8 +57,8 @@ def _input_words(value: Any, body: RunStarted) -> Iterator[str]:
 
 def _said_by_persons(chain: Chain, run: str, before: int) -> Iterator[Any]:
     count = 0
-    for event in chain.events[:before]:
-        if event.run == run and event.kind == "step.settled" and b'"ask"' in event.body:
+    for event in chain.holding(b'"ask"'):
+        if event.pos < before and event.run == run and event.kind == "step.settled":
             body = chain.body(event.pos)
             if body.plan is not None and body.plan.kind == "ask":
                 value = chain.plain(event.value)

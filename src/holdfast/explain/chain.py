@@ -7,7 +7,6 @@ a few dozen of ten thousand events: here bodies, payloads and arguments are read
 from __future__ import annotations
 
 import functools
-import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -30,10 +29,9 @@ from holdfast.values.errors import Corrupt, HoldfastError
 
 Fetch = Callable[[str], bytes]
 
-_KEY: Final = re.compile(rb'"key":"([^"\\]*)"')
 _FIRST: Final = b'{"key":"'
 """How most bodies of steps begin."""
-_STEPS: Final = ("step.planned", "step.settled", "approval.asked", "approval.given")
+_STEPS: Final = frozenset(("step.planned", "step.settled", "approval.asked", "approval.given"))
 
 
 class Lost(msgspec.Struct, frozen=True):
@@ -107,25 +105,46 @@ class Chain:
         return self.body(own[-1] if own else self.starts[0])
 
     @functools.cached_property
-    def _by_key(self) -> dict[bytes, list[int]]:
-        found: dict[bytes, list[int]] = {}
+    def keys_at(self) -> list[bytes | None]:
+        """By position, the key of the step that an event is about; None for other events."""
+        found: list[bytes | None] = []
         for event in self.events:
-            if event.kind in _STEPS:
-                body = event.body
-                if body.startswith(_FIRST):
-                    found.setdefault(body[8 : body.index(b'"', 8)], []).append(event.pos)
-                elif (key := _KEY.search(body)) is not None:
-                    found.setdefault(key[1], []).append(event.pos)
+            if event.kind not in _STEPS:
+                found.append(None)
+                continue
+            body, key = event.body, b"\\"
+            if body.startswith(_FIRST):
+                key = body[8 : body.index(b'"', 8)]
+            # INVARIANT X224: a key that is written otherwise is that of the decoded body
+            found.append(_key_in(body) if b"\\" in key else key)
         return found
 
-    def about(self, event: Event) -> list[Event]:
-        """The events of all steps with the key of this event's."""
-        key = _KEY.search(event.body)
-        return [self.events[pos] for pos in self._by_key.get(key[1], ())] if key else []
+    @functools.cached_property
+    def _by_key(self) -> tuple[dict[bytes | None, int], dict[bytes | None, list[int]]]:
+        """Position of the first event of each key; and, of those that have several (most keys of
+        long runs have one), the positions of all."""
+        keys = self.keys_at
+        first = dict(zip(reversed(keys), range(len(keys) - 1, -1, -1), strict=True))
+        every: dict[bytes | None, list[int]] = {}
+        for pos, key in enumerate(keys):
+            if first[key] != pos:
+                every.setdefault(key, [first[key]]).append(pos)
+        return first, every
+
+    @functools.cached_property
+    def _joined(self) -> bytes:
+        return b"\n".join([event.body for event in self.events])
+
+    def holding(self, mark: bytes) -> list[Event]:
+        """The events whose bodies hold these bytes; little is done if there are none."""
+        return [one for one in self.events if mark in one.body] if mark in self._joined else []
 
     def positions(self, key: str) -> list[int]:
         """Positions of the events of all steps with that key, over all segments."""
-        return self._by_key.get(key.encode(), [])
+        name, (first, every) = key.encode(), self._by_key
+        if name not in first:
+            return []
+        return every.get(name) or [first[name]]
 
     def step(self, key: str) -> Found | None:
         """The newest step with that key; ``2:1.3`` names one of a segment."""
@@ -217,13 +236,13 @@ class Chain:
     @functools.cached_property
     def _models(self) -> list[int]:
         """Positions of the events that settled model steps."""
-        mark = b'"kind":"model"'
-        found: set[int] = set()
-        for event in self.events:
-            if mark in event.body and event.kind in _STEPS:
-                every = (event, *self.about(event))
-                found.update(one.pos for one in every if one.kind == "step.settled")
-        return sorted(found)
+        marked = {self.keys_at[event.pos] for event in self.holding(b'"kind":"model"')}
+        if not marked:
+            return []
+        return [
+            event.pos for event, key in zip(self.events, self.keys_at, strict=True)
+            if key in marked and event.kind == "step.settled"
+        ]  # fmt: skip
 
     def models_before(self, pos: int) -> Iterator[Found]:
         """Model steps that settled before ``pos`` in its segment, newest first."""
@@ -233,3 +252,17 @@ class Chain:
                 step = self.step_at(at)
                 if step.plan is not None and step.plan.kind == "model":
                     yield step
+
+
+def _key_in(body: bytes) -> bytes | None:
+    try:
+        return _keyed.decode(body).key.encode()
+    except msgspec.DecodeError:
+        return None  # whoever looks at the event says what is wrong with it
+
+
+class _Keyed(msgspec.Struct):
+    key: str
+
+
+_keyed: Final = msgspec.json.Decoder(_Keyed)

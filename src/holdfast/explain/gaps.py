@@ -108,7 +108,7 @@ def _of_sources(of: Gaps) -> Iterator[str]:
     if found.cut:
         yield f"Too large to be looked at whole: {_list(list(found.cut))}."
     gone = [one.origin.place for one in of.every[-400:]
-            if not one.shown and isinstance(_loaded(one), Lost)]  # fmt: skip
+            if not one.shown and not one.intact and isinstance(_loaded(one), Lost)]  # fmt: skip
     if gone:
         yield f"Erased or deleted, so not compared: {_list(gone)}."
     if of.unseen:

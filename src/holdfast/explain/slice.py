@@ -64,6 +64,7 @@ def slice_of(name: str, values: Sequence[Value], every: list[Source], context: s
     what the model was shown, packed; None if a program decided."""
     if len(every) <= MOST:
         return _compared(name, values, every, every, context)
+    # INVARIANT X222: what is neither read nor compared here is counted, and told under `untraced`
     near, skipped = sift(name, values, every, whole=False)
     found = _compared(name, values, near, every, context)
     if skipped and any(map(_open, values, found.arguments)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 from bisect import bisect_right
 from typing import Any, Final
@@ -27,8 +28,10 @@ NEWEST: Final = 400
 rest is read only if values are not found in these: each is content of its own to fetch."""
 TITLE: Final = 80
 """Characters of a title."""
-_LINE: Final = re.compile(r"\n")
 _NAMES: Final = re.compile(rb'{"\$(?:blob|raw)":"([0-9a-f]{64})"}')
+_MODEL: Final = re.compile(rb'{"key":"[^"\\]*","plan":{"name":"[^"\\]*","kind":"model"[,}]')
+"""How the body of an outcome begins that is surely a model's."""
+_ODD: Final = (b'"kind":', b'"status":', b'"origin":')
 _SILENT: Final = ("refused", "held", "expired")
 _NO_SOURCE: Final = frozenset(("spawn", "fork", "transaction", "publish", "wait", "merge"))
 """Kinds of steps whose outcome is Holdfast's own."""
@@ -39,6 +42,8 @@ class Source:
 
     shown = ""
     """Where in a request it stood, of what only stood there."""
+    intact = False
+    """Whether all content that it refers to was read already: nothing of it is gone."""
 
     def __init__(self, chain: Chain, event: Event, kind: str) -> None:
         self.chain, self.event, self.kind = chain, event, kind
@@ -160,11 +165,21 @@ def _label(source: Source) -> tuple[str, str, str]:
 def sources(chain: Chain, before: int) -> list[Source]:
     """Everything that came in before position ``before``, oldest first; outputs of models are no
     sources. Nothing is decoded yet."""
+    # INVARIANT X220: an outcome is a tool's that was performed, told without decoding it, only if
+    # neither its body nor the plan of its step holds a word that says otherwise (defaults are left
+    # out of bodies)
+    odd = {event.pos for word in _ODD for event in chain.holding(word)}
+    keys = chain.keys_at
+    kinded = {keys[event.pos] for event in chain.holding(_ODD[0])}
     found: list[Source] = []
     for event in chain.events[:before]:
         if event.kind == "step.settled":
-            source = _outcome(chain, event)
-            if source is not None:
+            pos = event.pos
+            if event.value is None and b'"error"' not in event.body:
+                continue
+            if pos not in odd and (keys[pos] not in kinded or b'"plan":' in event.body):
+                found.append(Source(chain, event, "result"))
+            elif (source := _outcome(chain, event)) is not None:
                 found.append(source)
         elif event.kind == "run.started" and event.args is not None:
             body = chain.body(event.pos)
@@ -174,31 +189,14 @@ def sources(chain: Chain, before: int) -> list[Source]:
 
 
 def _outcome(chain: Chain, event: Event) -> Source | None:
-    if event.value is None and b'"error"' not in event.body:
+    if _MODEL.match(event.body):
         return None
-    if _is_plain(chain, event):
-        return Source(chain, event, "result")
-    if b'"kind":"model"' in event.body and b'"plan"' in event.body:
-        body = chain.body(event.pos)
-        if body.plan is not None and body.plan.kind == "model":
-            return None
     step = chain.step_at(event.pos)
     if step.settled is None or step.settled.status in _SILENT or step.plan is None:
         return None
     if step.plan.kind == "model" or step.plan.kind in _NO_SOURCE:
         return None
     return Source(chain, event, _kind(step))
-
-
-def _is_plain(chain: Chain, event: Event) -> bool:
-    """Whether an outcome is surely a tool's that was performed, told without decoding anything:
-    defaults are left out of bodies, and whatever holds one of these words is looked at."""
-    body = event.body
-    if b'"status":' in body or b'"origin":' in body:
-        return False
-    if b'"plan":' in body:
-        return b'"kind":' not in body
-    return not any(b'"kind":' in one.body for one in chain.about(event))
 
 
 def _kind(step: Found) -> str:
@@ -232,9 +230,12 @@ class Heap:
             raw.append(found)
             self.skipped += more
         # white space in texts is escaped, so a line is a source
-        text = b"\n".join(raw).replace(b"\\n", b" ").decode("utf-8", "replace")
-        self._text = squeezed(plain(text)) + "\n"
-        self._ends = [found.end() for found in _LINE.finditer(self._text)]
+        text = b"\n".join(raw).replace(b"\\n", b" ")
+        # INVARIANT X223: names of content, which may hold any number, are no text of a source
+        text = _NAMES.sub(b" ", text)
+        self._text = squeezed(plain(text.decode("utf-8", "replace"))) + "\n"
+        self._ends = list(itertools.accumulate(len(one) + 1 for one in self._text.split("\n")))
+        self._ends.pop()
         assert len(self._ends) == len(every)
 
     def holding(self, needle: str, most: int) -> list[int]:
@@ -261,12 +262,17 @@ def _raw(chain: Chain, source: Source, whole: bool) -> tuple[bytes, bool]:
     if not whole and source.kind == "result":
         return found, True
     pieces, names = [found], _NAMES.findall(found)
+    marks, read = found.count(b'"$'), 0
     while names and len(pieces) < limits.FLOW_VALUE_ENTRIES:
         try:
             content = chain.fetch(names.pop().decode())
         except HoldfastError:
             continue  # what is gone is told by whoever looks closely
+        read += 1
         pieces.append(content.replace(b"\n", b" "))
-        if b'{"$' in content:
+        if b'"$' in content:
+            marks += content.count(b'"$')
             names += _NAMES.findall(content)
+    # INVARIANT X221: only if each sign of a reference was one, and was read, nothing is gone
+    source.intact = read == marks
     return b" ".join(pieces), False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -411,6 +412,8 @@ def _bounded(value: Any, depth: int = 0) -> Any:
         return cut(value, TEXT)
     if isinstance(value, bytes):
         return f"<{len(value):,} bytes>"
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)  # JSON has no such numbers
     if depth > 20:
         return "…"
     if isinstance(value, dict):
