@@ -56,7 +56,8 @@ async def test_all_events_are_searched(seat: Seat):
     await page.keyboard.press("/")
     await page.keyboard.type("n=9876)")
     await expect(rows(page)).to_have_count(1)
-    await expect(page.get_by_role("status").filter(has_text=re.compile("1 of 10,00[2-9]"))).to_be_visible()
+    said = page.get_by_role("status").filter(has_text=re.compile("1 of 10,00[2-9]"))
+    await expect(said).to_be_visible()
 
 
 async def test_events_are_added_while_a_run_goes_on(seat: Seat, store: Store):
