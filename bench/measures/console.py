@@ -53,7 +53,10 @@ const seen = () => {
   const list = document.querySelector(".tl[data-ready]");
   if (!list) return;
   if (window.ready === undefined && list.querySelector(".tl-row .lane")) {
-    requestAnimationFrame(() => { window.ready ??= performance.now(); });
+    requestAnimationFrame(() => {
+      window.ready ??= performance.now();
+      document.documentElement.dataset.rows = "";
+    });
   }
   for (const row of list.querySelectorAll(".tl-row")) {
     if (row.querySelector(".lane")) window.shown[row.id.slice(3)] ??= Date.now();
@@ -89,7 +92,7 @@ async def measure(ground: Ground) -> list[Figure]:
         opened: list[float] = []
         for _ in rounds(times):
             await page.goto(f"{said['url']}/runs/long")
-            await page.wait_for_function("window.ready !== undefined")
+            await page.wait_for_selector("html[data-rows]", state="attached")
             opened.append(await page.evaluate("window.ready"))
         other, own = await _lives(page, said, settings, folder, times)
         await browser.close()
@@ -112,7 +115,7 @@ async def _lives(
         await runtime.launch(program, (2 * times,), name="live")
         await _waiting(runtime)
         await page.goto(f"{said['url']}/runs/live")
-        await page.wait_for_function("window.ready !== undefined")
+        await page.wait_for_selector("html[data-rows]", state="attached")
         await asyncio.sleep(1)  # the stream is open by then
         other = [await _once(page, runtime, n) for n in range(times)]
     async with holdfast.Runtime(settings) as runtime:  # it only looks on
@@ -148,7 +151,7 @@ async def _once(
         if found:
             break
         await asyncio.sleep(0.005)
-    await page.wait_for_function(f"window.shown[{found[0].pos}] !== undefined")
+    await page.wait_for_selector(f"#tl-{found[0].pos} .lane", state="attached")
     at: float = await page.evaluate(f"window.shown[{found[0].pos}]")
     await _waiting(runtime)
     return at - found[0].at
