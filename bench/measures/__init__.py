@@ -5,4 +5,5 @@ NAMES = (
     "conversation", "checkpoints", "listing", "imports", "worlds", "openworlds", "databases",
     "merging", "judging", "flowing", "consulting", "budgets", "backtesting", "auditing", "wire",
     "mcp", "bisecting", "explaining", "anomalies", "economics", "tables",
+    "console",
 )  # fmt: skip

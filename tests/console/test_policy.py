@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Browser, expect
+from playwright.async_api import Browser, Page, expect
 
 from holdfast import Settings
 from holdfast.api.console.policy import save
@@ -27,6 +27,19 @@ otherwise: escalate
 """
 
 
+async def rule_is_proposed(page: Page, url: str) -> None:
+    """INVARIANT X210: what would always be allowed is shown as a change, and saved by nobody."""
+    await page.goto(f"{url}/inbox/asks")
+    await page.get_by_text("The rule that would ask no more").click()
+    change = page.get_by_role("group", name="Change of rules.yaml")
+    await expect(change).to_contain_text('args.order == \\"A-1\\"')
+    await expect(change).to_contain_text("ann proposed this in asks@5")
+    await page.get_by_role("button", name="Try it on the past").click()
+    milder = page.get_by_role("table", name="Milder")
+    await expect(milder.get_by_role("row").filter(has_text="refund")).to_have_count(1)
+    await expect(page.get_by_role("link", name="Inbox 1")).to_be_visible()
+
+
 async def test_a_change_is_tried_on_the_past_and_put_in_force(browser: Browser, tmp_path: Path):
     """INVARIANT X135: only what was checked is saved, and only over what it was made from."""
     folder = tmp_path / "policy"
@@ -38,11 +51,14 @@ async def test_a_change_is_tried_on_the_past_and_put_in_force(browser: Browser, 
         store=str(tmp_path / ".holdfast"), synchronous="NORMAL", user="ann", policy=str(folder)
     )
     await store.run("quick", name="before")
+    await store.run("support", "A-1", name="asks", waits=True)
     server = await serve(store, "--policy", "policy")
     context = await browser.new_context()
     try:
         page = await context.new_page()
         await page.goto(server.signin)
+        await rule_is_proposed(page, server.url)
+        assert file.read_text() == POLICY
         await page.goto(f"{server.url}/policy")
         text = page.get_by_label("Text of rules.yaml")
         await text.fill(POLICY.replace("effect", "efect"))

@@ -6,13 +6,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from holdfast.cli.amending import change_of
 from holdfast.cli.amending import write as write_change
 from holdfast.cli.attend import descendants
 from holdfast.cli.desk import Desk
 from holdfast.cli.editing import declared, edited
 from holdfast.cli.queue import tell_seeded
-from holdfast.cli.reviewing import rule_for
 from holdfast.engine.answers import answer, open_question
 from holdfast.engine.inbox import Open, Question, open_questions, question_of
 from holdfast.engine.seeding import Seeded, planted
@@ -21,6 +19,7 @@ from holdfast.journal.events import body_of
 from holdfast.journal.quorum import missing
 from holdfast.journal.store import Store
 from holdfast.journal.views import RunRow
+from holdfast.runtime.amending import change_of, rule_for
 from holdfast.runtime.refs import find, split
 from holdfast.values.errors import Misuse, NotFound
 

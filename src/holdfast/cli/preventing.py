@@ -9,7 +9,6 @@ from typing import Any
 
 import msgspec
 
-from holdfast.cli.amending import Change, against
 from holdfast.engine.history import Step
 from holdfast.explain.bisected import steps_of
 from holdfast.explain.judged import told_events
@@ -37,6 +36,7 @@ from holdfast.journal.events import body_of
 from holdfast.journal.store import Store
 from holdfast.journal.views import CAUSED, RunRow
 from holdfast.runtime import Runtime
+from holdfast.runtime.amending import Change, against
 from holdfast.runtime.counterfactual import Changes, fork_with
 from holdfast.values.canon import pack
 from holdfast.values.errors import Misuse, NotFound

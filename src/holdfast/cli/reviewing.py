@@ -17,8 +17,8 @@ from holdfast.engine.inbox import Open, Question, open_questions, question_of, r
 from holdfast.engine.seeding import Seeded
 from holdfast.explain.queue import review_document
 from holdfast.explain.text import one_line, pretty
-from holdfast.gate.proposing import Rule, propose
 from holdfast.journal.store import Store
+from holdfast.runtime.amending import rule_for
 from holdfast.values.errors import HoldfastError, Misuse
 
 _ACTION = (
@@ -122,16 +122,6 @@ def understand(
             return Typed("answer", value)
         case _:
             raise Misuse(f"{line[:40]!r} is not understood")
-
-
-def rule_for(user: str, found: Open, question: Question) -> Rule:
-    """The rule that would have allowed it; `Misuse` if none can say it narrowly."""
-    asked = question.asked
-    if asked.about != "action" or asked.plan is None or asked.verdict is None:
-        raise Misuse(f"{found.place} asks about no action that a rule could allow")
-    now = question.edited if question.edited is not None else question.args
-    why = f"{user} approved this in {found.place}"
-    return propose(found.row.agent, asked.plan.name, now or {}, asked.verdict, why)
 
 
 async def look_back(desk: Desk, store: Store, keys: Keyboard) -> int:

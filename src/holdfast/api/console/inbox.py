@@ -58,6 +58,8 @@ async def inbox(request: Request) -> Response:
     person = need(request, "viewer")
     store = site_of(request).store
     queue = await open_questions(store)
+    if request.query_params.get("part") == "count":
+        return page(request, "inbox_count.html", count=len(queue))
     wanted = request.path_params.get("run", "")
     queue_of = [one for one in queue if not wanted or one.row.run == wanted]
     first = next((one for one in queue_of if _may(one, person)), next(iter(queue_of), None))

@@ -9,6 +9,7 @@ from starlette.routing import Route
 from holdfast.api.access import need
 from holdfast.api.console import (
     agents,
+    always,
     anomalies,
     bisect,
     compare,
@@ -44,6 +45,7 @@ def routes() -> list[Route]:
         Route("/inbox/{run}/{key}", inbox.question, methods=["GET"]),
         Route("/inbox/{run}/{key}", inbox.decide, methods=["POST"]),
         Route("/inbox/{run}/{key}/similar", inbox.similar),
+        Route("/inbox/{run}/{key}/always", always.always),
         Route("/merge", merge.show, methods=["GET"]),
         Route("/merge", merge.act, methods=["POST"]),
         Route("/policy", policy.policy, methods=["GET"]),
