@@ -33,7 +33,7 @@ class Store:
 
     def __init__(self, place: Path) -> None:
         self.place = place
-        shutil.copy(Path(__file__).parent / "agents.py", place / "agents.py")
+        shutil.copy(Path(__file__).parent / "console_agents.py", place / "console_agents.py")
         self.settings = Settings(
             store=str(place / ".holdfast"), synchronous="NORMAL", user="ann", linger=0.0
         )
@@ -42,7 +42,7 @@ class Store:
     async def run(self, agent: str, *args: Any, name: str = "", waits: bool = False) -> str:
         """Run an agent until it ends, or (``waits``) until it waits for somebody."""
         async with Runtime(self.settings) as runtime:
-            program = runtime.programs.load(f"agents.py:{agent}")
+            program = runtime.programs.load(f"console_agents.py:{agent}")
             handle = await runtime.launch(program, args, name=name)
             if waits:
                 while (await runtime.store.run(handle.id)).status != "waiting":  # noqa: ASYNC110

@@ -62,7 +62,7 @@ async def test_all_events_are_searched(seat: Seat):
 
 async def test_events_are_added_while_a_run_goes_on(seat: Seat, store: Store):
     async with Runtime(store.settings) as runtime:
-        program = runtime.programs.load("agents.py:paced")
+        program = runtime.programs.load("console_agents.py:paced")
         handle = await runtime.launch(program, (), name="growing")
         await runtime.signal("growing", "next", 1)
         page = await seat.open("/runs/growing")
