@@ -110,6 +110,8 @@ def candidates(
             raise NotFound(f"there is no step {key!r} in the run's newest segment")
     low = begun[first] if first else 0
     high = begun[last] if last else max(begun.values(), default=0)
+    if first and last and low > high:
+        raise Misuse(f"--steps {first}..{last}: say A..B with A before B: {last}..{first}")
     found = [
         Candidate(key, action(past.steps[key].plan), pos - 1, ended[key], low <= pos <= high)
         for key, pos in begun.items()
