@@ -67,6 +67,11 @@ async def posts():
     return said[3]
 
 
+@holdfast.agent
+async def lone():
+    return (await model("4")).text
+
+
 @holdfast.tool(effect="read")
 async def price(n: int) -> int:
     return n
@@ -176,9 +181,9 @@ def test_two_searches_at_once_write_one_finding(made: Path, monkeypatch: pytest.
     assert len(asyncio.run(_findings(made))) == 1
 
 
-async def _findings(place: Path) -> list[tuple[str, Any]]:
+async def _findings(place: Path, run: str = "bad") -> list[tuple[str, Any]]:
     async with Runtime(Settings(store=str(place / ".holdfast"))) as runtime:
-        events = await runtime.store.read("bad")
+        events = await runtime.store.read(run)
     found = [event for event in events if event.kind == "finding.added"]
     assert all(body_of(event).type == CAUSED for event in found)
     return [
@@ -227,6 +232,20 @@ def test_a_program_that_does_not_vary_is_said_to(made: Path):
     better = search("even", "--alternative", "3=30", "--outcome", "value[2] == 30", code=0)
     assert better["step"] == "3"
     assert invoke("bisect", "even", "--steps", "2..9", code=2).exit_code == 2
+
+
+def test_one_candidate_is_no_evidence(made: Path):
+    """X48: the prior alone is surer than is asked; still it takes a fork that flips."""
+    (made / "recording").touch()
+    invoke("run", "eight.py:lone", "--name", "lone", "--policy", "policy.yaml")
+    found = search("lone", "--outcome", GOOD, "--budget", "1", code=1)
+    assert (found["verdict"], len(found["forks"])) == ("inconclusive", 1)
+    assert "ends otherwise: none has yet" in found["text"]
+    assert not asyncio.run(_findings(made, "lone"))
+    (made / "recording").unlink()
+    found = search("lone", "--outcome", GOOD, code=0)
+    assert found["changed"]["good"] > 0
+    assert len(asyncio.run(_findings(made, "lone"))) == 1
 
 
 def test_a_part_of_the_run_is_not_blamed_for_what_is_behind_it(made: Path):

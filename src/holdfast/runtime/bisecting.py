@@ -23,6 +23,7 @@ from holdfast.explain.bisected import (
     candidates,
     evidence,
     options,
+    shown,
     standing,
     steps_of,
     still,
@@ -150,7 +151,9 @@ def _next(source: Source, made: list[Made]) -> Fork | None:
     if probe or settled:
         return None if settled else forks[0]
     search = evidence(source.prior, source.candidates, made)
-    if blind(made) or belief(search).sure >= asked.confidence:
+    believed = belief(search)
+    sure = believed.sure >= asked.confidence and (believed.best < 0 or shown(search, believed))
+    if blind(made) or sure:
         return None
     found = ask(search, forks)
     return found[0] if found is not None else None
