@@ -17,7 +17,7 @@ import holdfast
 from holdfast.api.access import Access, Person, digest
 from holdfast.api.app import create_app
 from holdfast.api.site import Site
-from holdfast.gate import parse_policy
+from holdfast.gate import Policy, parse_policy
 from holdfast.runtime import Runtime
 from holdfast.runtime.serving import served
 from holdfast.runtime.settings import Settings
@@ -123,13 +123,13 @@ def access(clock: Clock | None = None, **more: Any) -> Access:
 @contextlib.asynccontextmanager
 async def site_on(
     directory: Path | None, *, clock: Clock | None = None, goes_on: bool = True,
-    linger: float = 0.05, **more: Any,
+    linger: float = 0.05, policy: Policy = POLICY, **more: Any,
 ) -> AsyncGenerator[Site]:  # fmt: skip
     """A site on a store in ``directory``, or in memory."""
     store = str(directory / ".holdfast") if directory else "unused"
     settings = Settings(store=store, linger=linger, user="local-user")
     async with Runtime(
-        settings, store=None if directory else "memory", policy=POLICY, serve=goes_on,
+        settings, store=None if directory else "memory", policy=policy, serve=goes_on,
         dice=SeededDice(1) if directory is None else None,
     ) as runtime:  # fmt: skip
         for one in (reader, shop, asks, listens, breaks):

@@ -12,7 +12,11 @@ import pytest
 
 from holdfast.api.replies import KINDS, turned_of
 from holdfast.api.table import WAYS
+from holdfast.gate import default_policy
+from holdfast.journal.events import Draft, RunStarted
+from holdfast.journal.store import Batch
 from holdfast.values import errors, limits
+from holdfast.values.errors import NotFound
 from tests.api.sites import HOSTILE, POLICY, TOKENS, call, seed, site_on, until
 
 ADMIN = TOKENS["admin"]
@@ -151,6 +155,18 @@ async def test_runs_are_signalled_stopped_forked_and_gone_on_with(tmp_path: Path
         await do(site, "/runs/read/fork", {"step": "99"}, 404)
         await do(site, "/runs/read/fork", {"name": "../x"}, 409)
         await do(site, "/runs/read/fork", {"name": "read", "run": False}, 409)
+
+
+async def test_no_fork_is_made_that_the_server_lacks_a_policy_for(tmp_path: Path):
+    async with site_on(tmp_path, policy=default_policy()) as site:
+        begun = Draft(RunStarted("reads", policy="0" * 64), 1, args=b"{}")
+        await site.store.append((Batch("strict", (begun,), expect=-1, lease="gone"),), {})
+        said = await do(site, "/runs/strict/fork", {"name": "new"}, 409)
+        assert "was started under policy" in said["error"]["text"]
+        assert "start this server with --policy FILE" in said["error"]["way"]
+        with pytest.raises(NotFound):
+            await site.store.run("new")
+        assert not (await do(site, "/runs/strict/fork", {"name": "new", "run": False}))["here"]
 
 
 async def _ended(site: Any, run: str) -> bool:

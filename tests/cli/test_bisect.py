@@ -7,11 +7,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from holdfast.journal.events import body_of
+from holdfast.journal.events import FindingAdded, body_of
 from holdfast.journal.views import CAUSED
 from holdfast.runtime import Runtime, Settings
+from holdfast.stores.sqlite import SqliteStore
 from tests.cli.support import invoke, rows, start
 
 PROGRAM = '''
@@ -63,6 +65,11 @@ async def posts():
     said = [(await model(str(turn))).text for turn in range(1, 9)]
     await post(said[3])
     return said[3]
+
+
+@holdfast.agent
+async def lone():
+    return (await model("4")).text
 
 
 @holdfast.tool(effect="read")
@@ -125,9 +132,58 @@ def test_it_finds_the_step_records_it_and_sends_nothing(made: Path):
     assert "█" in text
 
 
-async def _findings(place: Path) -> list[tuple[str, Any]]:
+def test_a_run_that_only_has_the_name_of_a_fork_is_left_alone(made: Path):
+    """X46: neither a run of its own nor a live fork is gone on with, though both would send."""
+    (made / "halt").touch()
+    _killed("bad.bisect-1", "run", "eight.py:posts", "--name", "bad.bisect-1")
+    _killed("held.bisect-1", "fork", "held", "--name", "held.bisect-1", "--live")
+    (made / "halt").unlink()
+    for run in ("bad", "held"):
+        done = invoke("bisect", run, "--outcome", GOOD, "--policy", "policy.yaml", code=2)
+        assert f"run {run}.bisect-1 " in done.stderr
+        assert "--name OTHER" in done.stderr
+    assert not (made / "sent").exists()
+    assert {row["run"]: row["status"] for row in rows()}.items() >= {
+        "bad.bisect-1": "running", "held.bisect-1": "running",
+    }.items()  # fmt: skip
+
+
+def _killed(run: str, *args: str) -> None:
+    """Begin a run and kill its process for real, while the model is asked."""
+    process = start(*args, "--policy", "policy.yaml", cwd=Path.cwd())
+    try:
+        while run not in [row["run"] for row in rows()]:
+            assert process.poll() is None
+    finally:
+        process.kill()
+        process.wait()
+        for pipe in (process.stdout, process.stderr):
+            assert pipe is not None
+            pipe.close()
+
+
+def test_two_searches_at_once_write_one_finding(made: Path, monkeypatch: pytest.MonkeyPatch):
+    """X45: another writes the same finding between the look at the run and the writing."""
+    search("bad", "--outcome", GOOD, "--budget", "2", code=1)
+    append = SqliteStore.append
+    twice: list[bool] = []
+
+    def raced(self: SqliteStore, batches: Any, blobs: Any) -> Any:
+        findings = [d for b in batches for d in b.drafts if isinstance(d.body, FindingAdded)]
+        if findings and not twice:
+            twice.append(True)
+            self.append_now([msgspec.structs.replace(one, expect=None) for one in batches], blobs)
+        return append(self, batches, blobs)
+
+    monkeypatch.setattr(SqliteStore, "append", raced)
+    assert search("bad", "--outcome", GOOD, code=0)["step"] == "4"
+    assert twice
+    assert len(asyncio.run(_findings(made))) == 1
+
+
+async def _findings(place: Path, run: str = "bad") -> list[tuple[str, Any]]:
     async with Runtime(Settings(store=str(place / ".holdfast"))) as runtime:
-        events = await runtime.store.read("bad")
+        events = await runtime.store.read(run)
     found = [event for event in events if event.kind == "finding.added"]
     assert all(body_of(event).type == CAUSED for event in found)
     return [
@@ -178,6 +234,20 @@ def test_a_program_that_does_not_vary_is_said_to(made: Path):
     assert invoke("bisect", "even", "--steps", "2..9", code=2).exit_code == 2
 
 
+def test_one_candidate_is_no_evidence(made: Path):
+    """X48: the prior alone is surer than is asked; still it takes a fork that flips."""
+    (made / "recording").touch()
+    invoke("run", "eight.py:lone", "--name", "lone", "--policy", "policy.yaml")
+    found = search("lone", "--outcome", GOOD, "--budget", "1", code=1)
+    assert (found["verdict"], len(found["forks"])) == ("inconclusive", 1)
+    assert "ends otherwise: none has yet" in found["text"]
+    assert not asyncio.run(_findings(made, "lone"))
+    (made / "recording").unlink()
+    found = search("lone", "--outcome", GOOD, code=0)
+    assert found["changed"]["good"] > 0
+    assert len(asyncio.run(_findings(made, "lone"))) == 1
+
+
 def test_a_part_of_the_run_is_not_blamed_for_what_is_behind_it(made: Path):
     """Forks from the last step asked about take the deciding one behind it anew as well."""
     found = search("bad", "--outcome", GOOD, "--steps", "1..3", "--budget", "25", code=None)
@@ -200,6 +270,7 @@ def test_a_cause_becomes_a_rule_by_the_action_behind_it(made: Path):
         (("bad", "--outcome", "value == "), "--outcome"),
         (("bad", "--outcome", 'value == "wrong"'), "ended well"),
         (("bad", "--steps", "3"), "--steps"),
+        (("bad", "--steps", "5..3"), "A..B with A before B"),
         (("bad", "--rates", "0.9/0.3"), "--rates"),
         (("bad", "--alternative", "3"), "--alternative"),
         (("waits",), "has not ended"),
@@ -218,16 +289,7 @@ def test_a_killed_search_goes_on_with_its_forks(made: Path):
     the unfinished one included."""
     search("bad", "--outcome", GOOD, "--budget", "2", code=1)
     (made / "halt").touch()
-    process = start("bisect", "bad", "--outcome", GOOD, "--policy", "policy.yaml", cwd=made)
-    try:
-        while "bad.bisect-3" not in [row["run"] for row in rows()]:
-            assert process.poll() is None
-    finally:
-        process.kill()
-        process.wait()
-        for pipe in (process.stdout, process.stderr):
-            assert pipe is not None
-            pipe.close()
+    _killed("bad.bisect-3", "bisect", "bad", "--outcome", GOOD)
     (made / "halt").unlink()
     (half,) = [row for row in rows() if row["run"] == "bad.bisect-3"]
     assert half["status"] == "running"

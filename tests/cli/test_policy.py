@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.cli.support import invoke, newest
+from tests.cli.support import invoke, newest, rows
 
 POLICY = """version: 1
 rules:
@@ -114,6 +114,20 @@ def test_a_run_never_loses_its_policy_by_being_resumed(place: Path) -> None:
     assert "--policy FILE" in refused
     done = invoke("resume", run, "--policy", "strict.yaml", "--no-input")
     assert "paid" in done.stdout
+
+
+def test_no_fork_is_made_that_cannot_go_on_for_want_of_a_policy(place: Path) -> None:
+    """E92: so the name stays free; --no-run makes it, as it is resumed later."""
+    (place / "strict.yaml").write_text("version: 1\notherwise: allow\nrules: []\n", "utf-8")
+    invoke("run", "agents.py:add", "1", "--name", "old", "--policy", "strict.yaml")
+    for words in (("fork", "old@1", "--name", "new"), ("what-if", "old@1", "--fresh"),
+                  ("bisect", "old", "--outcome", "value == 1")):  # fmt: skip
+        refused = invoke(*words, code=2).stderr
+        assert "old was started under policy" in refused
+        assert [row["run"] for row in rows()] == ["old"]
+    invoke("fork", "old@1", "--name", "new", "--policy", "strict.yaml")
+    invoke("fork", "old@1", "--name", "later", "--no-run")
+    invoke("resume", "later", "--policy", "strict.yaml")
 
 
 def test_time_passes_under_every_policy(place: Path) -> None:

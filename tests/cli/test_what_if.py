@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
+from holdfast.api.console.render import templates
+from holdfast.explain import telling
+from holdfast.explain.because import Why
+from holdfast.journal.events import Draft, RunEnded, RunStarted
+from holdfast.journal.store import Batch
+from holdfast.stores.sqlite import SqliteStore
 from tests.cli.support import documents, invoke, rows, start
 
 PROGRAM = """
@@ -101,6 +110,43 @@ def test_what_if_says_what_it_is_asked_wrongly(place: Path):
         said = invoke("what-if", *words, "--policy", "all.yaml", code=None)
         assert said.exit_code
         assert part in said.stderr
+
+
+def test_what_had_no_effect_is_not_called_a_cause(place: Path):
+    """X47: on the terminal and in the console."""
+    program(place)
+    run("old", 1)
+    invoke("what-if", "old@2", "--fresh", "--policy", "all.yaml")
+    said = invoke("why", "old@2").stdout
+    assert "no effect seen  old@2" in said
+    assert "caused" not in said
+    found = msgspec.convert(json.loads(invoke("why", "old@2", "--json").stdout), Why)
+    shown = templates.get_template("why_part.html").render(why=found)
+    assert "no effect seen" in shown
+    assert "caused" not in shown
+    flipped = msgspec.structs.replace(found.caused[0], flips=1)
+    found = msgspec.structs.replace(found, caused=(flipped,))
+    assert "caused" in templates.get_template("why_part.html").render(why=found)
+
+
+def test_why_a_run_ended_is_dated_with_its_end(place: Path):
+    begun, ended = 86_400_000, 93_784_000
+
+    async def past() -> None:
+        store = SqliteStore(place / ".holdfast", grow=True)
+        drafts = (
+            Draft(RunStarted("clerk"), begun, args=b"{}"),
+            Draft(RunEnded("done", steps=0), ended, value=b'"the sum"'),
+        )
+        await store.append((Batch("r", drafts, expect=-1, lease="me"),), {})
+        await store.close()
+
+    asyncio.run(past())
+    said = invoke("why", "r").stdout
+    assert telling.clock(ended) in said
+    assert telling.clock(begun) not in said
+    assert "what it ended with" in said
+    assert "arguments" not in said
 
 
 def test_forms_of_asking(place: Path):

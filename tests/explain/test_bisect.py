@@ -23,6 +23,7 @@ from holdfast.explain.bisect import (
     shares,
     tell,
 )
+from holdfast.explain.bisected import Candidate, Made, options, standing
 from holdfast.values.errors import Misuse
 
 KNOWN = (Rate(0.9, 0.3),)
@@ -156,3 +157,24 @@ def test_unknown_rates_cost_forks_and_stay_honest():
         right += belief(search).sure >= 0.9 and belief(search).best == cause
     assert sure >= 30
     assert right >= sure * 0.7
+
+
+@given(
+    st.integers(1, 4),
+    st.lists(st.tuples(st.integers(0, 3), st.sampled_from([True, False, False, None])), max_size=8),
+)
+@settings(max_examples=200)
+def test_no_step_is_found_that_no_fork_flipped(steps: int, ends: list[tuple[int, bool | None]]):
+    """X48: however sure the prior is; and nothing is found by one fork among several steps."""
+    every = [Candidate(str(at), "m", at, at, asked=True) for at in range(steps)]
+    search = begin(steps, [1e6] + [0.0] * (steps - 1))
+    made = [
+        Made(f"r.bisect-{n}", "from", str(at % steps), good, "", same=False)
+        for n, (at, good) in enumerate(ends)
+    ]
+    found = standing("r", "bad", every, search, made, forks=options(every, "from"), confidence=0.6)
+    if found.verdict == "found":
+        assert found.changed.good > 0
+        assert steps == 1 or found.changed.of + found.kept.of > 1
+    elif found.verdict == "inconclusive" and found.probability >= 0.6 and found.untold < 3:
+        assert found.more > 0

@@ -276,7 +276,7 @@ _VALUE = st.recursive(
     st.one_of(
         _TEXT, st.integers(-10, 10**9), st.floats(allow_nan=False, allow_infinity=False),
         st.booleans(), st.none(),
-    ),  # fmt: skip
+    ),
     lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(_TEXT, inner, max_size=3)),
     max_leaves=6,
 )

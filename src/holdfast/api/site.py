@@ -6,14 +6,15 @@ from typing import Any
 
 from starlette.requests import HTTPConnection
 
-from holdfast.api.access import Access
+from holdfast.api.access import Access, Turned
 from holdfast.api.books import Books
 from holdfast.api.feed import Feed
 from holdfast.api.tally import Tally
+from holdfast.engine.fork import check_terms
 from holdfast.journal.store import Store
 from holdfast.runtime import Runtime
 from holdfast.runtime.settings import Settings
-from holdfast.values.errors import Misuse
+from holdfast.values.errors import Misuse, NotFound
 from holdfast.values.ports import Clock, Dice, SystemClock, SystemDice
 
 
@@ -53,6 +54,16 @@ class Site:
         """`Misuse` if this server does not go on with runs."""
         if not self.goes_on:
             raise Misuse(f"{what}: this server runs nothing (--no-run); use `holdfast resume`")
+
+    async def need_terms(self, run: str, step: str) -> None:
+        """`Turned` if a fork before a step could not go on here, for want of a policy."""
+        try:
+            await check_terms(self.store, run, step, self.runtime.policy)
+        except NotFound:
+            raise
+        except Misuse as error:
+            way = "start this server with --policy FILE (or HOLDFAST_POLICY), then fork again"
+            raise Turned(409, "misuse", str(error), way) from None
 
 
 def site_of(request: HTTPConnection) -> Site:

@@ -156,6 +156,7 @@ async def _fork(ask: Ask) -> Any:
     name = check_name(body.name, "run") if body.name else new_id(site.dice)
     if body.run:
         site.need_runs("run: true")
+        await site.need_terms(ask.path["run"], body.step)
     made = await fork(
         site.store, ask.path["run"], body.step, name=name, now_ms=site.clock.now_ms(),
         edits=body.edits, reuse=False if body.fresh else None, live=body.live, by=ask.person.name,

@@ -7,7 +7,7 @@ from typing import Any
 
 from holdfast.cli.desk import Desk
 from holdfast.explain import telling
-from holdfast.explain.because import Argument, Edge, Initiator, Why
+from holdfast.explain.because import Edge, Initiator, Why
 from holdfast.explain.text import Part, cut, json_text, one_line
 
 _EDGES = 3
@@ -28,7 +28,7 @@ def show_why(desk: Desk, found: Why, *, only_arguments: bool) -> None:
     _what(desk, found)
     if not only_arguments:
         _who(desk, found.initiators)
-    _arguments(desk, found.arguments)
+    _arguments(desk, found)
     if not only_arguments:
         _led(desk, found)
         _decided(desk, found)
@@ -48,7 +48,8 @@ def _what(desk: Desk, found: Why) -> None:
     style = telling.STYLES.get(action.status, "")
     name = "the end of" if action.kind == "ending" else action.kind
     parts: list[Part] = [(action.place, "bold"), f"  {name} {one_line(action.name)}  "]
-    parts += [(action.status, style), (f"  {telling.clock(action.at)}", "dim")]
+    at = action.ended if action.kind == "ending" else action.at
+    parts += [(action.status, style), (f"  {telling.clock(at)}", "dim")]
     if action.took:
         parts.append((f"  took {telling.took(action.took)}", "dim"))
     screen.say(*parts)
@@ -82,11 +83,12 @@ def _who(desk: Desk, every: Sequence[Initiator]) -> None:
 # ---- edges -----------------------------------------------------------------------------------
 
 
-def _arguments(desk: Desk, arguments: Sequence[Argument]) -> None:
-    if not arguments:
+def _arguments(desk: Desk, found: Why) -> None:
+    if not found.arguments:
         return
-    _head(desk, "where its arguments come from")
-    for one in arguments:
+    ending = found.action.kind == "ending"
+    _head(desk, "what it ended with" if ending else "where its arguments come from")
+    for one in found.arguments:
         value = cut(one_line(one.value), 70)
         fact = f"  (policy: {one.origin})" if one.origin else ""
         desk.screen.say(f"  {one.path} = {value}", (fact, "dim"))
@@ -132,7 +134,9 @@ def _led(desk: Desk, found: Why) -> None:
     if saw.total:
         desk.screen.say(("  saw", "yellow"), f"  {by} {saw.total:,} things, newest {newest}")
     for one in found.caused:
-        desk.screen.say(("  caused", "magenta"), f"  {one.place}: {one_line(one.intervention)}:"
+        # INVARIANT X47: what no fork ended otherwise for is never called a cause
+        word: Part = ("  caused", "magenta") if one.flips else ("  no effect seen", "dim")
+        desk.screen.say(word, f"  {one.place}: {one_line(one.intervention)}:"
                         f" {one.flips} of {one.of} forks ended otherwise"
                         f" ({one.low:.0%} to {one.high:.0%})")  # fmt: skip
 

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from holdfast.engine.history import History, Step, changed
+from holdfast.gate import FORMER_DEFAULTS, Policy, default_policy
 from holdfast.journal.events import (
     Draft,
     Edit,
@@ -173,6 +174,28 @@ async def fork(
         drafts.append(_edited_result(store, source, cut.step, edits, now_ms, blobs))
     await store.append((Batch(name, tuple(drafts), expect=-1),), blobs)
     return name
+
+
+def same_terms(run: str, named: str, policy: Policy) -> None:
+    """INVARIANT E92: a run that was started under a policy never goes on under none: what its
+    policy forbids must not happen because somebody forgot to name it. ``named``: the hash of the
+    policy that ``run`` was started under; `Misuse` if ``policy`` is the default and that was not.
+    """
+    default = default_policy().hash
+    if policy.hash == default and named not in ("", default, *FORMER_DEFAULTS):
+        raise Misuse(
+            f"run {run} was started under policy {named[:12]}, and no policy is named now: "
+            "say --policy FILE, or set HOLDFAST_POLICY"
+        )
+
+
+async def check_terms(store: Store, source: str, key: str, policy: Policy) -> None:
+    """`Misuse` if a fork of ``source`` before step ``key`` could not go on under ``policy``: to be
+    asked before a fork is made that is to be run, so that none is left that cannot be."""
+    row = await store.run(source)
+    if not row.door and policy.hash == default_policy().hash:
+        cut = await find_cut(store, source, key)
+        same_terms(source, body_of(cut.started).policy, policy)
 
 
 async def _input_of(store: Store, run: str, cut: Cut) -> bytes:

@@ -11,6 +11,7 @@ from typing import Any
 from holdfast.engine.answers import ending
 from holdfast.engine.commands import Terms
 from holdfast.engine.declare import Agent, Tool
+from holdfast.engine.fork import same_terms
 from holdfast.engine.guest import GuestRun
 from holdfast.engine.history import History, Step
 from holdfast.engine.home import Consulted, Nobody
@@ -20,7 +21,7 @@ from holdfast.engine.resident import Resident
 from holdfast.engine.run import Pending, Run
 from holdfast.engine.switching import hear_switch, hear_switches
 from holdfast.engine.watch import Watch
-from holdfast.gate import FORMER_DEFAULTS, Policy, default_policy
+from holdfast.gate import Policy
 from holdfast.journal.events import (
     Draft,
     Event,
@@ -381,18 +382,8 @@ async def _with_carried(store: Store, run: str, events: list[Event]) -> list[Eve
 
 
 async def _same_terms(store: Store, row: RunRow, policy: Policy) -> None:
-    """INVARIANT E92: a run that was started under a policy never goes on under none: what its
-    policy forbids must not happen because somebody forgot to name it."""
-    default = default_policy().hash
-    if policy.hash != default:
-        return
     (begun,) = await store.read(row.run, start := (row.segments or (0,))[-1], start + 1)
-    named = body_of(begun).policy
-    if named not in ("", default, *FORMER_DEFAULTS):
-        raise Misuse(
-            f"run {row.run} was started under policy {named[:12]}, and no policy is named now: "
-            "say --policy FILE, or set HOLDFAST_POLICY"
-        )
+    same_terms(row.run, body_of(begun).policy, policy)
 
 
 async def _topmost(store: Store, run: str) -> str:

@@ -9,7 +9,7 @@ import msgspec
 
 from holdfast.engine.history import History, Step
 from holdfast.explain.because import Why
-from holdfast.explain.bisect import Fork, Kind, Search, Share, belief, needed, tell
+from holdfast.explain.bisect import Belief, Fork, Kind, Search, Share, belief, needed, tell
 from holdfast.explain.past import moments
 from holdfast.explain.telling import action
 from holdfast.journal.events import Event, body_of
@@ -110,6 +110,8 @@ def candidates(
             raise NotFound(f"there is no step {key!r} in the run's newest segment")
     low = begun[first] if first else 0
     high = begun[last] if last else max(begun.values(), default=0)
+    if first and last and low > high:
+        raise Misuse(f"--steps {first}..{last}: say A..B with A before B: {last}..{first}")
     found = [
         Candidate(key, action(past.steps[key].plan), pos - 1, ended[key], low <= pos <= high)
         for key, pos in begun.items()
@@ -199,6 +201,13 @@ def evidence(search: Search, steps: Sequence[Candidate], made: Sequence[Made]) -
     return search
 
 
+def shown(search: Search, found: Belief) -> bool:
+    """Whether forks show what is believed of a step: one that took it anew ended otherwise, and
+    where it could be another step, there is one more fork to set against it."""
+    # INVARIANT X48: no step is found by what was believed of it before any fork flipped
+    return found.changed.good > 0 and (search.steps == 1 or search.spent > 1)
+
+
 def blind(made: Sequence[Made]) -> bool:
     """Whether of so many forks nothing can be told that the others may mislead: those that end can
     be those that do as the run did, because what leaves the world is then in the record."""
@@ -215,12 +224,15 @@ def standing(
     found = belief(search)
     nothing = still(made, forks, steps[forks[0].place].key)[1]
     sure = found.sure >= confidence and not nothing and not blind(made)
+    unshown = sure and found.best >= 0 and not shown(search, found)
+    sure = sure and not unshown
     named = sure and found.best >= 0
     verdict: Verdict = (
         "same" if nothing else "found" if named else "none" if sure else "inconclusive"
     )
     key = steps[found.best].key if found.best >= 0 else ""
     more = needed(search, forks, confidence) if not (sure or nothing or blind(made)) else 0
+    more = max(1, more) if unshown else more
     tally = {one.key: [0, 0] for one in steps}
     for one in made:
         if one.good is not None and one.step in tally:
@@ -267,6 +279,8 @@ def _sentence(found: Bisected) -> str:
             likely = f"step {found.step}" if found.step else "none of them"
             left = len(found.credible)
             more = f"about {found.more} more forks" if found.more > 0 else "other changes to try"
+            if found.step and not found.changed.good:
+                more += ", one of them that takes it anew and ends otherwise: none has yet"
             return (
                 f"inconclusive after {forks}: {likely} is likeliest with {found.probability:.0%}, "
                 f"{left} {'answer' if left == 1 else 'answers'} left within 95 %; it takes {more}"

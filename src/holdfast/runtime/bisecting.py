@@ -23,6 +23,7 @@ from holdfast.explain.bisected import (
     candidates,
     evidence,
     options,
+    shown,
     standing,
     steps_of,
     still,
@@ -40,7 +41,7 @@ from holdfast.runtime.counterfactual import Changes, can_rerun, fork_with, stay
 from holdfast.runtime.runtime import Runtime
 from holdfast.values import limits
 from holdfast.values.canon import Blobs, pack
-from holdfast.values.errors import HoldfastError, Misuse, NotFound
+from holdfast.values.errors import Conflict, HoldfastError, Misuse, NotFound
 from holdfast.values.ids import check_name
 
 
@@ -95,6 +96,7 @@ async def bisect(
         # was killed goes on where it was, and finds what it would have found
         name = check_name(f"{run}.bisect-{number}", "fork")
         if await _there(runtime.store, name):
+            await _ours(runtime.store, source, name)
             await _finish(runtime, name)
         else:
             fork = _next(source, made)
@@ -149,7 +151,9 @@ def _next(source: Source, made: list[Made]) -> Fork | None:
     if probe or settled:
         return None if settled else forks[0]
     search = evidence(source.prior, source.candidates, made)
-    if blind(made) or belief(search).sure >= asked.confidence:
+    believed = belief(search)
+    sure = believed.sure >= asked.confidence and (believed.best < 0 or shown(search, believed))
+    if blind(made) or sure:
         return None
     found = ask(search, forks)
     return found[0] if found is not None else None
@@ -180,6 +184,19 @@ async def _there(store: Store, name: str) -> bool:
     return True
 
 
+async def _ours(store: Store, source: Source, name: str) -> None:
+    """`Misuse` for a run that has the name of a fork and is none that this search made."""
+    # INVARIANT X46: a run that only has the name is never gone on with: a live fork, or a run of
+    # its own, would perform what leaves the world
+    row = await store.run(name)
+    if row.fork_of != source.run or not row.holds:
+        raise Misuse(
+            f"run {name} has the name of the next fork, and is no fork of {source.run} that holds: "
+            f"delete it (holdfast gc, once it ended), or bisect under another name, a fork: "
+            f"holdfast fork {source.run} --name OTHER"
+        )
+
+
 async def _finish(runtime: Runtime, name: str) -> None:
     """Execute a fork that an interrupted search left."""
     if not (await runtime.store.run(name)).ended:
@@ -191,8 +208,6 @@ async def _look(store: Store, source: Source, name: str) -> Made:
     """What came of a fork."""
     row, events = await store.run(name), await chain(store, name)
     own: list[Event] = [event for event in events if event.run == name]
-    if row.fork_of != source.run or not own:
-        raise Misuse(f"run {name} is no fork of {source.run}: its name is needed; erase that run")
     started: RunStarted = body_of(own[0])
     kind = "only" if started.reuse else "from"
     at = next((n for n, one in enumerate(source.candidates) if one.pos == row.fork_pos), None)
@@ -237,11 +252,16 @@ async def _record(runtime: Runtime, source: Source, found: Bisected) -> None:
         "high": round(found.changed.high, 4),
     }  # fmt: skip
     store = runtime.store
-    for event in await chain(store, source.run):
-        known = event.kind == "finding.added" and body_of(event).type == CAUSED
-        if known and plain(event.value, store.get) == value:
-            return
     blobs: Blobs = {}
     body = FindingAdded(place.end, CAUSED, by="check:bisect")
     draft = Draft(body, runtime.host.clock.now_ms(), value=pack(value, blobs))
-    await store.append((Batch(source.run, (draft,)),), blobs)
+    for _ in range(limits.ANSWER_ATTEMPTS):
+        head = await store.head(source.run)
+        for event in await chain(store, source.run):
+            known = event.kind == "finding.added" and body_of(event).type == CAUSED
+            if known and plain(event.value, store.get) == value:
+                return
+        with contextlib.suppress(Conflict):  # somebody wrote to the run since the head was read
+            await store.append((Batch(source.run, (draft,), expect=head.pos),), blobs)
+            return
+    raise Conflict(f"run {source.run} is written to all the time: bisect again, its forks are kept")

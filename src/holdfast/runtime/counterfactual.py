@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from holdfast.engine.fork import fork
+from holdfast.engine.fork import check_terms, fork
 from holdfast.engine.history import Step
 from holdfast.explain import conversation
 from holdfast.explain.past import find_step
@@ -56,6 +56,7 @@ async def fork_with(
     store = runtime.store
     can_rerun(await store.run(run))
     edits = await _edits(store, run, key, changes)
+    await check_terms(store, run, key, runtime.policy)
     clock = runtime.host.clock
     # INVARIANT X20: a fork that asks why holds what leaves the world, and is never published by
     # what made it

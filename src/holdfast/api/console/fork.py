@@ -86,6 +86,8 @@ async def make(request: Request) -> Response:
 async def _fork(site: Site, row: RunRow, cutting: Cutting, form: dict[str, str], by: str) -> str:
     # INVARIANT X134: a fork that the console makes holds what leaves the world, whatever its form
     # says: nothing happens before somebody publishes it
+    if site.goes_on:
+        await site.need_terms(row.run, cutting.key)
     made = await fork(
         site.store, row.run, cutting.key, name=new_id(site.dice), now_ms=site.clock.now_ms(),
         edits=edits_of(cutting, form), reuse=False if form.get("fresh") else None, live=False,

@@ -59,8 +59,12 @@ def command(
 
     from holdfast.cli.attend import Manner
     from holdfast.cli.running import execute, runtime_of
+    from holdfast.engine.fork import check_terms
+    from holdfast.runtime.refs import find
 
     async def begin(runtime: Any, _: Any) -> list[str]:
+        row, key = await find(runtime.store, run)
+        await check_terms(runtime.store, row.run, key, runtime.policy)
         made = await _fork(desk, runtime.store, run, changes, wanted, (fresh, live))
         if door := (await runtime.store.run(made)).door:
             desk.screen.note((f"run {made}", "bold"), f"  fork of {run}; a client behind door "
