@@ -7,6 +7,7 @@ be bent by a test.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import hashlib
@@ -24,7 +25,8 @@ RSA = RSAKey.generate_key(2048, {"kid": "one"})
 
 
 class Provider:
-    """``bend``: changes claims before they are signed; ``algorithm``, ``header``: how."""
+    """``bend``: changes claims before they are signed; ``algorithm``, ``header``: how. ``pieces``:
+    its keys come in so many; ``padding``: spaces behind them."""
 
     def __init__(self) -> None:
         self.keys: list[Any] = [RSA]
@@ -36,6 +38,8 @@ class Provider:
         self.metadata: dict[str, Any] = {}
         self._codes: dict[str, dict[str, str]] = {}
         self.now = 1_700_000_000
+        self.pieces = 1
+        self.padding = 0
 
     def rotate(self) -> None:
         self.keys = [ECKey.generate_key("P-256", {"kid": f"key-{len(self.keys) + 1}"})]
@@ -60,10 +64,19 @@ class Provider:
             "token_endpoint": f"{self.url}/token", "jwks_uri": f"{self.url}/keys",
         } | self.metadata)  # fmt: skip
 
-    async def _keys(self, request: web.Request) -> web.Response:
+    async def _keys(self, request: web.Request) -> web.StreamResponse:
         self._count(request)
         shown = [key for key in self.keys if not isinstance(key, OctKey)]
-        return web.json_response(KeySet(shown).as_dict(private=False))
+        text = json.dumps(KeySet(shown).as_dict(private=False)) + " " * self.padding
+        reply = web.StreamResponse(headers={"content-type": "application/json"})
+        await reply.prepare(request)
+        size = -(-len(text) // self.pieces)
+        with contextlib.suppress(ConnectionError):  # whoever has read enough hangs up
+            for start in range(0, len(text), size):
+                await reply.write(text[start : start + size].encode())
+                await asyncio.sleep(0.01 if self.pieces > 1 else 0)  # so that few go together
+            await reply.write_eof()
+        return reply
 
     async def _token(self, request: web.Request) -> web.Response:
         self._count(request)

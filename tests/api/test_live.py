@@ -170,6 +170,42 @@ async def test_streams_end_when_their_browser_is_signed_out_or_the_server_stops(
         await until(lambda: not site.feed._listeners)
 
 
+async def test_a_burst_of_streams_is_bounded_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(limits, "LIVE_CONNECTIONS", 3)
+    async with site_on(tmp_path) as site:
+        held = asyncio.get_running_loop().create_future()
+        codes: list[int] = []
+
+        async def send(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                codes.append(message["status"])
+                if message["status"] == 200:
+                    await held  # the client takes nothing yet: nobody listens
+
+        scope = {
+            "type": "http", "method": "GET", "scheme": "http", "path": "/api/v1/live",
+            "raw_path": b"/api/v1/live", "query_string": b"", "root_path": "",
+            "asgi": {"version": "3.0", "spec_version": "2.4"}, "http_version": "1.1",
+            "headers": [(b"host", b"127.0.0.1:1"),
+                        (b"authorization", VIEWER["Authorization"].encode())],
+            "client": ("127.0.0.1", 5), "server": ("127.0.0.1", 1),
+        }  # fmt: skip
+        app = create_app(site)
+
+        async def receive() -> Any:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        streams = [
+            asyncio.create_task(app({**scope, "state": {}}, receive, send)) for _ in range(8)
+        ]
+        await until(lambda: len(codes) == 8)
+        assert sorted(codes) == [200] * 3 + [503] * 5
+        for one in streams:
+            one.cancel()
+        await asyncio.gather(*streams, return_exceptions=True)
+        assert not site.feed._listeners
+
+
 async def test_streams_are_bounded_and_places_are_checked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

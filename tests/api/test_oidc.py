@@ -168,6 +168,18 @@ async def test_keys_that_change_are_followed_and_no_token_makes_us_ask_again_and
         assert shown
 
 
+async def test_keys_that_come_in_pieces_are_read_whole_and_too_long_ones_not_at_all():
+    async with place() as here:
+        here.provider.pieces = 5
+        assert (await here.sign_in()).status == 200
+    async with place() as here:
+        here.provider.pieces = 3
+        here.provider.padding = limits.OIDC_ANSWER_BYTES
+        reply = await here.sign_in()
+        assert reply.status == 503
+        assert b"too long" in reply.body
+
+
 async def test_a_provider_that_is_not_who_it_should_be_is_not_used():
     async with place() as here:
         here.provider.metadata = {"issuer": "https://evil.example"}

@@ -84,6 +84,14 @@ def test_it_stops_at_once_though_a_stream_is_open(place: Path, number: int):
     link.close()
 
 
+def test_a_store_that_is_named_must_be_there(place: Path, monkeypatch: pytest.MonkeyPatch):
+    by_option = invoke("serve", "--port", "0", "--store", "nowhere", code=2)
+    assert "there is no store here" in by_option.stderr
+    monkeypatch.setenv("HOLDFAST_STORE", "nowhere")
+    assert "there is no store here" in refusal("--port", "0")
+    assert not (place / "nowhere").exists()
+
+
 def test_others_reach_it_only_with_tokens_or_a_provider_and_tls(place: Path):
     """X120."""
     (place / "tokens").write_text(f"ann admin {digest('x')}\n", encoding="utf-8")

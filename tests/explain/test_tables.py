@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from holdfast.explain.tables import TABLES, fold, reference
 from holdfast.runtime.querying import TYPES
+from holdfast.stores import asking
 from holdfast.stores.asking import ask
 from holdfast.stores.memory import MemoryStore
+from holdfast.testing.clock import VirtualClock
 from holdfast.values.errors import HoldfastError, Misuse, TooLarge
 from holdfast.values.ports import SystemClock
 from tests.explain.family import SAID, recorded
@@ -129,6 +131,47 @@ async def test_x165_a_query_ends(rows):
         select(rows, "SELECT length(hex(zeroblob(400000000)))")
     found = ask(TYPES, rows, FOREVER.format("n"), CLOCK, 3)
     assert (found.rows, found.more) == ([(1,), (2,), (3,)], True)
+
+
+async def test_x165_an_answer_has_a_size(rows):
+    many = (
+        "WITH RECURSIVE c(x) AS (SELECT {0} UNION ALL SELECT {0} FROM c LIMIT {1}) SELECT x FROM c"
+    )
+    with pytest.raises(TooLarge, match="too long"):
+        select(rows, many.format("zeroblob(60000000)", 2))
+    with pytest.raises(TooLarge, match="answer is too long"):
+        select(rows, many.format("zeroblob(1000000)", 80))
+    assert len(select(rows, many.format("zeroblob(1000000)", 9))) == 9
+    assert len(select(rows, many.format("zeroblob(1000000)", 80), most=9)) == 9
+
+
+class Leaping(VirtualClock):
+    """A clock on which each look costs a second."""
+
+    def ticks_ns(self) -> int:
+        self._looks = getattr(self, "_looks", 0) + 1
+        return self._looks * 1_000_000_000
+
+
+async def test_x165_the_clock_is_looked_at_between_rows(rows):
+    with pytest.raises(TooLarge, match="longer than"):
+        ask(TYPES, rows, "SELECT name FROM facts UNION ALL SELECT 1 UNION ALL SELECT 2", Leaping(),
+            seconds=2.0)  # fmt: skip
+
+
+async def test_x165_memory_that_runs_out_is_said(rows, monkeypatch: pytest.MonkeyPatch):
+    def none_left(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(asking, "_fetched", none_left)
+    with pytest.raises(TooLarge, match="memory"):
+        select(rows, "SELECT 1")
+
+
+async def test_what_the_journal_holds_can_be_read_however_long(rows):
+    long = "\u20ac" * 2_000_000
+    rows["facts"].append(("boss", 1, "long", long))
+    assert select(rows, "SELECT value FROM facts WHERE name = 'long'") == [(long,)]
 
 
 async def test_json_can_be_read(rows):

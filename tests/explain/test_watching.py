@@ -35,7 +35,7 @@ from holdfast.stores.sqlite import SqliteStore
 from holdfast.testing.clock import VirtualClock
 from holdfast.testing.days import PLANTED, Days, pour
 from holdfast.values.canon import unpack
-from holdfast.values.errors import Misuse, NotFound
+from holdfast.values.errors import Corrupt, Misuse, NotFound
 
 DAYS = Days(7)
 for _ in range(6):
@@ -213,6 +213,28 @@ def test_judging(tmp_path: Path):
         assert not await tell(store, first, 7)
         assert state == await catch_up(store, no_state())
 
+    running(tmp_path, test)
+
+
+def test_a_run_that_cannot_be_read_stops_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    harmed = EXPECTED[0].run
+    read = SqliteStore.read
+
+    async def damaged(self: SqliteStore, run: str, start: int = 0, stop: int | None = None) -> Any:
+        if run == harmed:
+            raise Corrupt(f"run {run}: is damaged")
+        return await read(self, run, start, stop)
+
+    async def test(store: SqliteStore) -> None:
+        monkeypatch.setattr(SqliteStore, "read", damaged)
+        last = await store.last_seq()
+        others = [one for one in EXPECTED if one.run != harmed]
+        async with Watching(settings(tmp_path), clock=Then()) as watching:
+            await until(lambda: watching.seq >= last + len(others))
+            assert harmed in watching.trouble
+        assert {run for run, _, _ in await findings(store, ANOMALY)} == {one.run for one in others}
+
+    assert len({one.run for one in EXPECTED}) > 1
     running(tmp_path, test)
 
 

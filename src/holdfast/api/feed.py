@@ -37,10 +37,18 @@ class Feed:
         self._listeners: set[asyncio.Event] = set()
         self.closed = False
 
-    @property
-    def full(self) -> bool:
-        """Whether as many listen as may."""
-        return len(self._listeners) >= limits.LIVE_CONNECTIONS
+    def enter(self) -> asyncio.Event | None:
+        """A place to listen at, to be given back to `leave`; None if as many listen as may."""
+        # at once: a burst is let in whole if only those count who listen already
+        if len(self._listeners) >= limits.LIVE_CONNECTIONS:
+            return None
+        rung = asyncio.Event()
+        self._listeners.add(rung)
+        return rung
+
+    def leave(self, rung: asyncio.Event) -> None:
+        """Give a place back. Idempotent."""
+        self._listeners.discard(rung)
 
     def close(self) -> None:
         """Send every listener away."""
@@ -57,32 +65,30 @@ class Feed:
             self._store.listen(self._ring)
         return self._store
 
-    async def follow(self, after: int | None, still: Callable[[], bool]) -> AsyncIterator[News]:
-        """Pages of events behind seq ``after`` (None: those to come), until the feed is closed or
-        ``still`` says no.
+    async def follow(
+        self, rung: asyncio.Event, after: int | None, still: Callable[[], bool]
+    ) -> AsyncIterator[News]:
+        """Pages of events behind seq ``after`` (None: those to come) for who has the place
+        ``rung``, until the feed is closed or ``still`` says no.
 
         INVARIANT X115: nobody is sent anything behind a gap that they are not told of, nor anything
         once they are signed out.
         """
-        store, rung = self._hear(), asyncio.Event()
-        self._listeners.add(rung)
-        try:
-            if after is None:
-                after = await store.last_seq()
-            while not self.closed and still():
-                rung.clear()
-                last = await store.last_seq()
-                if last - after > limits.LIVE_BACKLOG_EVENTS:
-                    yield Missed(after, last)
-                    after = last
-                events = await store.tail(after, limits.API_ROWS)
-                if events:
-                    after = events[-1].seq
-                    yield events
-                elif not await _rung(rung):
-                    yield None
-        finally:
-            self._listeners.discard(rung)
+        store = self._hear()
+        if after is None:
+            after = await store.last_seq()
+        while not self.closed and still():
+            rung.clear()
+            last = await store.last_seq()
+            if last - after > limits.LIVE_BACKLOG_EVENTS:
+                yield Missed(after, last)
+                after = last
+            events = await store.tail(after, limits.API_ROWS)
+            if events:
+                after = events[-1].seq
+                yield events
+            elif not await _rung(rung):
+                yield None
 
 
 async def _rung(rung: asyncio.Event) -> bool:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from holdfast.api.access import Turned
 from holdfast.api.feed import Missed
@@ -28,18 +30,35 @@ class LiveQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 async def _live(ask: Ask) -> Any:
-    if ask.site.feed.full:
-        raise Turned(503, "too_many", "too many live streams are open", "close one")
     after = ask.query.after
     last = ask.request.headers.get("last-event-id", "")
     if last:
         if not (last.isascii() and last.isdecimal() and len(last) < 17):
             raise Turned(400, "malformed", "Last-Event-ID names no event of ours")
         after = int(last)
-    return StreamingResponse(_told(ask, after), media_type="text/event-stream")
+    return _Stream(ask, after)
 
 
-async def _told(ask: Ask, after: int | None) -> AsyncIterator[str]:
+class _Stream(StreamingResponse):
+    """A stream that has a place in the feed, until it is over however it ends: one that breaks
+    before its first byte never gets to a ``finally`` of its texts."""
+
+    def __init__(self, ask: Ask, after: int | None) -> None:
+        self._feed = ask.site.feed
+        rung = self._feed.enter()
+        if rung is None:
+            raise Turned(503, "too_many", "too many live streams are open", "close one")
+        self._place = rung
+        super().__init__(_told(ask, after, rung), media_type="text/event-stream")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._feed.leave(self._place)
+
+
+async def _told(ask: Ask, after: int | None, rung: asyncio.Event) -> AsyncIterator[str]:
     site, run = ask.site, ask.query.run
     access, request = site.access, ask.request
     secret = request.cookies.get(access.cookie, "") if request.state.by_cookie else ""
@@ -49,7 +68,7 @@ async def _told(ask: Ask, after: int | None) -> AsyncIterator[str]:
         return not secret or access.visit(secret) is not None
 
     yield "retry: 1000\n\n"
-    async for news in site.feed.follow(after, still):
+    async for news in site.feed.follow(rung, after, still):
         if isinstance(news, Missed):
             yield f"event: missed\nid: {news.through}\ndata: {json_text(news)}\n\n"
         elif news is not None:

@@ -257,9 +257,13 @@ async def _fetch(
             aiohttp.ClientSession(timeout=timeout, headers=headers) as client,
             client.request(method, url, data=form, allow_redirects=False) as reply,
         ):
-            content = await reply.content.read(limits.OIDC_ANSWER_BYTES)
-            if reply.status != 200 or not reply.content.at_eof():
+            if reply.status != 200:
                 raise Outside(f"{place}: it answered {reply.status}", retryable=True)
+            content = bytearray()
+            async for piece in reply.content.iter_any():
+                content += piece
+                if len(content) > limits.OIDC_ANSWER_BYTES:
+                    raise Outside(f"{place}: its answer is too long", retryable=True)
             found = msgspec.json.decode(content)
     except (aiohttp.ClientError, TimeoutError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Outside(f"{place}: {type(error).__name__}", retryable=True) from None

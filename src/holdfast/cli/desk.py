@@ -41,6 +41,11 @@ class Desk:
         """Who sits here, in the journal."""
         return self.settings.user
 
+    @property
+    def named(self) -> bool:
+        """Whether somebody said which store, by ``--store`` or HOLDFAST_STORE."""
+        return bool(self._store or os.environ.get("HOLDFAST_STORE"))
+
     def command(self, text: str) -> str:
         """A command to type next, with ``--store`` (to resume, ``--policy`` too) if this one was
         given it."""

@@ -14,6 +14,7 @@ from holdfast.cli.chatting import private, read_text
 from holdfast.cli.desk import Desk
 from holdfast.cli.running import runtime_of
 from holdfast.cli.stopping import stoppable
+from holdfast.runtime.maintenance import open_store
 from holdfast.values.errors import Misuse
 from holdfast.values.ids import check_name, new_id
 from holdfast.values.ports import SystemClock, SystemDice
@@ -41,6 +42,8 @@ async def serve_console(desk: Desk, chosen: Chosen) -> int:
         from holdfast.runtime.watching import Watching
     except ModuleNotFoundError as error:
         raise Misuse(f"serve needs {error.name}: pip install 'holdfast[api]'") from None
+    if desk.named and not desk.settings.directory.is_dir():  # a slip of the pen makes no store
+        await open_store(desk.settings).close()  # which says so
     access, person, token = _access(desk, chosen)
     runtime = runtime_of(desk, policy=chosen.policy, serve=not chosen.no_run)
     with stoppable(desk.screen) as stop:

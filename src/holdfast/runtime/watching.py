@@ -28,7 +28,7 @@ from holdfast.runtime.maintenance import open_store, policy_of
 from holdfast.runtime.settings import Settings
 from holdfast.values import limits
 from holdfast.values.canon import Blobs, pack
-from holdfast.values.errors import Conflict, HoldfastError, Misuse, NotFound
+from holdfast.values.errors import Conflict, Corrupt, HoldfastError, Misuse, NotFound
 from holdfast.values.ports import Clock, SystemClock
 
 FILE = "anomalies.cache"
@@ -175,7 +175,8 @@ class Watching:
             ...  # watching.alarms() is always current
 
     It opens the store itself, since a store rings for commits of others only. ``trouble``: what
-    keeps it from following, "" for nothing; it tries again. ``newest``: yields alarms as they come.
+    keeps it from following (it tries again), or from writing an alarm; "" for nothing.
+    ``newest``: yields alarms as they come.
     """
 
     def __init__(self, settings: Settings, *, clock: Clock | None = None) -> None:
@@ -237,8 +238,8 @@ class Watching:
         while True:
             try:
                 self._state = await catch_up(self._store, self._state)
-                await self._tell(list(self._state.alarms))
                 self.trouble = ""
+                await self._tell(list(self._state.alarms))
                 async for events in follow(self._store, self._state.seq):
                     for start in range(0, len(events), limits.ANOMALY_PAGE_EVENTS):
                         page = events[start : start + limits.ANOMALY_PAGE_EVENTS]
@@ -266,7 +267,12 @@ class Watching:
         for place in places:
             kept = self._state.alarms.get(place)
             if kept is not None and not kept.told and now - kept.alarm.at < limits.ANOMALY_TOLD_MS:
-                await tell(self._store, kept.alarm, now)
+                try:
+                    await tell(self._store, kept.alarm, now)
+                except Corrupt as error:  # of this run: the others are watched all the same
+                    if self.trouble != str(error):
+                        _log.warning("alarm %s is not written: %s", place, error)
+                    self.trouble = str(error)
         if places:
             self._ring()
 

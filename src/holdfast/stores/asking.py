@@ -2,7 +2,7 @@
 
 INVARIANT X164: SQLite itself is asked before each thing a statement would do, and told no for all
 but reading these tables and calling functions; the journal's own file is not even attached.
-INVARIANT X165: a query ends by its time, rows by their number, texts by their size.
+INVARIANT X165: a query ends by its time, rows by their number and size, texts by their size.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from holdfast.values.ports import Clock
 _ALLOWED = frozenset(
     {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
 )
-_STEPS = 20_000
+_STEPS = 1_000
 
 
 class Answered(msgspec.Struct, frozen=True):
@@ -45,7 +45,7 @@ def ask(
     try:
         fill(conn, tables, rows)
         conn.execute("SELECT 1 FROM json_each('[]'), json_tree('[]')")  # made on first use
-        conn.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, limits.QUERY_MAX_BYTES)
+        conn.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _longest(rows))
         conn.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
         conn.set_authorizer(_may)
         until = clock.ticks_ns() + int(seconds * 1e9)
@@ -53,13 +53,43 @@ def ask(
         cursor = conn.execute(statement)
         if cursor.description is None:
             raise Misuse("the statement asks nothing: say SELECT ...")
-        found = cursor.fetchmany(most + 1) if most else cursor.fetchall()
         names = tuple(one[0] for one in cursor.description)
+        found = _fetched(cursor, most, clock, until)
+    except MemoryError:
+        raise TooLarge("the query needs more memory than there is: ask for less") from None
     except (sqlite3.Error, sqlite3.Warning, OverflowError, ValueError, UnicodeError) as error:
         raise _explained(error, seconds) from None
     finally:
         conn.close()
     return Answered(names, found[:most] if most else found, bool(most) and len(found) > most)
+
+
+def _fetched(cursor: sqlite3.Cursor, most: int, clock: Clock, until: int) -> list[Any]:
+    """Rows, one more than ``most``; what SQLite does between two of them may be too short for it to
+    look at the clock."""
+    found: list[Any] = []
+    size = 0
+    for row in cursor:
+        size += sum(_size(cell) for cell in row)
+        if size > limits.QUERY_MAX_BYTES:
+            raise TooLarge("the answer is too long: ask for less")
+        if clock.ticks_ns() > until:
+            raise sqlite3.OperationalError("interrupted")
+        found.append(row)
+        if most and len(found) > most:
+            break
+    return found
+
+
+def _longest(rows: Mapping[str, Sequence[Any]]) -> int:
+    """How long a text may get: a little one, or as long as the longest row has it."""
+    held = max((sum(map(_size, row)) for many in rows.values() for row in many), default=0)
+    # characters take up to four bytes
+    return min(limits.QUERY_MAX_BYTES, max(limits.QUERY_TEXT_BYTES, 4 * held))
+
+
+def _size(cell: Any) -> int:
+    return len(cell) if isinstance(cell, str | bytes) else 8
 
 
 def fill(

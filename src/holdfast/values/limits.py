@@ -704,7 +704,9 @@ QUERY_SECONDS = 10.0
 QUERY_MAX_ROWS = 1000
 """Rows of an answer if nothing else is said."""
 QUERY_MAX_BYTES = 64 * 1024 * 1024
-"""One text that a query makes."""
+"""An answer, which is held whole; a text of it where the journal has such."""
+QUERY_TEXT_BYTES = 1024 * 1024
+"""One text that a query makes: sixteen times what an event's body holds."""
 PICTURE_EVENTS = 2000
 """Rows of a run's page: browsers open it at once, and it can be mailed."""
 PICTURE_VALUE_CHARS = 6000
