@@ -274,8 +274,11 @@ def test_erased_and_deleted_content_is_named():
 _TEXT = st.text(st.sampled_from('abc 12.-@/%éß\n"{[=İﬁ'), max_size=24)
 _VALUE = st.recursive(
     st.one_of(
-        _TEXT, st.integers(-10, 10**9), st.floats(allow_nan=False, allow_infinity=False),
-        st.booleans(), st.none(),
+        _TEXT,
+        st.integers(-10, 10**9),
+        st.floats(allow_nan=False, allow_infinity=False),
+        st.booleans(),
+        st.none(),
     ),
     lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(_TEXT, inner, max_size=3)),
     max_leaves=6,
