@@ -7,8 +7,7 @@ from starlette.responses import Response
 
 from holdfast.api.access import need
 from holdfast.api.console.render import form_of, page, seen
-from holdfast.api.site import Site, site_of
-from holdfast.explain import anomaly
+from holdfast.api.site import site_of
 from holdfast.runtime import watching
 from holdfast.values import limits
 
@@ -17,24 +16,20 @@ async def anomalies(request: Request) -> Response:
     """The newest alarms, those nobody judged first."""
     need(request, "viewer")
     site = site_of(request)
-    found = watching.alarms_of(await _state(site))
+    watched = site.watching
+    found = watched.alarms() if watched else watching.alarms_of(await site.anomalies())
     return page(
         request, "anomalies.html", found=found[: limits.CONSOLE_ROWS_MAX], count=len(found),
-        seq=await site.store.last_seq(),
+        seq=await site.store.last_seq(), trouble=watched.trouble if watched else "",
     )  # fmt: skip
 
 
 async def judge(request: Request) -> Response:
     """Say that an alarm is normal, or bad; it is recorded as a finding."""
     person, site, form = need(request, "approver"), site_of(request), await form_of(request)
-    alarm = watching.find_alarm(await _state(site), form.get("place", ""))
+    alarm = watching.find_alarm(await site.anomalies(), form.get("place", ""))
     await watching.judge(
         site.store, alarm, form.get("verdict", ""), by=person.name, now_ms=site.clock.now_ms(),
         note=form.get("note", ""),
     )  # fmt: skip
     return seen(request, "/anomalies")
-
-
-async def _state(site: Site) -> anomaly.State:
-    budget = watching.budget_of(site.runtime.policy)
-    return await watching.known(site.store, site.settings.directory, budget)
