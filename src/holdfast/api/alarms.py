@@ -12,7 +12,6 @@ from holdfast.api.site import Site
 from holdfast.api.steering import Body
 from holdfast.api.ways import Ask, Way
 from holdfast.explain.alarm import Alarm
-from holdfast.explain.anomaly import State
 from holdfast.runtime import watching
 from holdfast.values import limits
 
@@ -51,15 +50,9 @@ class Judged(msgspec.Struct, frozen=True):
     by: str
 
 
-async def state_of(site: Site) -> State:
-    """What is known of a site's store up to its newest event."""
-    budget = watching.budget_of(site.runtime.policy)
-    return await watching.known(site.store, site.settings.directory, budget)
-
-
 async def judge(site: Site, place: str, verdict: str, *, by: str, note: str) -> Alarm:
     """Record that the alarm at ``place`` is normal or bad. `NotFound`, `Misuse`."""
-    alarm = watching.find_alarm(await state_of(site), place)
+    alarm = watching.find_alarm(await site.anomalies(), place)
     now = site.clock.now_ms()
     await watching.judge(site.store, alarm, verdict, by=by, now_ms=now, note=note)
     return alarm
@@ -67,7 +60,7 @@ async def judge(site: Site, place: str, verdict: str, *, by: str, note: str) -> 
 
 async def _list(ask: Ask) -> Any:
     query = ask.query
-    found = watching.alarms_of(await state_of(ask.site), since_ms=query.since, agent=query.agent)
+    found = watching.alarms_of(await ask.site.anomalies(), since_ms=query.since, agent=query.agent)
     stop = query.after + query.limit
     return Alarms(found[query.after : stop], stop if stop < len(found) else None)
 

@@ -48,9 +48,10 @@ async def serve_console(desk: Desk, chosen: Chosen) -> int:
     runtime = runtime_of(desk, policy=chosen.policy, serve=not chosen.no_run)
     with stoppable(desk.screen) as stop:
         async with runtime, contextlib.AsyncExitStack() as also:
+            watching = None
             if not chosen.no_run:
-                await also.enter_async_context(Watching(runtime.settings))
-            site = Site(runtime, access, goes_on=not chosen.no_run)
+                watching = await also.enter_async_context(Watching(runtime.settings))
+            site = Site(runtime, access, goes_on=not chosen.no_run, watching=watching)
             await site.tally.catch_up(runtime.store)
             async with served(create_app(site), chosen.host, chosen.port, leave=2.0) as url:
                 _tell(desk, access.url or url, person and access.link(person), token)

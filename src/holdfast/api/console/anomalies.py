@@ -17,10 +17,11 @@ async def anomalies(request: Request) -> Response:
     """The newest alarms, those nobody judged first."""
     need(request, "viewer")
     site = site_of(request)
-    found = watching.alarms_of(await alarms.state_of(site))
+    watched = site.watching
+    found = watching.alarms_of(await site.anomalies())
     return page(
         request, "anomalies.html", found=found[: limits.CONSOLE_ROWS_MAX], count=len(found),
-        seq=await site.store.last_seq(),
+        seq=await site.store.last_seq(), trouble=watched.trouble if watched else "",
     )  # fmt: skip
 
 
