@@ -18,7 +18,7 @@ async def anomalies(request: Request) -> Response:
     need(request, "viewer")
     site = site_of(request)
     watched = site.watching
-    found = watching.alarms_of(await site.anomalies())
+    found = watched.alarms() if watched else watching.alarms_of(await site.anomalies())
     return page(
         request, "anomalies.html", found=found[: limits.CONSOLE_ROWS_MAX], count=len(found),
         seq=await site.store.last_seq(), trouble=watched.trouble if watched else "",
