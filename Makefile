@@ -2,8 +2,8 @@
 # Python >= 3.11, git and make. Another Python than the first found: make setup PYTHON=/path/to/it
 
 PY := .venv/bin/python
-# Two more than there are cores, since tests wait for processes that they start
-PARALLEL := -n $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 4 ? n + 2 : 6))) --dist loadgroup
+# One more than there are cores, since tests wait for processes that they start
+PARALLEL := -n $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 4 ? n + 1 : 4))) --dist loadgroup
 SECONDS ?= 60
 EXAMPLES ?= 2000
 
@@ -16,7 +16,8 @@ demo: .venv/.ready ## an agent repairs a real library, is killed, resumes (DEMO=
 	$(PY) -m examples.repair $(DEMO)
 
 test: .venv/.ready ## all that is tested by running it, in parallel (a part: ARGS="-k fork")
-	$(PY) -m pytest $(PARALLEL) --ignore tests/tidy $(ARGS)
+	$(PY) -m pytest $(PARALLEL) --ignore tests/tidy --ignore tests/console $(ARGS)
+	$(PY) -m pytest -n 0 tests/console $(ARGS) || [ $$? -eq 5 ] # one browser, one server; 5: none asked for
 
 check: .venv/.ready ## style, types, layers, tidiness (tests/tidy): what must hold before a commit
 	$(PY) -m ruff check .

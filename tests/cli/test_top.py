@@ -64,7 +64,9 @@ class Raw(Terminal):
 
 
 @pytest.fixture
-def asked(place: Path) -> str:
+def asked(place: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    for name in ("COLUMNS", "LINES"):  # some runners of tests set them: then nothing is resized
+        monkeypatch.delenv(name, raising=False)
     invoke("run", "agents.py:shop", "-q", "--no-input", code=10)
     (one,) = json.loads(invoke("inbox", "--json").stdout)
     return f"{one['run']}@{one['step']}"
