@@ -35,6 +35,7 @@ async def test_a_changed_result_is_forked_compared_and_approved(seat: Seat, stor
     await page.locator("#runhead").get_by_role("link", name="@2").click()
     review = page.get_by_role("article")
     await expect(review.get_by_role("row").filter(has_text="amount")).to_contain_text("91")
+    await page.wait_for_load_state()
     await page.keyboard.press("a")
     await expect(page.get_by_text("approved ")).to_be_visible()
     await page.goto(f"{seat.url}/runs/{fork}")

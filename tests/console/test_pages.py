@@ -69,6 +69,7 @@ async def test_every_event_and_step_has_an_address_that_stays(seat: Seat):
     await page.reload()
     assert page.url == here
     await expect(page.get_by_role("heading", name="As recorded")).to_be_visible()
+    await page.wait_for_load_state()
     await page.keyboard.press("p")
     await expect(page.get_by_role("heading", name="Event #2")).to_be_visible()
     await page.goto(f"{seat.url}/runs/writer/events/999")
@@ -130,14 +131,20 @@ async def test_a_theme_is_kept(seat: Seat):
 
 async def test_keys_lead_through_lists(seat: Seat):
     page = await seat.open("/runs")
+    await page.wait_for_load_state()
     await page.keyboard.press("?")
     await expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
+    await page.wait_for_load_state()
     await page.keyboard.press("Escape")
+    await page.wait_for_load_state()
     await page.keyboard.press("/")
     await expect(page.get_by_label("Text")).to_be_focused()
+    await page.wait_for_load_state()
     await page.keyboard.press("Escape")
+    await page.wait_for_load_state()
     await page.keyboard.press("j")
     first = page.get_by_role("table", name="Runs").get_by_role("row").nth(1).get_by_role("link")
     await expect(first.first).to_be_focused()
+    await page.wait_for_load_state()
     await page.keyboard.press("Enter")
     await expect(page.get_by_role("navigation", name="Views")).to_be_visible()

@@ -31,6 +31,7 @@ async def test_a_long_run_opens_and_scrolls(seat: Seat):
     assert await rows(page).count() < 200
     assert len(await page.content()) < 300_000
     await page.get_by_role("grid").focus()
+    await page.wait_for_load_state()
     await page.keyboard.press("End")
     await expect(rows(page).filter(has_text=f"tool look(n={EVENTS - 1})")).to_be_visible()
     await page.get_by_role("grid").evaluate("view => { view.scrollTop = view.scrollHeight / 2 }")
@@ -41,11 +42,15 @@ async def test_a_long_run_opens_and_scrolls(seat: Seat):
 async def test_rows_are_walked_and_opened_with_keys(seat: Seat):
     page = await seat.open("/runs/case-17")
     await expect(rows(page).filter(has_text="asks:")).to_have_attribute("aria-selected", "true")
+    await page.wait_for_load_state()
     await page.keyboard.press("k")
+    await page.wait_for_load_state()
     await page.keyboard.press("k")
+    await page.wait_for_load_state()
     await page.keyboard.press("j")
     chosen = rows(page).filter(has_text="tool look(n=3)")
     await expect(chosen).to_have_attribute("aria-selected", "true")
+    await page.wait_for_load_state()
     await page.keyboard.press("Enter")
     await expect(page.get_by_role("heading", name="Event #4")).to_be_visible()
 
@@ -53,6 +58,7 @@ async def test_rows_are_walked_and_opened_with_keys(seat: Seat):
 async def test_all_events_are_searched(seat: Seat):
     page = await seat.open("/runs/long")
     await expect(rows(page).first).to_be_visible()
+    await page.wait_for_load_state()
     await page.keyboard.press("/")
     await page.keyboard.type("n=9876)")
     await expect(rows(page)).to_have_count(1)
