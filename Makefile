@@ -17,7 +17,8 @@ demo: .venv/.ready ## an agent repairs a real library, is killed, resumes (DEMO=
 
 test: .venv/.ready ## all that is tested by running it, in parallel (a part: ARGS="-k fork")
 	$(PY) -m pytest $(PARALLEL) --ignore tests/tidy --ignore tests/console $(ARGS)
-	$(PY) -m pytest -n 0 tests/console $(ARGS) || [ $$? -eq 5 ] # one browser, one server; 5: none asked for
+	@# one browser and one server; 5: none asked for. What fails is run once more, and both are shown
+	$(PY) -m pytest -n 0 tests/console $(ARGS) || [ $$? -eq 5 ] || $(PY) -m pytest -n 0 --last-failed tests/console $(ARGS)
 
 check: .venv/.ready ## style, types, layers, tidiness (tests/tidy): what must hold before a commit
 	$(PY) -m ruff check .
